@@ -1,0 +1,29 @@
+//! Types that the chain, the enclave, the host and the clients share, with the meaning of each in one place.
+//!
+//! - [`job`]: what a user asks for and how a job ends.
+//! - [`receipt`]: what an enclave signs about a job.
+//! - [`worker`]: what an enclave signs about itself.
+//! - [`input`] (`std`): the confidential part of a job, which only the enclave and the user read.
+//! - [`units`]: PHA and prices.
+
+#![cfg_attr(not(feature = "std"), no_std)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+extern crate alloc;
+
+mod id;
+#[cfg(feature = "std")]
+pub mod input;
+pub mod job;
+pub mod receipt;
+pub mod units;
+pub mod worker;
+
+pub use id::{AppId, Hash, JobId, WorkerId};
+pub use job::{FailureReason, Limits, Outcome};
+pub use receipt::{Receipt, SignedReceipt};
+pub use units::{Balance, PHA};

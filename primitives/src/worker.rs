@@ -1,0 +1,125 @@
+//! What an enclave signs about itself.
+
+use alloc::vec::Vec;
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use scale_info::TypeInfo;
+
+use phala_attestation::{Measurement, PlatformId, Vendor};
+
+use crate::{Balance, Hash, WorkerId};
+
+/// Bounds on the length of a worker's endpoint URL, in bytes.
+pub const MAX_ENDPOINT_BYTES: u32 = 256;
+
+/// A registered worker, as the chain stores it under its [`WorkerId`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct Worker<AccountId, BlockNumber> {
+    /// Who owns it.
+    pub operator: AccountId,
+    /// The enclave's X25519 public key: users encrypt to it.
+    pub encryption_key: [u8; 32],
+    /// Where its host serves HTTP, without a trailing slash.
+    pub endpoint: Vec<u8>,
+    /// What it asks for [10⁹ fuel](crate::units::FUEL_PER_PRICE_UNIT).
+    pub price: Balance,
+    /// What its enclave measured.
+    pub performance: Performance,
+    /// Jobs that it has at the moment.
+    pub running: u32,
+    /// Whether it gets jobs.
+    pub status: WorkerStatus,
+    /// The image that it runs.
+    pub measurement: Measurement,
+    /// The platform that it runs on.
+    pub platform: PlatformId,
+    /// Who made its TEE.
+    pub vendor: Vendor,
+    /// When its verdict ends, in seconds since the Unix epoch.
+    pub verdict_expires: u64,
+    /// SHA-256 of the SCALE encoding of `(Statement, Evidence)`: users fetch both from the host and check.
+    pub evidence_hash: Hash,
+    /// The block of its registration.
+    pub registered_at: BlockNumber,
+    /// The block of its last heartbeat, registration or renewal.
+    pub last_heartbeat: BlockNumber,
+}
+
+/// Whether a worker gets jobs. A worker whose verdict has ended gets none, whatever its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
+pub enum WorkerStatus {
+    /// Gets jobs.
+    Active,
+    /// Ends the jobs that it has and gets no more; its operator asked for it.
+    Draining,
+    /// Missed its heartbeats; gets jobs again after the next.
+    Unresponsive,
+}
+
+/// What the enclave measured of its own machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize))]
+pub struct Performance {
+    /// Fuel burnt in a second by the reference program on one thread.
+    pub fuel_per_second: u64,
+    /// How many jobs the enclave runs at once.
+    pub capacity: u32,
+}
+
+/// A worker's own statement of its performance, bound to a chain and a block.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct PerformanceReport {
+    /// The chain that the enclave follows.
+    pub genesis_hash: Hash,
+    /// Who measured itself; its key signs the report.
+    pub worker: WorkerId,
+    /// What it measured.
+    pub performance: Performance,
+    /// The finalized block at which it did.
+    pub block_number: u32,
+}
+
+impl PerformanceReport {
+    /// The bytes that the enclave signs.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        (b"phala/performance/v1", self).encode()
+    }
+}
+
+/// A performance report with its enclave's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct SignedPerformanceReport {
+    /// What is signed.
+    pub report: PerformanceReport,
+    /// Ed25519, by `report.worker`, over [`PerformanceReport::signed_bytes`].
+    pub signature: [u8; 64],
+}
+
+/// A worker's sign of life.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Heartbeat {
+    /// The chain that the enclave follows.
+    pub genesis_hash: Hash,
+    /// Who is alive; its key signs the heartbeat.
+    pub worker: WorkerId,
+    /// The newest finalized block that the enclave has verified.
+    pub block_number: u32,
+    /// Its hash.
+    pub block_hash: Hash,
+}
+
+impl Heartbeat {
+    /// The bytes that the enclave signs.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        (b"phala/heartbeat/v1", self).encode()
+    }
+}
+
+/// A heartbeat with its enclave's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct SignedHeartbeat {
+    /// What is signed.
+    pub heartbeat: Heartbeat,
+    /// Ed25519, by `heartbeat.worker`, over [`Heartbeat::signed_bytes`].
+    pub signature: [u8; 64],
+}

@@ -1,0 +1,29 @@
+//! The protocol between an enclave and its host: SCALE messages in length-prefixed frames over a byte stream.
+//!
+//! The two sides are peers: each may send [`Message::Request`]s, which the other answers in any order with the same
+//! id, and [`Message::Notice`]s, which have no answer. The first message on a connection is a [`Hello`] from
+//! each side; a side that meets an unknown version hangs up. A connection that breaks is made anew by the enclave,
+//! and every request without an answer is lost: whoever still wants one asks again.
+//!
+//! [`wire`] reads and writes frames. Everything here is attacker-controlled for the enclave: lengths are
+//! bounded before anything is allocated.
+
+mod message;
+pub mod wire;
+
+pub use message::{
+    ConnectionId, EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, EnclaveStatus, Hello, HostMessage,
+    HostNotice, HostReply, HostRequest, JobState, LogLevel, Message, Refusal, Registration, Start,
+};
+
+/// The version of this protocol. Both sides must have the same.
+pub const VERSION: u16 = 1;
+
+/// The largest frame, in bytes, without its length prefix.
+pub const MAX_FRAME_BYTES: u32 = 8 * 1024 * 1024;
+
+/// The most bytes of a blob, an output or a network stream in one message.
+pub const MAX_CHUNK_BYTES: u32 = 1024 * 1024;
+
+/// The largest sealed blob, in bytes.
+pub const MAX_SEALED_BYTES: u32 = 4 * 1024 * 1024;
