@@ -1,0 +1,490 @@
+//! Jobs: escrow, assignment, receipts, settlement.
+//!
+//! A user submits a job for an app and puts the most that it may cost on hold. The hook of a following block draws a
+//! worker for it. The worker's enclave runs it and signs a receipt; whoever brings the receipt settles the job: the
+//! operator is paid for the fuel used, the treasury gets its share, the owner the rest.
+//!
+//! ```text
+//!             ┌────────── overdue, worker unresponsive ──────────┐
+//!             ▼                                                  │
+//! submit ──► Queued ──────────── a worker is drawn ─────────► Assigned ── receipt ──► Settled
+//!             │ └──── deadline ────► Expired ◄──── deadline ─────┘
+//!             └─ cancel ─► Cancelled
+//! ```
+//!
+//! # Invariants
+//! - *Conservation*: what is on hold of an account for [`HoldReason::Job`] is the sum of `max_price` of its live jobs; at the
+//!   end of a job `paid + treasury + refund = max_price`. No call and no hook makes or destroys PHA.
+//! - *Once*: an ended job never changes again, so that a job is paid at most once.
+//! - Each queued job is in [`Queue`] exactly once; each live job is in [`Wakes`] exactly once, at the block after its
+//!   deadline or, when assigned, after the assignment's `due`; each assigned job is in [`Assigned`], and a worker's
+//!   `running` is their number.
+//! - *Liveness*: every job ends: after its deadline it is woken, and an ended job is forgotten after [`Config::Retention`].
+//! - The hook looks at no more than [`Config::MaxWakesPerBlock`], [`Config::MaxAssignmentsPerBlock`] and
+//!   [`Config::MaxPrunesPerBlock`] entries in a block, and the rest waits for the next.
+//!
+//! # How a worker is drawn
+//! Up to [`SAMPLE`] active workers are looked at: all when there are no more, else as many draws. Of those that may get the
+//! job one is drawn with a probability in proportion to speed × free capacity ÷ price. The worker that lost the job last
+//! gets it back only if no other can have it.
+//!
+//! # Attacks
+//! - *A receipt that somebody else made*: it is signed by the key that evidence bound to an allowed image.
+//! - *A receipt for another job, attempt, chain or program, or after its due*: each is checked and has its error.
+//! - *Fuel made up by the host*: the enclave signs it, and more than the limit is refused.
+//! - *Freezing an account so that its escrow cannot be taken*: settlement overrides freezes, and only on its own hold.
+//! - *Biased assignment*: a block's author can influence what [`Config::Randomness`] gives, but not which jobs it is used for.
+
+#![cfg_attr(not(feature = "std"), no_std)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![cfg_attr(
+    any(test, feature = "runtime-benchmarks"),
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+extern crate alloc;
+
+mod assign;
+#[cfg(feature = "runtime-benchmarks")]
+mod benchmarking;
+#[cfg(test)]
+mod mock;
+#[cfg(test)]
+mod properties;
+mod settle;
+#[cfg(test)]
+mod tests;
+#[cfg(any(feature = "std", feature = "try-runtime"))]
+mod try_state;
+mod types;
+pub mod weights;
+
+pub use pallet::*;
+pub use types::RequeueReason;
+pub use weights::WeightInfo;
+
+use alloc::boxed::Box;
+use frame_support::{
+    dispatch::PostDispatchInfo,
+    pallet_prelude::*,
+    traits::{Randomness, UnixTime, fungible::hold::Mutate, tokens::Precision},
+};
+use frame_system::pallet_prelude::*;
+use phala_primitives::{
+    AppId, Balance, Hash, JobId, Limits, Outcome, SignedReceipt, WorkerId,
+    job::{Assignment, JobStatus, Visibility},
+    units::fee,
+};
+use sp_runtime::{
+    Permill,
+    traits::{One, Saturating, Zero},
+};
+
+/// How many active workers are looked at for one job.
+pub const SAMPLE: u32 = 16;
+
+/// A job's record.
+pub type Job<T> = phala_primitives::job::Job<<T as frame_system::Config>::AccountId, BlockNumberFor<T>>;
+
+type Apps<T> = pallet_phala_apps::Pallet<T>;
+type Attestation<T> = pallet_phala_attestation::Pallet<T>;
+type Workers<T> = pallet_phala_workers::Pallet<T>;
+type Weights<T> = <T as Config>::WeightInfo;
+
+// What the macros generate states its proofs with `expect`.
+#[allow(clippy::expect_used)]
+#[frame_support::pallet]
+pub mod pallet {
+    use super::*;
+
+    const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
+
+    #[pallet::pallet]
+    #[pallet::storage_version(STORAGE_VERSION)]
+    pub struct Pallet<T>(_);
+
+    /// What the pallet needs of its runtime.
+    #[pallet::config]
+    pub trait Config:
+        frame_system::Config<RuntimeEvent: From<Event<Self>>> + pallet_phala_workers::Config + pallet_phala_apps::Config
+    {
+        /// Where escrow is held and paid from.
+        type Currency: Mutate<Self::AccountId, Reason = <Self as Config>::RuntimeHoldReason, Balance = Balance>;
+        /// The runtime's reasons for holds.
+        type RuntimeHoldReason: From<HoldReason>;
+        /// The seam of randomness: what draws workers. `None` leaves the parent block's hash to draw.
+        type Randomness: Randomness<Option<Self::Hash>, BlockNumberFor<Self>>;
+        /// The treasury's account.
+        type Treasury: Get<Self::AccountId>;
+        /// The treasury's share of each fee.
+        #[pallet::constant]
+        type TreasuryShare: Get<Permill>;
+        /// The time between two blocks, in milliseconds.
+        #[pallet::constant]
+        type MillisecsPerBlock: Get<u64>;
+        /// How many blocks a worker has beyond the job's wall time limit.
+        #[pallet::constant]
+        type ReceiptGrace: Get<BlockNumberFor<Self>>;
+        /// How many blocks ahead a deadline may be.
+        #[pallet::constant]
+        type MaxDeadline: Get<BlockNumberFor<Self>>;
+        /// How many blocks an ended job stays in storage.
+        #[pallet::constant]
+        type Retention: Get<BlockNumberFor<Self>>;
+        /// The most queue entries looked at in one block.
+        #[pallet::constant]
+        type MaxAssignmentsPerBlock: Get<u32>;
+        /// The most overdue or expired jobs handled in one block.
+        #[pallet::constant]
+        type MaxWakesPerBlock: Get<u32>;
+        /// The most ended jobs forgotten in one block.
+        #[pallet::constant]
+        type MaxPrunesPerBlock: Get<u32>;
+        /// Measured weights.
+        type WeightInfo: WeightInfo;
+    }
+
+    /// Why this pallet holds funds.
+    #[pallet::composite_enum]
+    pub enum HoldReason {
+        /// The most that live jobs may cost.
+        Job,
+    }
+
+    /// Every job that is live, or ended less than [`Config::Retention`] blocks ago.
+    #[pallet::storage]
+    pub type Jobs<T: Config> = StorageMap<_, Twox64Concat, JobId, Job<T>>;
+
+    /// The number of the next job.
+    #[pallet::storage]
+    pub type NextJob<T> = StorageValue<_, JobId, ValueQuery>;
+
+    /// The jobs that wait for a worker, first come first served, from [`QueueHead`] to before [`QueueTail`]. Jobs that ended
+    /// meanwhile are skipped.
+    #[pallet::storage]
+    pub type Queue<T> = StorageMap<_, Twox64Concat, u64, JobId>;
+
+    /// The first position of [`Queue`].
+    #[pallet::storage]
+    pub type QueueHead<T> = StorageValue<_, u64, ValueQuery>;
+
+    /// The position after the last of [`Queue`].
+    #[pallet::storage]
+    pub type QueueTail<T> = StorageValue<_, u64, ValueQuery>;
+
+    /// The jobs that each worker has.
+    #[pallet::storage]
+    pub type Assigned<T> = StorageDoubleMap<_, Blake2_128Concat, WorkerId, Twox64Concat, JobId, ()>;
+
+    /// The worker that lost a queued job.
+    #[pallet::storage]
+    pub type LastWorker<T> = StorageMap<_, Twox64Concat, JobId, WorkerId>;
+
+    /// In which block to look at a live job again.
+    #[pallet::storage]
+    pub type Wakes<T: Config> = StorageDoubleMap<_, Twox64Concat, BlockNumberFor<T>, Twox64Concat, JobId, ()>;
+
+    /// The oldest block whose [`Wakes`] may be unfinished.
+    #[pallet::storage]
+    pub type NextWake<T: Config> = StorageValue<_, BlockNumberFor<T>, ValueQuery>;
+
+    /// The jobs that ended and when, in that order, from [`EndedHead`] to before [`EndedTail`].
+    #[pallet::storage]
+    pub type Ended<T: Config> = StorageMap<_, Twox64Concat, u64, (JobId, BlockNumberFor<T>)>;
+
+    /// The first position of [`Ended`].
+    #[pallet::storage]
+    pub type EndedHead<T> = StorageValue<_, u64, ValueQuery>;
+
+    /// The position after the last of [`Ended`].
+    #[pallet::storage]
+    pub type EndedTail<T> = StorageValue<_, u64, ValueQuery>;
+
+    /// What happened.
+    #[pallet::event]
+    #[pallet::generate_deposit(pub(super) fn deposit_event)]
+    pub enum Event<T: Config> {
+        /// A job was submitted and its most possible price put on hold.
+        Submitted {
+            /// The job.
+            job: JobId,
+            /// Who pays.
+            owner: T::AccountId,
+            /// What it runs.
+            app: AppId,
+        },
+        /// A worker has the job.
+        Assigned {
+            /// The job.
+            job: JobId,
+            /// Who runs it.
+            worker: WorkerId,
+            /// Which assignment this is: 1 for the first.
+            attempt: u32,
+        },
+        /// A worker lost the job; it waits for another.
+        Requeued {
+            /// The job.
+            job: JobId,
+            /// Who lost it.
+            worker: WorkerId,
+            /// Why.
+            reason: RequeueReason,
+        },
+        /// A receipt ended the job. `paid + treasury + refund` is what was on hold.
+        Settled {
+            /// The job.
+            job: JobId,
+            /// Who ran it.
+            worker: WorkerId,
+            /// How it ended.
+            outcome: Outcome,
+            /// Fuel used.
+            fuel: u64,
+            /// What the operator got.
+            paid: Balance,
+            /// What the treasury got.
+            treasury: Balance,
+            /// What the owner got back.
+            refund: Balance,
+        },
+        /// The owner cancelled the job and got everything back.
+        Cancelled {
+            /// The job.
+            job: JobId,
+        },
+        /// The job missed its deadline; the owner got everything back.
+        Expired {
+            /// The job.
+            job: JobId,
+        },
+    }
+
+    /// Why a call was refused.
+    #[pallet::error]
+    pub enum Error<T> {
+        /// There is no such app.
+        UnknownApp,
+        /// The app is private, and the sender did not publish it.
+        NotPublisher,
+        /// A limit is zero or more than any worker accepts.
+        LimitsOutOfRange,
+        /// Only one worker can run a job so far: redundancy must be 1.
+        RedundancyUnsupported,
+        /// The deadline is not in the future.
+        DeadlineInPast,
+        /// The deadline is too far in the future.
+        DeadlineTooFar,
+        /// The cheapest active worker asks for more than the job pays for its fuel.
+        PriceBelowMarket,
+        /// The sender cannot put the job's price on hold and keep its account.
+        InsufficientBalance,
+        /// There is no such job (any more).
+        UnknownJob,
+        /// The sender did not submit the job.
+        NotOwner,
+        /// A worker has the job already: it can no longer be cancelled.
+        AlreadyAssigned,
+        /// A receipt settled the job before.
+        AlreadySettled,
+        /// The job was cancelled or has expired.
+        AlreadyEnded,
+        /// The job is not assigned to the worker that signed the receipt.
+        NotAssigned,
+        /// The receipt belongs to another assignment of the job.
+        WrongAttempt,
+        /// The receipt came after its due.
+        ReceiptTooLate,
+        /// The receipt was made for another chain.
+        WrongGenesis,
+        /// The receipt is for another app.
+        WrongApp,
+        /// The receipt names another program than the app.
+        WrongCode,
+        /// The receipt names another image than the worker's.
+        WrongMeasurement,
+        /// The worker's image is not allowed (any more).
+        ImageNotAllowed,
+        /// The receipt names a block that is not this chain's or was before the assignment.
+        WrongBlock,
+        /// The receipt claims more fuel than the job allows.
+        FuelOverLimit,
+        /// The receipt is not signed by the worker.
+        BadSignature,
+    }
+
+    #[pallet::hooks]
+    impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        fn on_initialize(now: BlockNumberFor<T>) -> Weight {
+            Self::do_wake(now).saturating_add(Self::do_prune(now)).saturating_add(Self::do_assign(now))
+        }
+
+        fn integrity_test() {
+            assert!(T::MillisecsPerBlock::get() > 0, "blocks take time");
+            assert!(
+                T::MaxAssignmentsPerBlock::get() > 0
+                    && T::MaxWakesPerBlock::get() > 0
+                    && T::MaxPrunesPerBlock::get() > 0,
+                "bounds are at least one"
+            );
+        }
+
+        #[cfg(feature = "try-runtime")]
+        fn try_state(_now: BlockNumberFor<T>) -> Result<(), sp_runtime::TryRuntimeError> {
+            Self::do_try_state()
+        }
+    }
+
+    #[pallet::call(weight(<T as Config>::WeightInfo))]
+    impl<T: Config> Pallet<T> {
+        /// Submits a job and puts `max_price` on hold until it ends. `secret_commitment` is
+        /// [`secret_commitment`](phala_primitives::job::secret_commitment) of a secret that only the owner and the enclave
+        /// learn. While no worker is active every price is accepted, and the job waits.
+        #[pallet::call_index(0)]
+        pub fn submit(
+            origin: OriginFor<T>,
+            app: AppId,
+            limits: Limits,
+            max_price: Balance,
+            deadline: BlockNumberFor<T>,
+            redundancy: u8,
+            secret_commitment: Hash,
+        ) -> DispatchResult {
+            let owner = ensure_signed(origin)?;
+            Self::do_submit(owner, app, limits, max_price, deadline, redundancy, secret_commitment)
+        }
+
+        /// Cancels a job that no worker has, and returns everything.
+        #[pallet::call_index(1)]
+        pub fn cancel(origin: OriginFor<T>, job: JobId) -> DispatchResult {
+            let owner = ensure_signed(origin)?;
+            Self::do_cancel(owner, job)
+        }
+
+        /// Ends a job by the receipt of its worker. Anybody may bring it, and pays no fee when it is accepted.
+        #[pallet::call_index(2)]
+        pub fn submit_receipt(origin: OriginFor<T>, receipt: Box<SignedReceipt>) -> DispatchResultWithPostInfo {
+            ensure_signed(origin)?;
+            Self::do_submit_receipt(*receipt)?;
+            Ok(PostDispatchInfo { actual_weight: None, pays_fee: Pays::No })
+        }
+    }
+}
+
+impl<T: Config> Pallet<T> {
+    fn do_submit(
+        owner: T::AccountId,
+        app: AppId,
+        limits: Limits,
+        max_price: Balance,
+        deadline: BlockNumberFor<T>,
+        redundancy: u8,
+        secret_commitment: Hash,
+    ) -> DispatchResult {
+        let record = pallet_phala_apps::Apps::<T>::get(app).ok_or(Error::<T>::UnknownApp)?;
+        match record.visibility {
+            Visibility::Public => (),
+            Visibility::Private => ensure!(record.publisher == owner, Error::<T>::NotPublisher),
+        }
+        ensure!(limits.is_valid(), Error::<T>::LimitsOutOfRange);
+        ensure!(redundancy == 1, Error::<T>::RedundancyUnsupported);
+        let now = frame_system::Pallet::<T>::block_number();
+        ensure!(deadline > now, Error::<T>::DeadlineInPast);
+        ensure!(deadline.saturating_sub(now) <= T::MaxDeadline::get(), Error::<T>::DeadlineTooFar);
+        if let Some(cheapest) = Workers::<T>::cheapest() {
+            ensure!(max_price >= fee(limits.fuel, cheapest), Error::<T>::PriceBelowMarket);
+        }
+        <T as Config>::Currency::hold(&HoldReason::Job.into(), &owner, max_price)
+            .map_err(|_| Error::<T>::InsufficientBalance)?;
+
+        let id = NextJob::<T>::get();
+        NextJob::<T>::put(id.saturating_add(1));
+        let job = Job::<T> {
+            owner: owner.clone(),
+            app,
+            limits,
+            max_price,
+            deadline,
+            redundancy,
+            secret_commitment,
+            submitted_at: now,
+            submitted_at_ms: u64::try_from(T::Time::now().as_millis()).unwrap_or(u64::MAX),
+            attempts: 0,
+            status: JobStatus::Queued,
+        };
+        Wakes::<T>::insert(Self::wake_at(&job), id, ());
+        Jobs::<T>::insert(id, job);
+        Self::enqueue(id);
+        Apps::<T>::acquire(&app);
+        Self::deposit_event(Event::Submitted { job: id, owner, app });
+        Ok(())
+    }
+
+    fn do_cancel(owner: T::AccountId, id: JobId) -> DispatchResult {
+        let job = Jobs::<T>::get(id).ok_or(Error::<T>::UnknownJob)?;
+        ensure!(job.owner == owner, Error::<T>::NotOwner);
+        match job.status {
+            JobStatus::Queued => (),
+            JobStatus::Assigned(_) => return Err(Error::<T>::AlreadyAssigned.into()),
+            JobStatus::Settled(_) => return Err(Error::<T>::AlreadySettled.into()),
+            JobStatus::Cancelled { .. } | JobStatus::Expired { .. } => return Err(Error::<T>::AlreadyEnded.into()),
+        }
+        Self::refund(&job)?;
+        let at = frame_system::Pallet::<T>::block_number();
+        Self::end(id, job, JobStatus::Cancelled { at });
+        Self::deposit_event(Event::Cancelled { job: id });
+        Ok(())
+    }
+
+    /// Puts a job at the queue's end.
+    fn enqueue(id: JobId) {
+        let tail = QueueTail::<T>::get();
+        Queue::<T>::insert(tail, id);
+        QueueTail::<T>::put(tail.saturating_add(1));
+    }
+
+    /// When to look at a live job again.
+    fn wake_at(job: &Job<T>) -> BlockNumberFor<T> {
+        let last = match &job.status {
+            JobStatus::Assigned(assignment) => assignment.due,
+            _ => job.deadline,
+        };
+        last.saturating_add(One::one())
+    }
+
+    /// Replaces a live job's status by another live one, and moves its wake.
+    fn change(id: JobId, mut job: Job<T>, status: JobStatus<T::AccountId, BlockNumberFor<T>>) {
+        Wakes::<T>::remove(Self::wake_at(&job), id);
+        job.status = status;
+        Wakes::<T>::insert(Self::wake_at(&job), id, ());
+        Jobs::<T>::insert(id, job);
+    }
+
+    /// Ends a live job whose escrow is gone, and forgets everything that a live job has.
+    fn end(id: JobId, mut job: Job<T>, status: JobStatus<T::AccountId, BlockNumberFor<T>>) {
+        Wakes::<T>::remove(Self::wake_at(&job), id);
+        LastWorker::<T>::remove(id);
+        if let JobStatus::Assigned(assignment) = &job.status {
+            Self::unassign(id, &assignment.worker);
+        }
+        Apps::<T>::release(&job.app);
+        job.status = status;
+        Jobs::<T>::insert(id, job);
+        let tail = EndedTail::<T>::get();
+        Ended::<T>::insert(tail, (id, frame_system::Pallet::<T>::block_number()));
+        EndedTail::<T>::put(tail.saturating_add(1));
+    }
+
+    fn unassign(id: JobId, worker: &WorkerId) {
+        Assigned::<T>::remove(worker, id);
+        Workers::<T>::release(worker);
+    }
+
+    /// Returns the whole escrow.
+    fn refund(job: &Job<T>) -> DispatchResult {
+        if !job.max_price.is_zero() {
+            <T as Config>::Currency::release(&HoldReason::Job.into(), &job.owner, job.max_price, Precision::Exact)?;
+        }
+        Ok(())
+    }
+}

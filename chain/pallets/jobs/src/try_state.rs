@@ -1,0 +1,86 @@
+//! The pallet's invariants, checked.
+
+use super::*;
+use alloc::collections::BTreeMap;
+use frame_support::traits::fungible::hold::Inspect;
+use sp_runtime::TryRuntimeError;
+
+impl<T: Config> Pallet<T> {
+    /// Checks the pallet's invariants; see the crate's documentation.
+    pub fn do_try_state() -> Result<(), TryRuntimeError> {
+        let mut escrow = BTreeMap::<T::AccountId, Balance>::new();
+        let mut running = BTreeMap::<WorkerId, u32>::new();
+        let mut uses = BTreeMap::<AppId, u32>::new();
+        let mut queued = 0u64;
+        let mut live = 0usize;
+        let mut ended = 0u64;
+        for (id, job) in Jobs::<T>::iter() {
+            ensure!(id < NextJob::<T>::get(), "a job from the future");
+            let is_live = match &job.status {
+                JobStatus::Queued => {
+                    queued.saturating_inc();
+                    true
+                }
+                JobStatus::Assigned(assignment) => {
+                    ensure!(assignment.due <= job.deadline, "an assignment is due after the deadline");
+                    ensure!(Assigned::<T>::contains_key(assignment.worker, id), "an assigned job has no worker");
+                    ensure!(!LastWorker::<T>::contains_key(id), "an assigned job has lost a worker");
+                    running.entry(assignment.worker).or_default().saturating_inc();
+                    true
+                }
+                JobStatus::Settled(settlement) => {
+                    let sum = settlement.paid.saturating_add(settlement.treasury).saturating_add(settlement.refund);
+                    ensure!(sum == job.max_price, "a settlement does not add up");
+                    false
+                }
+                JobStatus::Cancelled { .. } | JobStatus::Expired { .. } => false,
+            };
+            if is_live {
+                live.saturating_inc();
+                ensure!(Wakes::<T>::contains_key(Self::wake_at(&job), id), "a live job has no wake");
+                ensure!(Self::wake_at(&job) >= NextWake::<T>::get(), "a wake was passed over");
+                escrow.entry(job.owner).or_default().saturating_accrue(job.max_price);
+                uses.entry(job.app).or_default().saturating_inc();
+            } else {
+                ended.saturating_inc();
+            }
+        }
+        for (owner, amount) in escrow {
+            let on_hold = <T as Config>::Currency::balance_on_hold(&HoldReason::Job.into(), &owner);
+            ensure!(on_hold == amount, "an owner's escrow is not what is on hold");
+        }
+        ensure!(Wakes::<T>::iter_keys().count() == live, "a wake of no live job");
+
+        let (head, tail) = (QueueHead::<T>::get(), QueueTail::<T>::get());
+        let mut waiting = BTreeMap::<JobId, u32>::new();
+        for (position, id) in Queue::<T>::iter() {
+            ensure!((head..tail).contains(&position), "a queue entry lies outside the queue");
+            if Jobs::<T>::get(id).is_some_and(|job| job.status == JobStatus::Queued) {
+                waiting.entry(id).or_default().saturating_inc();
+            }
+        }
+        ensure!(waiting.len() as u64 == queued, "a queued job is not in the queue");
+        ensure!(waiting.values().all(|entries| *entries == 1), "a job is in the queue twice");
+
+        let (head, tail) = (EndedHead::<T>::get(), EndedTail::<T>::get());
+        ensure!(tail.saturating_sub(head) == ended, "an ended job is not in its list");
+        for (position, (id, _)) in Ended::<T>::iter() {
+            ensure!((head..tail).contains(&position), "an ended job lies outside its list");
+            ensure!(Jobs::<T>::contains_key(id), "an ended job is gone too early");
+        }
+
+        ensure!(
+            Assigned::<T>::iter_keys().count() as u32 == running.values().sum::<u32>(),
+            "a worker has a job that is not assigned to it"
+        );
+        for (worker, record) in pallet_phala_workers::Workers::<T>::iter() {
+            ensure!(running.remove(&worker).unwrap_or(0) == record.running, "a worker miscounts its jobs");
+        }
+        ensure!(running.is_empty(), "a job is assigned to a worker that is gone");
+        for (app, count) in pallet_phala_apps::Uses::<T>::iter() {
+            ensure!(uses.remove(&app).unwrap_or(0) == count, "an app miscounts its jobs");
+        }
+        ensure!(uses.is_empty(), "a job's app does not know of it");
+        Ok(())
+    }
+}

@@ -1,0 +1,685 @@
+//! Registered workers: evidence, price, capacity, liveness.
+//!
+//! A worker is one enclave, known by the key that it signs with. Its operator registers it with evidence, which
+//! `pallet_phala_attestation` verifies, renews that before the verdict ends, and passes on its heartbeats. The jobs
+//! pallet picks among the active workers, and counts what each has to do through [`Pallet::assign`] and
+//! [`Pallet::release`].
+//!
+//! ```text
+//!  register ──► Active ──── no heartbeat for HeartbeatTimeout ───► Unresponsive
+//!               │  ▲  ◄───────── heartbeat, renew ─────────────────┘  │
+//!         drain │  │ resume                                          │ drain
+//!               ▼  │                                                 │
+//!             Draining ◄─────────────────────────────────────────────┘
+//!
+//!  deregister: from every state, when it has no job
+//! ```
+//!
+//! # Invariants
+//! - Every worker's evidence was verified in the runtime, and its platform backs no other worker.
+//! - The market ([`market`]) holds exactly the workers whose status is `Active`, each at its price.
+//! - A worker that is active, or drains and still answers, has exactly one entry in [`Checks`], at [`CheckAt`].
+//! - `running` is the number of jobs that are assigned to it.
+//! - The hook does no more in a block than [`Config::MaxChecksPerBlock`] allows; the rest waits for the next.
+//!
+//! # Attacks
+//! - *Somebody registers another's enclave*: the evidence binds the operator's account.
+//! - *A dead enclave kept alive by its host*: a heartbeat is signed inside and names a recent finalized block; heartbeats
+//!   cannot be made ahead of time, and those kept back are of no use after [`Config::MaxHeartbeatAge`].
+//! - *Exaggerated performance*: it is measured and signed inside the enclave.
+//! - *Free heartbeats as spam*: a heartbeat is free once in a fifth of [`Config::HeartbeatTimeout`]; sooner it pays.
+//! - *An image found broken, a verdict that ended*: the worker gets no job, and its heartbeats are refused, so that it drops
+//!   out of the market.
+
+#![cfg_attr(not(feature = "std"), no_std)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![cfg_attr(
+    any(test, feature = "mint"),
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+extern crate alloc;
+
+#[cfg(feature = "runtime-benchmarks")]
+mod benchmarking;
+#[cfg(any(test, feature = "mint"))]
+pub mod enclave;
+pub mod market;
+#[cfg(test)]
+mod mock;
+#[cfg(test)]
+mod tests;
+mod types;
+pub mod weights;
+
+pub use pallet::*;
+pub use types::{OnUnavailable, Slot};
+pub use weights::WeightInfo;
+
+use codec::Encode;
+use frame_support::{dispatch::PostDispatchInfo, pallet_prelude::*};
+use frame_system::pallet_prelude::*;
+use phala_attestation::{Evidence, Role, Statement};
+use phala_primitives::{
+    Balance, WorkerId,
+    worker::{MAX_ENDPOINT_BYTES, SignedHeartbeat, SignedPerformanceReport, WorkerStatus},
+};
+use sp_runtime::traits::{One, Saturating, Zero};
+
+/// A worker's record.
+pub type Worker<T> = phala_primitives::worker::Worker<<T as frame_system::Config>::AccountId, BlockNumberFor<T>>;
+
+/// How many checks of workers that answered one that did not counts for, against [`Config::MaxChecksPerBlock`].
+const COST_OF_SILENCE: u32 = 8;
+
+/// How many each job counts for that such a worker loses.
+const COST_OF_JOB: u32 = 2;
+
+type Attestation<T> = pallet_phala_attestation::Pallet<T>;
+type Endpoint = BoundedVec<u8, ConstU32<MAX_ENDPOINT_BYTES>>;
+
+// What the macros generate states its proofs with `expect`.
+#[allow(clippy::expect_used)]
+#[frame_support::pallet]
+pub mod pallet {
+    use super::*;
+
+    const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
+
+    #[pallet::pallet]
+    #[pallet::storage_version(STORAGE_VERSION)]
+    pub struct Pallet<T>(_);
+
+    /// What the pallet needs of its runtime.
+    #[pallet::config]
+    pub trait Config: frame_system::Config<RuntimeEvent: From<Event<Self>>> + pallet_phala_attestation::Config {
+        /// How many blocks a worker may be silent.
+        #[pallet::constant]
+        type HeartbeatTimeout: Get<BlockNumberFor<Self>>;
+        /// How old the finalized block that a heartbeat names may be. At most `BlockHashCount`.
+        #[pallet::constant]
+        type MaxHeartbeatAge: Get<BlockNumberFor<Self>>;
+        /// The most jobs at once that a worker may offer.
+        #[pallet::constant]
+        type MaxCapacity: Get<u32>;
+        /// The most workers whose heartbeats are checked in one block. One that is silent counts for several, and for more the
+        /// more jobs it loses; the last may go beyond the bound.
+        #[pallet::constant]
+        type MaxChecksPerBlock: Get<u32>;
+        /// Who is told that a worker does not answer: the jobs pallet, which takes back what the worker has.
+        type OnUnavailable: OnUnavailable;
+        /// Measured weights.
+        type WeightInfo: WeightInfo;
+    }
+
+    /// Every registered worker.
+    #[pallet::storage]
+    #[pallet::unbounded]
+    pub type Workers<T: Config> = StorageMap<_, Blake2_128Concat, WorkerId, Worker<T>>;
+
+    /// The number of active workers, which are at the positions below it in [`ActiveIndex`].
+    #[pallet::storage]
+    pub type ActiveCount<T> = StorageValue<_, u32, ValueQuery>;
+
+    /// The active workers as a binary heap by price; see [`market`].
+    #[pallet::storage]
+    pub type ActiveIndex<T> = StorageMap<_, Twox64Concat, u32, Slot>;
+
+    /// Where an active worker is in [`ActiveIndex`].
+    #[pallet::storage]
+    pub type ActiveSlot<T> = StorageMap<_, Blake2_128Concat, WorkerId, u32>;
+
+    /// In which block whose heartbeats are checked next.
+    #[pallet::storage]
+    pub type Checks<T: Config> = StorageDoubleMap<_, Twox64Concat, BlockNumberFor<T>, Blake2_128Concat, WorkerId, ()>;
+
+    /// Where a worker is in [`Checks`].
+    #[pallet::storage]
+    pub type CheckAt<T: Config> = StorageMap<_, Blake2_128Concat, WorkerId, BlockNumberFor<T>>;
+
+    /// The oldest block whose [`Checks`] may be unfinished.
+    #[pallet::storage]
+    pub type NextCheck<T: Config> = StorageValue<_, BlockNumberFor<T>, ValueQuery>;
+
+    /// What happened.
+    #[pallet::event]
+    #[pallet::generate_deposit(pub(super) fn deposit_event)]
+    pub enum Event<T: Config> {
+        /// A worker was registered.
+        Registered {
+            /// The worker.
+            worker: WorkerId,
+            /// Who owns it.
+            operator: T::AccountId,
+            /// When its verdict ends, in seconds since the Unix epoch.
+            verdict_expires: u64,
+        },
+        /// A worker's verdict was replaced.
+        Renewed {
+            /// The worker.
+            worker: WorkerId,
+            /// When its new verdict ends, in seconds since the Unix epoch.
+            verdict_expires: u64,
+        },
+        /// A worker changed its price.
+        PriceSet {
+            /// The worker.
+            worker: WorkerId,
+            /// What it asks for 10⁹ fuel from the next job on.
+            price: Balance,
+        },
+        /// A worker's host moved.
+        EndpointSet {
+            /// The worker.
+            worker: WorkerId,
+        },
+        /// A worker's status changed.
+        StatusChanged {
+            /// The worker.
+            worker: WorkerId,
+            /// Its status from now on.
+            status: WorkerStatus,
+        },
+        /// A worker is gone.
+        Deregistered {
+            /// The worker.
+            worker: WorkerId,
+        },
+    }
+
+    /// Why a call was refused.
+    #[pallet::error]
+    pub enum Error<T> {
+        /// A worker with this key is registered already.
+        AlreadyRegistered,
+        /// There is no such worker.
+        UnknownWorker,
+        /// The sender does not own the worker.
+        NotOperator,
+        /// The report or heartbeat comes from another worker.
+        WrongWorker,
+        /// The report or heartbeat was made for another chain.
+        WrongGenesis,
+        /// The report or heartbeat is not signed by the worker.
+        BadSignature,
+        /// The performance report is too old, or from the future.
+        StaleReport,
+        /// The performance is zero, or the capacity zero or above the most.
+        PerformanceOutOfRange,
+        /// The heartbeat names no recent block of this chain.
+        StaleHeartbeat,
+        /// The worker's verdict has ended: renew it first.
+        VerdictExpired,
+        /// The worker's image is not allowed (any more).
+        ImageNotAllowed,
+        /// A renewal came from another platform: keys never leave theirs.
+        PlatformChanged,
+        /// A renewal has another encryption key: users rely on the first.
+        EncryptionKeyChanged,
+        /// The endpoint is no `http://` or `https://` URL of visible ASCII characters without a slash at its end.
+        InvalidEndpoint,
+        /// The price is zero.
+        InvalidPrice,
+        /// The worker drains already.
+        AlreadyDraining,
+        /// The worker does not drain.
+        NotDraining,
+        /// The worker still has jobs: drain it and wait for them.
+        HasJobs,
+        /// The worker runs as many jobs as it can.
+        Busy,
+    }
+
+    #[pallet::hooks]
+    impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        fn on_initialize(now: BlockNumberFor<T>) -> Weight {
+            Self::do_check_heartbeats(now)
+        }
+
+        fn integrity_test() {
+            assert!(!T::HeartbeatTimeout::get().is_zero(), "HeartbeatTimeout is at least one block");
+            assert!(T::MaxCapacity::get() > 0 && T::MaxChecksPerBlock::get() > 0, "bounds are at least one");
+            assert!(
+                T::MaxHeartbeatAge::get() <= <T as frame_system::Config>::BlockHashCount::get(),
+                "MaxHeartbeatAge is at most BlockHashCount: older hashes are forgotten"
+            );
+        }
+
+        #[cfg(feature = "try-runtime")]
+        fn try_state(_now: BlockNumberFor<T>) -> Result<(), sp_runtime::TryRuntimeError> {
+            Self::do_try_state()
+        }
+    }
+
+    #[pallet::call(weight(<T as Config>::WeightInfo))]
+    impl<T: Config> Pallet<T> {
+        /// Registers an enclave as a worker of the sender. Evidence and performance report are made for the sender,
+        /// this chain and a recent block.
+        #[pallet::call_index(0)]
+        pub fn register(
+            origin: OriginFor<T>,
+            statement: Statement,
+            evidence: Evidence,
+            performance: SignedPerformanceReport,
+            endpoint: Endpoint,
+            price: Balance,
+        ) -> DispatchResult {
+            let operator = ensure_signed(origin)?;
+            Self::do_register(operator, statement, evidence, performance, endpoint, price)
+        }
+
+        /// Replaces a worker's verdict and performance, and counts as a heartbeat.
+        #[pallet::call_index(1)]
+        pub fn renew(
+            origin: OriginFor<T>,
+            statement: Statement,
+            evidence: Evidence,
+            performance: SignedPerformanceReport,
+        ) -> DispatchResult {
+            let operator = ensure_signed(origin)?;
+            Self::do_renew(operator, statement, evidence, performance)
+        }
+
+        /// Passes on a worker's sign of life, without a fee when the last one is a while ago.
+        #[pallet::call_index(2)]
+        pub fn heartbeat(origin: OriginFor<T>, heartbeat: SignedHeartbeat) -> DispatchResultWithPostInfo {
+            let operator = ensure_signed(origin)?;
+            Self::do_heartbeat(operator, heartbeat)
+        }
+
+        /// Changes the price of a worker's next jobs.
+        #[pallet::call_index(3)]
+        pub fn set_price(origin: OriginFor<T>, worker: WorkerId, price: Balance) -> DispatchResult {
+            let operator = ensure_signed(origin)?;
+            Self::do_set_price(operator, worker, price)
+        }
+
+        /// Changes where a worker's host serves.
+        #[pallet::call_index(4)]
+        pub fn set_endpoint(origin: OriginFor<T>, worker: WorkerId, endpoint: Endpoint) -> DispatchResult {
+            let operator = ensure_signed(origin)?;
+            Self::ensure_endpoint(&endpoint)?;
+            Self::mutate_owned(&operator, &worker, |record| {
+                record.endpoint = endpoint.into_inner();
+                Ok(())
+            })?;
+            Self::deposit_event(Event::EndpointSet { worker });
+            Ok(())
+        }
+
+        /// Lets a worker end its jobs and gives it no more.
+        #[pallet::call_index(5)]
+        pub fn drain(origin: OriginFor<T>, worker: WorkerId) -> DispatchResult {
+            let operator = ensure_signed(origin)?;
+            Self::do_drain(operator, worker)
+        }
+
+        /// Ends [`Call::drain`].
+        #[pallet::call_index(6)]
+        pub fn resume(origin: OriginFor<T>, worker: WorkerId) -> DispatchResult {
+            let operator = ensure_signed(origin)?;
+            Self::do_resume(operator, worker)
+        }
+
+        /// Removes a worker that has no job, and frees its platform.
+        #[pallet::call_index(7)]
+        pub fn deregister(origin: OriginFor<T>, worker: WorkerId) -> DispatchResult {
+            let operator = ensure_signed(origin)?;
+            Self::do_deregister(operator, worker)
+        }
+    }
+}
+
+/// What the jobs pallet asks and tells.
+impl<T: Config> Pallet<T> {
+    /// The worker, if it may get a job at the time `now` (seconds since the Unix epoch) that asks for at most `fuel`
+    /// and pays at most `max_price`.
+    pub fn eligible(worker: &WorkerId, fuel: u64, max_price: Balance, now: u64) -> Option<Worker<T>> {
+        Workers::<T>::get(worker).filter(|record| {
+            record.status == WorkerStatus::Active
+                && record.running < record.performance.capacity
+                && record.verdict_expires > now
+                && phala_primitives::units::fee(fuel, record.price) <= max_price
+                && Attestation::<T>::image_allowed(&record.measurement, Role::Worker)
+        })
+    }
+
+    /// Counts one job more.
+    ///
+    /// # Errors
+    /// When the worker is not there, not active, or busy.
+    pub fn assign(worker: &WorkerId) -> DispatchResult {
+        Workers::<T>::try_mutate(worker, |record| {
+            let record = record.as_mut().ok_or(Error::<T>::UnknownWorker)?;
+            ensure!(
+                record.status == WorkerStatus::Active && record.running < record.performance.capacity,
+                Error::<T>::Busy
+            );
+            record.running.saturating_inc();
+            Ok(())
+        })
+    }
+
+    /// Counts one job less.
+    pub fn release(worker: &WorkerId) {
+        Workers::<T>::mutate_extant(worker, |record| record.running.saturating_dec());
+    }
+
+    /// The lowest price of an active worker; `None` when there is none.
+    pub fn cheapest() -> Option<Balance> {
+        market::cheapest::<T>()
+    }
+}
+
+impl<T: Config> Pallet<T> {
+    fn do_register(
+        operator: T::AccountId,
+        statement: Statement,
+        evidence: Evidence,
+        performance: SignedPerformanceReport,
+        endpoint: Endpoint,
+        price: Balance,
+    ) -> DispatchResult {
+        let worker = WorkerId(statement.signing_key);
+        ensure!(!Workers::<T>::contains_key(worker), Error::<T>::AlreadyRegistered);
+        ensure!(price > 0, Error::<T>::InvalidPrice);
+        Self::ensure_endpoint(&endpoint)?;
+        Self::ensure_performance(&worker, &performance)?;
+        let verified = Attestation::<T>::verify_enclave(Role::Worker, &operator, &statement, &evidence)?;
+        Attestation::<T>::claim_platform(&verified.platform, &worker)?;
+        let now = frame_system::Pallet::<T>::block_number();
+        let record = Worker::<T> {
+            operator: operator.clone(),
+            encryption_key: statement.encryption_key,
+            endpoint: endpoint.into_inner(),
+            price,
+            performance: performance.report.performance,
+            running: 0,
+            status: WorkerStatus::Active,
+            measurement: verified.measurement,
+            platform: verified.platform,
+            vendor: verified.vendor,
+            verdict_expires: verified.expires,
+            evidence_hash: evidence_hash(&statement, &evidence),
+            registered_at: now,
+            last_heartbeat: now,
+        };
+        Workers::<T>::insert(worker, record);
+        market::insert::<T>(worker, price);
+        Self::schedule_check(&worker, now);
+        Self::deposit_event(Event::Registered { worker, operator, verdict_expires: verified.expires });
+        Ok(())
+    }
+
+    fn do_renew(
+        operator: T::AccountId,
+        statement: Statement,
+        evidence: Evidence,
+        performance: SignedPerformanceReport,
+    ) -> DispatchResult {
+        let worker = WorkerId(statement.signing_key);
+        let mut record = Self::owned(&operator, &worker)?;
+        Self::ensure_performance(&worker, &performance)?;
+        let verified = Attestation::<T>::verify_enclave(Role::Worker, &operator, &statement, &evidence)?;
+        ensure!(verified.platform == record.platform, Error::<T>::PlatformChanged);
+        ensure!(statement.encryption_key == record.encryption_key, Error::<T>::EncryptionKeyChanged);
+        record.performance = performance.report.performance;
+        record.measurement = verified.measurement;
+        record.vendor = verified.vendor;
+        record.verdict_expires = verified.expires;
+        record.evidence_hash = evidence_hash(&statement, &evidence);
+        Self::deposit_event(Event::Renewed { worker, verdict_expires: verified.expires });
+        Self::answered(worker, record);
+        Ok(())
+    }
+
+    fn do_heartbeat(operator: T::AccountId, signed: SignedHeartbeat) -> DispatchResultWithPostInfo {
+        let SignedHeartbeat { heartbeat, signature } = signed;
+        let worker = heartbeat.worker;
+        let record = Self::owned(&operator, &worker)?;
+        ensure!(heartbeat.genesis_hash == Attestation::<T>::genesis_hash(), Error::<T>::WrongGenesis);
+        let now = frame_system::Pallet::<T>::block_number();
+        let age = now.saturating_sub(heartbeat.block_number.into());
+        ensure!(
+            age <= T::MaxHeartbeatAge::get()
+                && Attestation::<T>::is_block(heartbeat.block_number, &heartbeat.block_hash),
+            Error::<T>::StaleHeartbeat
+        );
+        ensure!(record.verdict_expires > Attestation::<T>::now(), Error::<T>::VerdictExpired);
+        ensure!(Attestation::<T>::image_allowed(&record.measurement, Role::Worker), Error::<T>::ImageNotAllowed);
+        ensure!(verify(&worker, &heartbeat.signed_bytes(), &signature), Error::<T>::BadSignature);
+
+        let pays_fee = if now.saturating_sub(record.last_heartbeat) >= Self::free_heartbeat_interval() {
+            Pays::No
+        } else {
+            Pays::Yes
+        };
+        let actual_weight =
+            (record.status == WorkerStatus::Active).then(<T as Config>::WeightInfo::heartbeat_of_active);
+        Self::answered(worker, record);
+        Ok(PostDispatchInfo { actual_weight, pays_fee })
+    }
+
+    fn do_set_price(operator: T::AccountId, worker: WorkerId, price: Balance) -> DispatchResult {
+        ensure!(price > 0, Error::<T>::InvalidPrice);
+        let status = Self::mutate_owned(&operator, &worker, |record| {
+            record.price = price;
+            Ok(record.status)
+        })?;
+        if status == WorkerStatus::Active {
+            market::remove::<T>(&worker);
+            market::insert::<T>(worker, price);
+        }
+        Self::deposit_event(Event::PriceSet { worker, price });
+        Ok(())
+    }
+
+    fn do_drain(operator: T::AccountId, worker: WorkerId) -> DispatchResult {
+        Self::mutate_owned(&operator, &worker, |record| {
+            ensure!(record.status != WorkerStatus::Draining, Error::<T>::AlreadyDraining);
+            record.status = WorkerStatus::Draining;
+            Ok(())
+        })?;
+        market::remove::<T>(&worker);
+        Self::deposit_event(Event::StatusChanged { worker, status: WorkerStatus::Draining });
+        Ok(())
+    }
+
+    fn do_resume(operator: T::AccountId, worker: WorkerId) -> DispatchResult {
+        let answers = CheckAt::<T>::contains_key(worker);
+        let (status, price) = Self::mutate_owned(&operator, &worker, |record| {
+            ensure!(record.status == WorkerStatus::Draining, Error::<T>::NotDraining);
+            record.status = if answers { WorkerStatus::Active } else { WorkerStatus::Unresponsive };
+            Ok((record.status, record.price))
+        })?;
+        if answers {
+            market::insert::<T>(worker, price);
+        }
+        Self::deposit_event(Event::StatusChanged { worker, status });
+        Ok(())
+    }
+
+    fn do_deregister(operator: T::AccountId, worker: WorkerId) -> DispatchResult {
+        let record = Self::owned(&operator, &worker)?;
+        ensure!(record.running == 0, Error::<T>::HasJobs);
+        market::remove::<T>(&worker);
+        Self::unschedule_check(&worker);
+        Attestation::<T>::release_platform(&record.platform, &worker);
+        Workers::<T>::remove(worker);
+        Self::deposit_event(Event::Deregistered { worker });
+        Ok(())
+    }
+
+    /// Stores `record` as that of a worker which has just answered.
+    fn answered(worker: WorkerId, mut record: Worker<T>) {
+        record.last_heartbeat = frame_system::Pallet::<T>::block_number();
+        if record.status == WorkerStatus::Unresponsive {
+            record.status = WorkerStatus::Active;
+            market::insert::<T>(worker, record.price);
+            Self::deposit_event(Event::StatusChanged { worker, status: record.status });
+        }
+        if !CheckAt::<T>::contains_key(worker) {
+            Self::schedule_check(&worker, record.last_heartbeat);
+        }
+        Workers::<T>::insert(worker, record);
+    }
+
+    fn do_check_heartbeats(now: BlockNumberFor<T>) -> Weight {
+        let mut block = NextCheck::<T>::get();
+        let mut left = T::MaxChecksPerBlock::get();
+        let (mut answered, mut silent) = (0u32, 0u32);
+        let mut hook_weight = Weight::zero();
+        while block <= now && left > 0 {
+            let mut cost = 1u32;
+            if let Some(worker) = Checks::<T>::iter_key_prefix(block).next() {
+                Self::unschedule_check(&worker);
+                let Some(record) = Workers::<T>::get(worker) else { continue };
+                if now.saturating_sub(record.last_heartbeat) <= T::HeartbeatTimeout::get() {
+                    Self::schedule_check(&worker, record.last_heartbeat);
+                    answered.saturating_inc();
+                } else {
+                    cost = record.running.saturating_mul(COST_OF_JOB).saturating_add(COST_OF_SILENCE);
+                    hook_weight.saturating_accrue(Self::do_lose(worker, record));
+                    silent.saturating_inc();
+                }
+            } else {
+                // A look at an empty block counts, too.
+                block.saturating_inc();
+            }
+            left = left.saturating_sub(cost);
+        }
+        NextCheck::<T>::put(block);
+        <T as Config>::WeightInfo::check_heartbeats_answered(answered)
+            .saturating_add(<T as Config>::WeightInfo::check_heartbeats_silent(silent))
+            .saturating_add(hook_weight)
+    }
+
+    /// Takes an unresponsive worker out of the market; a draining one stays as its operator wants it.
+    fn do_lose(worker: WorkerId, mut record: Worker<T>) -> Weight {
+        if record.status == WorkerStatus::Active {
+            market::remove::<T>(&worker);
+            record.status = WorkerStatus::Unresponsive;
+            Workers::<T>::insert(worker, &record);
+            Self::deposit_event(Event::StatusChanged { worker, status: record.status });
+        }
+        T::OnUnavailable::on_unavailable(&worker)
+    }
+
+    fn schedule_check(worker: &WorkerId, last_heartbeat: BlockNumberFor<T>) {
+        let at = last_heartbeat.saturating_add(T::HeartbeatTimeout::get()).saturating_add(One::one());
+        Checks::<T>::insert(at, worker, ());
+        CheckAt::<T>::insert(worker, at);
+    }
+
+    fn unschedule_check(worker: &WorkerId) {
+        if let Some(at) = CheckAt::<T>::take(worker) {
+            Checks::<T>::remove(at, worker);
+        }
+    }
+
+    fn owned(operator: &T::AccountId, worker: &WorkerId) -> Result<Worker<T>, DispatchError> {
+        let record = Workers::<T>::get(worker).ok_or(Error::<T>::UnknownWorker)?;
+        ensure!(record.operator == *operator, Error::<T>::NotOperator);
+        Ok(record)
+    }
+
+    fn mutate_owned<R>(
+        operator: &T::AccountId,
+        worker: &WorkerId,
+        change: impl FnOnce(&mut Worker<T>) -> Result<R, DispatchError>,
+    ) -> Result<R, DispatchError> {
+        let mut record = Self::owned(operator, worker)?;
+        let result = change(&mut record)?;
+        Workers::<T>::insert(worker, record);
+        Ok(result)
+    }
+
+    fn ensure_performance(worker: &WorkerId, signed: &SignedPerformanceReport) -> DispatchResult {
+        let report = &signed.report;
+        ensure!(report.worker == *worker, Error::<T>::WrongWorker);
+        ensure!(report.genesis_hash == Attestation::<T>::genesis_hash(), Error::<T>::WrongGenesis);
+        let now = frame_system::Pallet::<T>::block_number();
+        let at = BlockNumberFor::<T>::from(report.block_number);
+        let recency = <T as pallet_phala_attestation::Config>::Recency::get();
+        ensure!(at <= now && now.saturating_sub(at) <= recency, Error::<T>::StaleReport);
+        let performance = &report.performance;
+        ensure!(
+            performance.fuel_per_second > 0 && (1..=T::MaxCapacity::get()).contains(&performance.capacity),
+            Error::<T>::PerformanceOutOfRange
+        );
+        ensure!(verify(worker, &report.signed_bytes(), &signed.signature), Error::<T>::BadSignature);
+        Ok(())
+    }
+
+    fn ensure_endpoint(endpoint: &[u8]) -> DispatchResult {
+        let rest = endpoint.strip_prefix(b"https://").or_else(|| endpoint.strip_prefix(b"http://"));
+        let valid = rest.is_some_and(|rest| {
+            !rest.is_empty() && !rest.ends_with(b"/") && rest.iter().all(|byte| byte.is_ascii_graphic())
+        });
+        ensure!(valid, Error::<T>::InvalidEndpoint);
+        Ok(())
+    }
+
+    /// How many blocks apart heartbeats are free.
+    fn free_heartbeat_interval() -> BlockNumberFor<T> {
+        (T::HeartbeatTimeout::get() / 5u32.into()).max(One::one())
+    }
+
+    /// Checks the pallet's invariants; see the crate's documentation.
+    #[cfg(any(feature = "std", feature = "try-runtime"))]
+    pub fn do_try_state() -> Result<(), sp_runtime::TryRuntimeError> {
+        let mut active = 0u32;
+        for (worker, record) in Workers::<T>::iter() {
+            let slot = ActiveSlot::<T>::get(worker);
+            ensure!(slot.is_some() == (record.status == WorkerStatus::Active), "market and status disagree");
+            if let Some(slot) = slot {
+                active.saturating_inc();
+                ensure!(
+                    ActiveIndex::<T>::get(slot) == Some(Slot { price: record.price, worker }),
+                    "an active worker is not at its slot, or at another price"
+                );
+            }
+            let check = CheckAt::<T>::get(worker);
+            ensure!(
+                match record.status {
+                    WorkerStatus::Active => check.is_some(),
+                    WorkerStatus::Unresponsive => check.is_none(),
+                    WorkerStatus::Draining => true,
+                },
+                "status and heartbeat check disagree"
+            );
+            ensure!(
+                pallet_phala_attestation::Platforms::<T>::get(record.platform) == Some(worker),
+                "a worker does not have its platform"
+            );
+            ensure!(record.price > 0, "a worker is free");
+            ensure!(
+                record.running <= T::MaxCapacity::get() && record.performance.capacity <= T::MaxCapacity::get(),
+                "a worker has more jobs than any can"
+            );
+        }
+        ensure!(active == ActiveCount::<T>::get(), "a worker in the market is not active");
+        ensure!(ActiveIndex::<T>::iter_keys().all(|slot| slot < active), "a slot lies beyond the market's end");
+        ensure!(ActiveSlot::<T>::iter_keys().count() as u32 == active, "a slot is left over");
+        market::do_try_state::<T>()?;
+        let checks = Checks::<T>::iter_keys().count();
+        ensure!(checks == CheckAt::<T>::iter_keys().count(), "checks and their index disagree");
+        for (worker, at) in CheckAt::<T>::iter() {
+            ensure!(Workers::<T>::contains_key(worker), "a check of no worker");
+            ensure!(Checks::<T>::contains_key(at, worker), "a check is not in its block");
+            ensure!(at >= NextCheck::<T>::get(), "a check was passed over");
+        }
+        let claims = pallet_phala_attestation::Platforms::<T>::iter_keys().count();
+        ensure!(claims == Workers::<T>::iter_keys().count(), "a platform is claimed by no worker");
+        Ok(())
+    }
+}
+
+fn evidence_hash(statement: &Statement, evidence: &Evidence) -> [u8; 32] {
+    sp_io::hashing::sha2_256(&(statement, evidence).encode())
+}
+
+/// Whether `signature` is `worker`'s own over `message`.
+pub fn verify(worker: &WorkerId, message: &[u8], signature: &[u8; 64]) -> bool {
+    sp_io::crypto::ed25519_verify(&(*signature).into(), message, &worker.0.into())
+}

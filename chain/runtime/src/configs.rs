@@ -1,0 +1,235 @@
+//! Each pallet's parameters.
+
+use frame_support::{
+    PalletId, derive_impl, parameter_types,
+    traits::{ConstU8, ConstU32, ConstU64, ConstU128, VariantCountOf, tokens::imbalance::ResolveTo},
+    weights::{
+        ConstantMultiplier, Weight,
+        constants::{RocksDbWeight, WEIGHT_REF_TIME_PER_MILLIS},
+    },
+};
+use frame_system::{EnsureRoot, limits};
+use pallet_transaction_payment::{FungibleAdapter, Multiplier, TargetedFeeAdjustment};
+use phala_primitives::units;
+use sp_runtime::{
+    FixedPointNumber, Perbill, Permill, Perquintill,
+    traits::{AccountIdConversion, Bounded, ConvertInto},
+};
+
+use crate::*;
+
+/// The account that fees, dust and a share of each job's price go to.
+pub const TREASURY: PalletId = PalletId(*b"phala/tr");
+/// The account that holds the mining budget.
+pub const MINING: PalletId = PalletId(*b"phala/mn");
+
+/// Execution time of a block. A third of a slot leaves the rest for the network and for slower machines.
+pub const MAXIMUM_BLOCK_WEIGHT: Weight = Weight::from_parts(WEIGHT_REF_TIME_PER_MILLIS * 660, u64::MAX);
+/// Bytes of a block.
+pub const MAXIMUM_BLOCK_LENGTH: u32 = 5 * 1024 * 1024;
+/// What ordinary extrinsics may fill of a block; the rest is for inherents and operational calls.
+pub const NORMAL_DISPATCH_RATIO: Perbill = Perbill::from_percent(75);
+
+parameter_types! {
+    /// How many block hashes the chain remembers, which bounds the life of an extrinsic: 80 minutes.
+    pub const BlockHashCount: BlockNumber = 2400;
+    /// This runtime's version.
+    pub const Version: RuntimeVersion = VERSION;
+    /// Limits of a block's execution time.
+    pub BlockWeights: limits::BlockWeights =
+        limits::BlockWeights::with_sensible_defaults(MAXIMUM_BLOCK_WEIGHT, NORMAL_DISPATCH_RATIO);
+    /// Limits of a block's size.
+    pub BlockLength: limits::BlockLength =
+        limits::BlockLength::builder().max_length(MAXIMUM_BLOCK_LENGTH).modify_max_length_for_class(
+            frame_support::dispatch::DispatchClass::Normal,
+            |length| *length = NORMAL_DISPATCH_RATIO * MAXIMUM_BLOCK_LENGTH,
+        ).build();
+}
+
+#[derive_impl(frame_system::config_preludes::SolochainDefaultConfig)]
+impl frame_system::Config for Runtime {
+    type Block = Block;
+    type BlockWeights = BlockWeights;
+    type BlockLength = BlockLength;
+    type AccountId = AccountId;
+    type Nonce = Nonce;
+    type Hash = Hash;
+    type BlockHashCount = BlockHashCount;
+    type DbWeight = RocksDbWeight;
+    type Version = Version;
+    type AccountData = pallet_balances::AccountData<Balance>;
+    type SystemWeightInfo = frame_system::weights::SubstrateWeight<Runtime>;
+    type ExtensionsWeightInfo = frame_system::SubstrateExtensionsWeight<Runtime>;
+    type SS58Prefix = frame_support::traits::ConstU16<{ units::SS58_PREFIX }>;
+}
+
+impl pallet_timestamp::Config for Runtime {
+    type Moment = u64;
+    type OnTimestampSet = Babe;
+    type MinimumPeriod = ConstU64<{ MILLISECS_PER_BLOCK / 2 }>;
+    type WeightInfo = pallet_timestamp::weights::SubstrateWeight<Runtime>;
+}
+
+/// The most authorities that blocks are made for.
+pub type MaxAuthorities = ConstU32<100>;
+
+impl pallet_babe::Config for Runtime {
+    type EpochDuration = ConstU64<EPOCH_DURATION_IN_SLOTS>;
+    type ExpectedBlockTime = ConstU64<MILLISECS_PER_BLOCK>;
+    // Epochs end with sessions.
+    type EpochChangeTrigger = pallet_babe::ExternalTrigger;
+    type DisabledValidators = Session;
+    type WeightInfo = ();
+    type MaxAuthorities = MaxAuthorities;
+    type MaxNominators = ConstU32<0>;
+    // Equivocations are logged by nodes. They cost nothing here, since the authorities have nothing at stake.
+    type KeyOwnerProof = sp_core::Void;
+    type EquivocationReportSystem = ();
+}
+
+impl pallet_grandpa::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type WeightInfo = ();
+    type MaxAuthorities = MaxAuthorities;
+    type MaxNominators = ConstU32<0>;
+    type MaxSetIdSessionEntries = ConstU64<0>;
+    type KeyOwnerProof = sp_core::Void;
+    type EquivocationReportSystem = ();
+}
+
+impl pallet_authorship::Config for Runtime {
+    type FindAuthor = pallet_session::FindAccountFromAuthorIndex<Self, Babe>;
+    type EventHandler = ();
+}
+
+impl pallet_session::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type ValidatorId = AccountId;
+    type ValidatorIdOf = ConvertInto;
+    type ShouldEndSession = Babe;
+    type NextSessionRotation = Babe;
+    // Keeps the authorities of genesis. New keys of theirs take effect two sessions after `set_keys`.
+    type SessionManager = ();
+    type SessionHandler = (Babe, Grandpa);
+    type Keys = SessionKeys;
+    type DisablingStrategy = ();
+    type WeightInfo = pallet_session::weights::SubstrateWeight<Runtime>;
+    type Currency = Balances;
+    type KeyDeposit = ConstU128<PHA>;
+}
+
+parameter_types! {
+    /// The account of the treasury.
+    pub TreasuryAccount: AccountId = TREASURY.into_account_truncating();
+}
+
+/// Gives the treasury what would otherwise be burnt, so that the number of PHA stays what it was at genesis.
+pub type ToTreasury = ResolveTo<TreasuryAccount, Balances>;
+
+impl pallet_balances::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type RuntimeFreezeReason = RuntimeFreezeReason;
+    type WeightInfo = pallet_balances::weights::SubstrateWeight<Runtime>;
+    type Balance = Balance;
+    type DustRemoval = ToTreasury;
+    type ExistentialDeposit = ConstU128<EXISTENTIAL_DEPOSIT>;
+    type AccountStore = System;
+    type ReserveIdentifier = [u8; 8];
+    type FreezeIdentifier = RuntimeFreezeReason;
+    type MaxLocks = ConstU32<50>;
+    type MaxReserves = ConstU32<0>;
+    type MaxFreezes = VariantCountOf<RuntimeFreezeReason>;
+    type DoneSlashHandler = ();
+}
+
+/// Smallest units of PHA for a picosecond of execution. With [`FeePerByte`] a transfer costs about 0.001 PHA, and a full
+/// block about 2 PHA.
+pub type FeePerPicosecond = ConstU128<3>;
+/// Smallest units of PHA for a byte of an extrinsic.
+pub type FeePerByte = ConstU128<1_000_000>;
+
+parameter_types! {
+    /// Fees rise while blocks are fuller than this and fall while they are emptier.
+    pub const TargetBlockFullness: Perquintill = Perquintill::from_percent(25);
+    /// How fast: full blocks double fees within about seven hours.
+    pub AdjustmentVariable: Multiplier = Multiplier::saturating_from_rational(75, 1_000_000);
+    /// Fees never fall below what [`FeePerPicosecond`] says.
+    pub MinimumMultiplier: Multiplier = Multiplier::saturating_from_integer(1);
+    /// Fees have no ceiling.
+    pub MaximumMultiplier: Multiplier = Multiplier::max_value();
+}
+
+impl pallet_transaction_payment::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type OnChargeTransaction = FungibleAdapter<Balances, ToTreasury>;
+    type WeightToFee = ConstantMultiplier<Balance, FeePerPicosecond>;
+    type LengthToFee = ConstantMultiplier<Balance, FeePerByte>;
+    type FeeMultiplierUpdate =
+        TargetedFeeAdjustment<Self, TargetBlockFullness, AdjustmentVariable, MinimumMultiplier, MaximumMultiplier>;
+    type OperationalFeeMultiplier = ConstU8<5>;
+    type WeightInfo = pallet_transaction_payment::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_sudo::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeCall = RuntimeCall;
+    type WeightInfo = pallet_sudo::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_utility::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeCall = RuntimeCall;
+    type PalletsOrigin = OriginCaller;
+    type WeightInfo = pallet_utility::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_phala_attestation::Config for Runtime {
+    type AdminOrigin = EnsureRoot<AccountId>;
+    type Time = Timestamp;
+    // 20 minutes to make evidence, fetch collateral and get the registration into a block.
+    type Recency = ConstU32<600>;
+    type WeightInfo = pallet_phala_attestation::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_phala_workers::Config for Runtime {
+    type HeartbeatTimeout = ConstU32<15>;
+    // Finality may lag for two minutes before heartbeats are refused.
+    type MaxHeartbeatAge = ConstU32<60>;
+    type MaxCapacity = ConstU32<64>;
+    type MaxChecksPerBlock = ConstU32<64>;
+    type OnUnavailable = Jobs;
+    type WeightInfo = pallet_phala_workers::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_phala_apps::Config for Runtime {
+    type Currency = Balances;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type Deposit = ConstU128<{ PHA / 10 }>;
+    type WeightInfo = pallet_phala_apps::weights::SubstrateWeight<Runtime>;
+}
+
+parameter_types! {
+    /// What the treasury gets of a job's price.
+    pub const TreasuryShare: Permill = Permill::from_percent(10);
+}
+
+impl pallet_phala_jobs::Config for Runtime {
+    type Currency = Balances;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    // The verifiable random output of the parent block: fresh in each block, and unknown to who submits a job, as
+    // that block does not exist yet. The parent's author can only withhold its own block to draw again. The
+    // alternative, one value for a whole epoch, is known before any of that epoch's jobs is submitted, and
+    // so lets a user pick the moment that gives a job to a friend's worker.
+    type Randomness = pallet_babe::ParentBlockRandomness<Runtime>;
+    type Treasury = TreasuryAccount;
+    type TreasuryShare = TreasuryShare;
+    type MillisecsPerBlock = ConstU64<MILLISECS_PER_BLOCK>;
+    type ReceiptGrace = ConstU32<30>;
+    type MaxDeadline = ConstU32<{ 7 * DAYS }>;
+    type Retention = ConstU32<{ 7 * DAYS }>;
+    type MaxAssignmentsPerBlock = ConstU32<32>;
+    type MaxWakesPerBlock = ConstU32<32>;
+    type MaxPrunesPerBlock = ConstU32<32>;
+    type WeightInfo = pallet_phala_jobs::weights::SubstrateWeight<Runtime>;
+}

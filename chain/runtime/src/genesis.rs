@@ -1,0 +1,101 @@
+//! The presets from which chains start.
+//!
+//! | preset | authorities | simulated evidence |
+//! |---|---|---|
+//! | `development` | Alice | accepted |
+//! | `local_testnet` | Alice, Bob, Charlie, Dave | accepted |
+//! | `local_no_simulation` | Alice | refused |
+//!
+//! Each issues exactly [`TOTAL_ISSUANCE`], as [`balances`] says. But for the treasury and the mining account, which
+//! nobody has a key of, the keys of all its accounts are public: these presets are for development and tests.
+
+use alloc::vec::Vec;
+use frame_support::build_struct_json_patch;
+use serde_json::Value;
+use sp_core::hex2array;
+use sp_genesis_builder::{DEV_RUNTIME_PRESET, LOCAL_TESTNET_RUNTIME_PRESET, PresetId};
+use sp_keyring::{Ed25519Keyring, Sr25519Keyring};
+use sp_runtime::traits::AccountIdConversion;
+
+use crate::{
+    configs::{MINING, TREASURY},
+    *,
+};
+
+/// The preset with one authority whose genesis refuses simulated evidence.
+pub const NO_SIMULATION_PRESET: &str = "local_no_simulation";
+
+/// The PHA that there are.
+pub const TOTAL_ISSUANCE: Balance = 1_000_000_000 * PHA;
+/// The part of them that is the mining budget.
+pub const MINING_BUDGET: Balance = 700_000_000 * PHA;
+/// What the treasury starts with.
+pub const TREASURY_ENDOWMENT: Balance = 10_000_000 * PHA;
+/// What each development account starts with.
+pub const DEVELOPMENT_ENDOWMENT: Balance = 1_000_000 * PHA;
+
+/// The Sr25519 public key of `//Foundation`, which gets what is left.
+pub const FOUNDATION: AccountId =
+    AccountId::new(hex2array!("04a7e334acfeccd035ed052705040cc944c70eb92247d4770b55bceec4072664"));
+
+/// The public key of the root of simulated platforms on development networks, whose secret is public:
+/// `phala_attestation::simulated::development_root`.
+pub const DEVELOPMENT_ROOT: [u8; 32] = hex2array!("065e6e5fdd07f8e638be58bfc79cf487f89d784006530eb29f2aeca70754c3a1");
+
+/// The accounts whose keys are known to everybody.
+pub const DEVELOPMENT_ACCOUNTS: [Sr25519Keyring; 6] = [
+    Sr25519Keyring::Alice,
+    Sr25519Keyring::Bob,
+    Sr25519Keyring::Charlie,
+    Sr25519Keyring::Dave,
+    Sr25519Keyring::Eve,
+    Sr25519Keyring::Ferdie,
+];
+
+/// Who owns which part of [`TOTAL_ISSUANCE`] at genesis.
+pub fn balances() -> Vec<(AccountId, Balance)> {
+    let mut balances: Vec<_> =
+        DEVELOPMENT_ACCOUNTS.iter().map(|who| (who.to_account_id(), DEVELOPMENT_ENDOWMENT)).collect();
+    balances.push((MINING.into_account_truncating(), MINING_BUDGET));
+    balances.push((TREASURY.into_account_truncating(), TREASURY_ENDOWMENT));
+    let issued: Balance = balances.iter().map(|(_, amount)| amount).sum();
+    balances.push((FOUNDATION, TOTAL_ISSUANCE - issued));
+    balances
+}
+
+/// The JSON patch of the preset `id`, or `None` when there is no such preset.
+pub fn preset(id: &PresetId) -> Option<Vec<u8>> {
+    use {Ed25519Keyring as Ed, Sr25519Keyring as Sr};
+    let four = [(Sr::Alice, Ed::Alice), (Sr::Bob, Ed::Bob), (Sr::Charlie, Ed::Charlie), (Sr::Dave, Ed::Dave)];
+    let patch = match id.as_ref() {
+        DEV_RUNTIME_PRESET => patch(&four[..1], Some(DEVELOPMENT_ROOT)),
+        LOCAL_TESTNET_RUNTIME_PRESET => patch(&four, Some(DEVELOPMENT_ROOT)),
+        NO_SIMULATION_PRESET => patch(&four[..1], None),
+        _ => return None,
+    };
+    serde_json::to_vec(&patch).ok()
+}
+
+/// The names that [`preset`] knows.
+pub fn preset_names() -> Vec<PresetId> {
+    [DEV_RUNTIME_PRESET, LOCAL_TESTNET_RUNTIME_PRESET, NO_SIMULATION_PRESET].map(PresetId::from).into()
+}
+
+fn patch(authorities: &[(Sr25519Keyring, Ed25519Keyring)], simulated_root: Option<[u8; 32]>) -> Value {
+    build_struct_json_patch!(RuntimeGenesisConfig {
+        balances: BalancesConfig { balances: balances() },
+        babe: BabeConfig { epoch_config: BABE_GENESIS_EPOCH_CONFIG },
+        session: SessionConfig {
+            keys: authorities
+                .iter()
+                .map(|(babe, grandpa)| {
+                    let account = babe.to_account_id();
+                    let keys = SessionKeys { babe: babe.public().into(), grandpa: grandpa.public().into() };
+                    (account.clone(), account, keys)
+                })
+                .collect(),
+        },
+        sudo: SudoConfig { key: Some(Sr25519Keyring::Alice.to_account_id()) },
+        attestation: AttestationConfig { simulated_root },
+    })
+}
