@@ -1,0 +1,99 @@
+//! What the enclave knows of the chain: finalized blocks, and storage in them, both verified.
+//!
+//! [`Chain`] is what the rest of the enclave sees. [`LightClient`] is the real one: smoldot, which verifies GRANDPA
+//! finality from genesis and storage proofs, over bytes that the host carries. [`Guarded`] stands before it and refuses to
+//! go back: it remembers, sealed, the highest finalized block ever seen.
+
+mod guard;
+mod light;
+mod platform;
+mod spec;
+
+pub(crate) use guard::Guarded;
+pub use guard::{Floor, sealed_name};
+pub use light::{LightClient, StartError};
+pub(crate) use platform::{Platform, Stream};
+pub use spec::{ChainSpec, SpecError};
+
+use codec::Decode;
+use futures::future::BoxFuture;
+use phala_primitives::{
+    AppId, Hash, JobId,
+    job::{App, Job},
+};
+use sp_crypto_hashing::{blake2_128, twox_64, twox_128};
+
+/// A finalized block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Its number.
+    pub number: u32,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+/// A job as this chain stores it.
+pub type ChainJob = Job<Hash, u32>;
+
+/// An app as this chain stores it.
+pub type ChainApp = App<Hash>;
+
+/// A view of one chain. Everything that it gives is verified: finality from genesis, storage by proof.
+pub trait Chain: Send + Sync + 'static {
+    /// The hash of the chain's first block.
+    fn genesis_hash(&self) -> Hash;
+
+    /// The newest finalized block; `None` until there is one beyond genesis.
+    fn finalized(&self) -> Option<Block>;
+
+    /// Waits for a finalized block with a number above `after`, or any when that is `None`.
+    fn finalized_after(&self, after: Option<u32>) -> BoxFuture<'_, Block>;
+
+    /// The value under `key` in the state of the finalized block `at`, one of the newest few.
+    ///
+    /// # Errors
+    /// When no peer gives a proof, or the block is too old.
+    fn storage(&self, at: Hash, key: Vec<u8>) -> BoxFuture<'_, Result<Option<Vec<u8>>, ChainError>>;
+
+    /// Peers that the light client has.
+    fn peers(&self) -> u32;
+
+    /// Learns the boot nodes of another specification of the same chain. `false` when it is another chain.
+    fn update(&self, spec: &ChainSpec) -> bool;
+}
+
+/// Why storage could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    /// No peer gave a valid proof.
+    #[error("no peer of the light client gave a valid storage proof")]
+    Unavailable,
+    /// The block is not among the newest finalized ones.
+    #[error("the block is not among the newest finalized ones")]
+    UnknownBlock,
+    /// The value is of another format: the chain runs another version of the runtime.
+    #[error("the chain's {0} has a format that this enclave does not know")]
+    Format(&'static str),
+}
+
+/// Where the `jobs` pallet stores a job.
+pub fn job_key(job: JobId) -> Vec<u8> {
+    let id = job.to_le_bytes();
+    [&twox_128(b"Jobs")[..], &twox_128(b"Jobs"), &twox_64(&id), &id].concat()
+}
+
+/// Where the `apps` pallet stores an app.
+pub fn app_key(app: &AppId) -> Vec<u8> {
+    [&twox_128(b"Apps")[..], &twox_128(b"Apps"), &blake2_128(&app.0), &app.0].concat()
+}
+
+/// Reads and decodes a value at the finalized block `at`.
+pub(crate) async fn read<T: Decode>(
+    chain: &dyn Chain,
+    at: Hash,
+    key: Vec<u8>,
+    what: &'static str,
+) -> Result<Option<T>, ChainError> {
+    let value = chain.storage(at, key).await?;
+    value.map(|bytes| codec::DecodeAll::decode_all(&mut &bytes[..]).map_err(|_| ChainError::Format(what))).transpose()
+}

@@ -1,0 +1,415 @@
+//! The light client: smoldot, asked through its own JSON-RPC.
+//!
+//! It starts from the genesis state in the specification, with no checkpoint and no database, and reaches the chain's head by
+//! warp sync: GRANDPA justifications from one authority set to the next, each verified. (smoldot ignores the finalized block of a
+//! database unless the specification has a checkpoint; the sealed floor of [`Guarded`](super::Guarded) keeps what must
+//! survive a restart.) Storage is read by Merkle proof against the state root of a finalized block.
+
+use futures::{channel::oneshot, future::BoxFuture};
+use phala_primitives::Hash;
+use serde_json::{Value, json};
+use smoldot_light::{AddChainConfig, AddChainConfigJsonRpc, ChainId, Client, JsonRpcResponses};
+use std::{
+    collections::{HashMap, VecDeque},
+    num::NonZero,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{Block, Chain, ChainError, ChainSpec, Platform};
+use crate::host::lock;
+
+/// Finalized blocks whose state can be read.
+const KEPT_BLOCKS: usize = 16;
+
+/// How long one attempt to read storage may take.
+const STORAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Attempts to read storage.
+const STORAGE_ATTEMPTS: usize = 3;
+
+/// How long to wait before asking smoldot again what it refused.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// How often peers are counted.
+const PEERS_EVERY: Duration = Duration::from_secs(5);
+
+/// A smoldot light client of one chain.
+pub struct LightClient {
+    rpc: Rpc,
+    spec: ChainSpec,
+    genesis_hash: Hash,
+    peers: AtomicU32,
+    head: Mutex<Head>,
+}
+
+#[derive(Default)]
+struct Head {
+    /// smoldot's current subscription to the chain's head.
+    subscription: Option<String>,
+    finalized: Option<Block>,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+/// Why the light client did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// smoldot refused the specification.
+    #[error("the light client refused the chain specification: {0}")]
+    Spec(String),
+    /// smoldot ended.
+    #[error("the light client ended at once")]
+    Ended,
+}
+
+impl LightClient {
+    pub(crate) async fn start(spec: ChainSpec, platform: Platform) -> Result<Arc<Self>, StartError> {
+        let mut client = Client::new(platform.clone());
+        let added = client.add_chain(config(&spec)).map_err(|error| StartError::Spec(error.to_string()))?;
+        let (chain, Some(responses)) = (added.chain_id, added.json_rpc_responses) else {
+            return Err(StartError::Ended);
+        };
+        let (events, received) = async_channel::unbounded();
+        let rpc = Rpc { client: Mutex::new(client), chain, platform: platform.clone(), state: Mutex::default() };
+        let mut this = Self { rpc, spec, genesis_hash: [0; 32], peers: AtomicU32::new(0), head: Mutex::default() };
+        // The genesis hash is asked for before anybody else reads responses.
+        let mut responses = responses;
+        this.genesis_hash = this.genesis(&mut responses).await.ok_or(StartError::Ended)?;
+        let this = Arc::new(this);
+        platform.spawn(this.clone().dispatch(responses, events));
+        platform.spawn(this.clone().follow(received));
+        platform.spawn(this.clone().count_peers());
+        Ok(this)
+    }
+
+    async fn genesis(&self, responses: &mut JsonRpcResponses<Platform>) -> Option<Hash> {
+        self.rpc.send(0, "chainSpec_v1_genesisHash", &json!([]))?;
+        let response: Value = serde_json::from_str(&responses.next().await?).ok()?;
+        hash(response.get("result")?)
+    }
+
+    /// Learns the boot nodes of another specification of the same chain. `false` when it is another chain.
+    pub(crate) fn update(&self, spec: &ChainSpec) -> bool {
+        if !self.spec.same_chain(spec) {
+            return false;
+        }
+        // smoldot sees that it is the chain that it already follows, and only learns the new boot nodes.
+        let mut client = lock(&self.rpc.client);
+        if let Ok(added) = client.add_chain(config(spec)) {
+            let () = client.remove_chain(added.chain_id);
+        }
+        true
+    }
+
+    /// Hands smoldot's responses to whoever waits for them.
+    async fn dispatch(
+        self: Arc<Self>,
+        mut responses: JsonRpcResponses<Platform>,
+        events: async_channel::Sender<Event>,
+    ) {
+        while let Some(response) = responses.next().await {
+            if let Ok(response) = serde_json::from_str::<Value>(&response)
+                && let Some(event) = self.rpc.handle(response)
+            {
+                let _ = events.send(event).await;
+            }
+        }
+    }
+
+    /// Follows the chain's head, for ever.
+    async fn follow(self: Arc<Self>, events: async_channel::Receiver<Event>) {
+        loop {
+            let Some(Value::String(subscription)) = self.rpc.call("chainHead_v1_follow", json!([false])).await else {
+                self.rpc.platform.tee().sleep(RETRY_AFTER).await;
+                continue;
+            };
+            lock(&self.head).subscription = Some(subscription.clone());
+            let mut kept = VecDeque::new();
+            while let Ok(event) = events.recv().await {
+                if event.subscription != subscription {
+                    continue;
+                }
+                match event.kind.as_str() {
+                    "initialized" | "finalized" => self.finalized(&subscription, &event.result, &mut kept).await,
+                    "stop" => break,
+                    _ => {}
+                }
+            }
+            lock(&self.head).subscription = None;
+            self.rpc.fail_operations();
+        }
+    }
+
+    async fn finalized(&self, subscription: &str, event: &Value, kept: &mut VecDeque<Value>) {
+        let hashes = |field| event.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut unpin = hashes("prunedBlockHashes");
+        let finalized = hashes("finalizedBlockHashes");
+        if let Some(newest) = finalized.last()
+            && let Some(hash) = hash(newest)
+            && let Some(Value::String(header)) =
+                self.rpc.call("chainHead_v1_header", json!([subscription, newest])).await
+            && let Some(number) = block_number(&header)
+            && number > 0
+        {
+            let waiting = {
+                let mut head = lock(&self.head);
+                head.finalized = Some(Block { number, hash });
+                std::mem::take(&mut head.waiting)
+            };
+            for waiter in waiting {
+                let _ = waiter.send(());
+            }
+        }
+        kept.extend(finalized);
+        while kept.len() > KEPT_BLOCKS {
+            unpin.extend(kept.pop_front());
+        }
+        if !unpin.is_empty() {
+            self.rpc.call("chainHead_v1_unpin", json!([subscription, unpin])).await;
+        }
+    }
+
+    async fn count_peers(self: Arc<Self>) {
+        loop {
+            if let Some(health) = self.rpc.call("system_health", json!([])).await {
+                let peers = health.get("peers").and_then(Value::as_u64).unwrap_or(0);
+                self.peers.store(u32::try_from(peers).unwrap_or(u32::MAX), Ordering::Relaxed);
+            }
+            self.rpc.platform.tee().sleep(PEERS_EVERY).await;
+        }
+    }
+
+    async fn read(&self, at: Hash, key: &[u8]) -> Result<Option<Vec<u8>>, ChainError> {
+        let mut result = Err(ChainError::Unavailable);
+        for _ in 0..STORAGE_ATTEMPTS {
+            let subscription = lock(&self.head).subscription.clone();
+            if let Some(subscription) = subscription {
+                result = self.rpc.storage(&subscription, at, key).await;
+                if matches!(result, Ok(_) | Err(ChainError::UnknownBlock)) {
+                    break;
+                }
+            }
+            self.rpc.platform.tee().sleep(RETRY_AFTER).await;
+        }
+        result
+    }
+}
+
+impl Chain for LightClient {
+    fn genesis_hash(&self) -> Hash {
+        self.genesis_hash
+    }
+
+    fn finalized(&self) -> Option<Block> {
+        lock(&self.head).finalized
+    }
+
+    fn finalized_after(&self, after: Option<u32>) -> BoxFuture<'_, Block> {
+        Box::pin(async move {
+            loop {
+                let wait = {
+                    let mut head = lock(&self.head);
+                    match head.finalized {
+                        Some(block) if after.is_none_or(|after| block.number > after) => return block,
+                        _ => {
+                            let (sender, wait) = oneshot::channel();
+                            head.waiting.retain(|waiter| !waiter.is_canceled());
+                            head.waiting.push(sender);
+                            wait
+                        }
+                    }
+                };
+                let _ = wait.await;
+            }
+        })
+    }
+
+    fn storage(&self, at: Hash, key: Vec<u8>) -> BoxFuture<'_, Result<Option<Vec<u8>>, ChainError>> {
+        Box::pin(async move { self.read(at, &key).await })
+    }
+
+    fn peers(&self) -> u32 {
+        self.peers.load(Ordering::Relaxed)
+    }
+
+    fn update(&self, spec: &ChainSpec) -> bool {
+        LightClient::update(self, spec)
+    }
+}
+
+fn config(spec: &ChainSpec) -> AddChainConfig<'_, (), std::iter::Empty<ChainId>> {
+    AddChainConfig {
+        user_data: (),
+        specification: spec.json(),
+        database_content: "",
+        potential_relay_chains: std::iter::empty(),
+        json_rpc: AddChainConfigJsonRpc::Enabled { max_pending_requests: NonZero::<u32>::MAX, max_subscriptions: 16 },
+        statement_protocol_config: None,
+    }
+}
+
+/// A notification of the chain's head.
+struct Event {
+    subscription: String,
+    kind: String,
+    result: Value,
+}
+
+/// smoldot's JSON-RPC.
+struct Rpc {
+    client: Mutex<Client<Platform>>,
+    chain: ChainId,
+    platform: Platform,
+    state: Mutex<RpcState>,
+}
+
+#[derive(Default)]
+struct RpcState {
+    next_id: u64,
+    calls: HashMap<u64, Call>,
+    /// Reads of storage that have started, by smoldot's id of them.
+    operations: HashMap<String, Operation>,
+}
+
+enum Call {
+    Plain(oneshot::Sender<Option<Value>>),
+    /// What the call starts, for which events can come right after the answer.
+    Storage(Operation),
+}
+
+struct Operation {
+    key: Value,
+    value: Option<Vec<u8>>,
+    done: oneshot::Sender<Result<Option<Vec<u8>>, ChainError>>,
+}
+
+impl Rpc {
+    fn send(&self, id: u64, method: &str, params: &Value) -> Option<()> {
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
+        lock(&self.client).json_rpc_request(request, self.chain).ok()
+    }
+
+    fn begin(&self, call: Call) -> u64 {
+        let mut state = lock(&self.state);
+        state.next_id = state.next_id.wrapping_add(1);
+        let id = state.next_id;
+        state.calls.insert(id, call);
+        id
+    }
+
+    /// Calls a method. `None` when it fails.
+    async fn call(&self, method: &str, params: Value) -> Option<Value> {
+        let (sender, result) = oneshot::channel();
+        let id = self.begin(Call::Plain(sender));
+        if self.send(id, method, &params).is_none() {
+            lock(&self.state).calls.remove(&id);
+            return None;
+        }
+        result.await.ok().flatten()
+    }
+
+    async fn storage(&self, subscription: &str, at: Hash, key: &[u8]) -> Result<Option<Vec<u8>>, ChainError> {
+        let (done, result) = oneshot::channel();
+        let key = Value::String(format!("0x{}", hex::encode(key)));
+        let at = format!("0x{}", hex::encode(at));
+        let params = json!([subscription, at, [{ "key": key, "type": "value" }], null]);
+        let id = self.begin(Call::Storage(Operation { key, value: None, done }));
+        if self.send(id, "chainHead_v1_storage", &params).is_none() {
+            lock(&self.state).calls.remove(&id);
+            return Err(ChainError::Unavailable);
+        }
+        let timeout = async {
+            self.platform.tee().sleep(STORAGE_TIMEOUT).await;
+            Err(ChainError::Unavailable)
+        };
+        futures_lite::future::or(async { result.await.unwrap_or(Err(ChainError::Unavailable)) }, timeout).await
+    }
+
+    /// Takes a response or a notification. Returns what the follower of the head should see.
+    fn handle(&self, mut response: Value) -> Option<Event> {
+        if let Some(id) = response.get("id").and_then(Value::as_u64) {
+            let mut state = lock(&self.state);
+            let result = response.get_mut("result").map(Value::take);
+            match state.calls.remove(&id)? {
+                Call::Plain(sender) => {
+                    let _ = sender.send(result);
+                }
+                Call::Storage(operation) => match result {
+                    Some(started) => match started.get("operationId").and_then(Value::as_str) {
+                        Some(id) => {
+                            state.operations.retain(|_, operation| !operation.done.is_canceled());
+                            state.operations.insert(id.to_owned(), operation);
+                        }
+                        None => drop(operation.done.send(Err(ChainError::Unavailable))),
+                    },
+                    None => drop(operation.done.send(Err(ChainError::UnknownBlock))),
+                },
+            }
+            return None;
+        }
+        let params = response.get_mut("params")?;
+        let subscription = params.get("subscription")?.as_str()?.to_owned();
+        let result = params.get_mut("result")?.take();
+        let kind = result.get("event")?.as_str()?.to_owned();
+        if kind.starts_with("operation") {
+            self.operation(&kind, &result);
+            return None;
+        }
+        Some(Event { subscription, kind, result })
+    }
+
+    fn operation(&self, kind: &str, event: &Value) -> Option<()> {
+        let id = event.get("operationId")?.as_str()?;
+        let mut state = lock(&self.state);
+        if kind == "operationStorageItems" {
+            let operation = state.operations.get_mut(id)?;
+            let items = event.get("items")?.as_array()?;
+            let item = items.iter().find(|item| item.get("key") == Some(&operation.key))?;
+            operation.value = Some(bytes(item.get("value")?)?);
+        } else {
+            let operation = state.operations.remove(id)?;
+            let result = match kind {
+                "operationStorageDone" => Ok(operation.value),
+                _ => Err(ChainError::Unavailable),
+            };
+            let _ = operation.done.send(result);
+        }
+        Some(())
+    }
+
+    fn fail_operations(&self) {
+        let operations = std::mem::take(&mut lock(&self.state).operations);
+        drop(operations);
+    }
+}
+
+fn bytes(value: &Value) -> Option<Vec<u8>> {
+    hex::decode(value.as_str()?.strip_prefix("0x")?).ok()
+}
+
+fn hash(value: &Value) -> Option<Hash> {
+    bytes(value)?.try_into().ok()
+}
+
+/// The block number in a SCALE-encoded header: it follows the parent's hash.
+fn block_number(header: &str) -> Option<u32> {
+    let header = bytes(&Value::String(header.to_owned()))?;
+    let mut rest = header.get(32..)?;
+    <codec::Compact<u32> as codec::Decode>::decode(&mut rest).ok().map(|number| number.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_numbers_are_read_from_headers() {
+        let header = codec::Encode::encode(&([7u8; 32], codec::Compact(70_000u32), [1u8; 64]));
+        assert_eq!(block_number(&format!("0x{}", hex::encode(header))), Some(70_000));
+        assert_eq!(block_number("0x00"), None);
+        assert_eq!(block_number("zz"), None);
+    }
+}

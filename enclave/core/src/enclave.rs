@@ -1,0 +1,395 @@
+//! The enclave as its host sees it: requests in, answers out.
+
+use futures::{channel::oneshot, future::BoxFuture};
+use phala_attestation::{Role, Statement};
+use phala_engine::Engine;
+use phala_primitives::{
+    Hash,
+    worker::{Heartbeat, Performance, PerformanceReport, SignedHeartbeat, SignedPerformanceReport},
+};
+use phala_protocol::{
+    EnclaveReply, EnclaveStatus, Hello, HostMessage, HostNotice, HostRequest, LogLevel, Message, Refusal, Registration,
+    Start, wire,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    Disconnected, FrameReceiver, FrameSender, Tee,
+    chain::{Block, Chain, ChainSpec, Guarded, LightClient, Platform, StartError},
+    host::{Host, encode_reply, refusal},
+    jobs::{Context, Jobs},
+    keys::{self, Keys},
+    programs::Programs,
+    tasks::{Tasks, thread},
+};
+
+/// Threads of the light client and of everything else that is not a job.
+const TASK_THREADS: usize = 3;
+
+/// Requests of the host that may be open at once.
+const OPEN_REQUESTS: usize = 256;
+
+/// The most jobs at once that a host may ask for.
+const MAX_CAPACITY: u32 = 256;
+
+/// How long a registration waits for a finalized block.
+const FINALITY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Starts a view of the chain that a specification describes.
+pub type ChainSource = dyn Fn(ChainSpec) -> BoxFuture<'static, Result<Arc<dyn Chain>, StartError>> + Send + Sync;
+
+/// An enclave. Lives as long as its process; its host may come and go.
+pub struct Enclave {
+    tee: Arc<dyn Tee>,
+    host: Host,
+    tasks: Tasks,
+    chain_source: Arc<ChainSource>,
+    /// Set by the first start.
+    started: futures::lock::Mutex<Option<Arc<Started>>>,
+    open_requests: AtomicUsize,
+    stopping: AtomicBool,
+}
+
+/// How a connection to the host ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum End {
+    /// The host hung up. Connect again.
+    #[error("the host hung up")]
+    HungUp,
+    /// The host sent what is no message. Connect again.
+    #[error("the host sent a malformed message")]
+    Malformed,
+    /// The host speaks another version of the protocol.
+    #[error("the host speaks another protocol or version; run enclave and host of the same release")]
+    Version,
+    /// The host asked the enclave to stop, and it has saved its state.
+    #[error("the host stopped the enclave")]
+    Stopped,
+}
+
+impl From<Disconnected> for End {
+    fn from(_: Disconnected) -> Self {
+        Self::HungUp
+    }
+}
+
+/// What a start set up.
+struct Started {
+    start: (Hash, u32),
+    keys: Arc<Keys>,
+    chain: Arc<Guarded>,
+    jobs: Arc<Jobs>,
+    jobs_context: Arc<Context>,
+    /// Measured once.
+    performance: futures::lock::Mutex<Option<Performance>>,
+}
+
+impl Enclave {
+    /// An enclave that follows its chain with a light client of its own.
+    pub fn new(tee: Arc<dyn Tee>) -> Arc<Self> {
+        let (host, tasks) = (Host::default(), Tasks::new(TASK_THREADS));
+        let platform = Platform::new(tee.clone(), host.clone(), tasks.clone());
+        let source = move |spec: ChainSpec| -> BoxFuture<'static, Result<Arc<dyn Chain>, StartError>> {
+            let platform = platform.clone();
+            Box::pin(async move { Ok(LightClient::start(spec, platform).await? as Arc<dyn Chain>) })
+        };
+        Self::build(tee, host, tasks, Arc::new(source))
+    }
+
+    /// An enclave that sees the chain through `chain_source`: for simulations.
+    pub fn with_chain_source(tee: Arc<dyn Tee>, chain_source: Arc<ChainSource>) -> Arc<Self> {
+        Self::build(tee, Host::default(), Tasks::new(TASK_THREADS), chain_source)
+    }
+
+    fn build(tee: Arc<dyn Tee>, host: Host, tasks: Tasks, chain_source: Arc<ChainSource>) -> Arc<Self> {
+        Arc::new(Self {
+            tee,
+            host,
+            tasks,
+            chain_source,
+            started: futures::lock::Mutex::new(None),
+            open_requests: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Serves the host on one connection until it ends. Jobs go on meanwhile and afterwards; what they need of the host they
+    /// ask for again on the next connection. One connection at a time.
+    pub async fn serve(self: &Arc<Self>, mut sender: impl FrameSender, mut receiver: impl FrameReceiver) -> End {
+        if let Err(end) = greet(&mut sender, &mut receiver).await {
+            return end;
+        }
+        let (outbound, queue) = Host::channel();
+        let write = async {
+            while let Ok(frame) = queue.recv().await {
+                if sender.send(frame).await.is_err() {
+                    return End::HungUp;
+                }
+            }
+            if self.stopping.load(Ordering::Acquire) { End::Stopped } else { End::HungUp }
+        };
+        let read = async {
+            loop {
+                let Ok(frame) = receiver.receive().await else { return End::HungUp };
+                match wire::decode::<HostMessage>(&frame) {
+                    Ok(message) => self.handle(message, &outbound),
+                    Err(_) => return End::Malformed,
+                }
+            }
+        };
+        let end = futures_lite::future::or(write, read).await;
+        self.host.down(&outbound);
+        outbound.close();
+        end
+    }
+
+    /// Takes a message. Never waits: the host's answers must get through while everything else is stuck.
+    fn handle(self: &Arc<Self>, message: HostMessage, outbound: &async_channel::Sender<Vec<u8>>) {
+        match message {
+            Message::Reply { id, reply } => self.host.answered(id, reply),
+            Message::Notice(HostNotice::Received { connection, bytes }) => self.host.received(connection, &bytes),
+            Message::Notice(HostNotice::Closed { connection }) => self.host.closed(connection),
+            Message::Request { id, request } => {
+                if matches!(request, HostRequest::Start(_)) {
+                    self.host.up(outbound);
+                }
+                let (this, outbound) = (self.clone(), outbound.clone());
+                let open = Open::new(self.clone());
+                self.tasks.spawn(async move {
+                    let stop = matches!(request, HostRequest::Stop);
+                    let reply = match open {
+                        Some(_) => this.answer(request).await,
+                        None => Err(refusal(true, "too many requests are open")),
+                    };
+                    let stopped = stop && reply.is_ok();
+                    let _ = outbound.send(encode_reply(id, reply)).await;
+                    if stopped {
+                        this.stopping.store(true, Ordering::Release);
+                        // What is queued still goes out.
+                        outbound.close();
+                    }
+                });
+            }
+        }
+    }
+
+    async fn answer(self: &Arc<Self>, request: HostRequest) -> Result<EnclaveReply, Refusal> {
+        if let HostRequest::Start(start) = request {
+            return self.start(start).await;
+        }
+        let started = self.started.lock().await.clone();
+        if started.is_none() && matches!(request, HostRequest::Stop) {
+            return Ok(EnclaveReply::Stopping);
+        }
+        let started = started.ok_or_else(|| refusal(true, "the enclave has not been started on a chain yet"))?;
+        match request {
+            HostRequest::Start(_) => Err(refusal(false, "already handled")),
+            HostRequest::Register => self.register(&started).await,
+            HostRequest::Heartbeat => self.heartbeat(&started),
+            HostRequest::Status => Ok(EnclaveReply::Status(status(&started))),
+            HostRequest::StartJob { job, input } => {
+                started.jobs.start(job, input).await.map(|()| EnclaveReply::JobAccepted)
+            }
+            HostRequest::Stop => {
+                // What cannot be stored now is read from the chain again.
+                if let Err(error) = started.chain.store().await {
+                    self.host.log(LogLevel::Warn, format!("the host did not store the chain's progress: {error}"));
+                }
+                Ok(EnclaveReply::Stopping)
+            }
+        }
+    }
+
+    async fn start(self: &Arc<Self>, start: Start) -> Result<EnclaveReply, Refusal> {
+        let spec = ChainSpec::new(&start.chain_spec).map_err(|error| refusal(false, error.to_string()))?;
+        if !(1..=MAX_CAPACITY).contains(&start.capacity) {
+            return Err(refusal(false, format!("the capacity must be between 1 and {MAX_CAPACITY} jobs")));
+        }
+        let asked = (start.operator, start.capacity);
+        let mut slot = self.started.lock().await;
+        let started = match &*slot {
+            Some(started) if started.start != asked || !started.chain.update(&spec) => {
+                return Err(refusal(
+                    false,
+                    "the enclave runs already for another chain, operator or capacity; stop it and start it anew",
+                ));
+            }
+            Some(started) => {
+                let jobs = started.jobs.clone();
+                self.tasks.spawn(async move { jobs.announce_ended().await });
+                started.clone()
+            }
+            None => {
+                let started = Arc::new(self.set_up(spec, asked).await?);
+                self.tasks.spawn(started.chain.clone().follow());
+                *slot = Some(started.clone());
+                started
+            }
+        };
+        Ok(EnclaveReply::Started {
+            signing_key: started.keys.worker().0,
+            encryption_key: started.keys.encryption_key(),
+            measurement: self.tee.measurement().0,
+        })
+    }
+
+    async fn set_up(&self, spec: ChainSpec, start: (Hash, u32)) -> Result<Started, Refusal> {
+        let keys = Arc::new(self.keys().await?);
+        let chain = (self.chain_source)(spec).await.map_err(|error| refusal(false, error.to_string()))?;
+        let chain = Guarded::load(chain, self.tee.clone(), self.host.clone()).await?;
+        let chain = Arc::new(chain);
+        let (_, capacity) = start;
+        // One place more than jobs: for the benchmark.
+        let config = phala_engine::Config { capacity: capacity.saturating_add(1), ..phala_engine::Config::default() };
+        let engine = Engine::new(config).map_err(|error| refusal(false, error.to_string()))?;
+        let programs = Programs::new(engine.clone(), self.host.clone(), self.tee.clone(), keys.clone());
+        let context = Arc::new(Context {
+            tee: self.tee.clone(),
+            host: self.host.clone(),
+            tasks: self.tasks.clone(),
+            keys: keys.clone(),
+            chain: chain.clone(),
+            engine,
+            programs,
+        });
+        let jobs = Jobs::new(context.clone(), capacity);
+        Ok(Started { start, keys, chain, jobs, jobs_context: context, performance: futures::lock::Mutex::new(None) })
+    }
+
+    /// Unseals the keys, or makes them when there are none.
+    async fn keys(&self) -> Result<Keys, Refusal> {
+        match self.host.load_sealed(keys::SEALED_NAME).await? {
+            Some(sealed) => Keys::unseal(&*self.tee, &sealed).map_err(|error| {
+                refusal(
+                    false,
+                    format!(
+                        "the enclave's keys do not unseal: {error}; remove the sealed blob `{}` to begin with new keys, \
+                         which make a new worker",
+                        keys::SEALED_NAME
+                    ),
+                )
+            }),
+            None => {
+                let (keys, sealed) = Keys::generate(&*self.tee);
+                self.host.store_sealed(keys::SEALED_NAME, sealed).await?;
+                self.host.log(LogLevel::Info, format!("made new keys; this is worker {}", keys.worker()));
+                Ok(keys)
+            }
+        }
+    }
+
+    async fn register(&self, started: &Started) -> Result<EnclaveReply, Refusal> {
+        let performance = self.performance(started).await?;
+        let block = self.finalized(started).await?;
+        let (genesis_hash, (operator, _)) = (started.chain.genesis_hash(), started.start);
+        let worker = started.keys.worker();
+        let statement = Statement {
+            role: Role::Worker,
+            signing_key: worker.0,
+            encryption_key: started.keys.encryption_key(),
+            genesis_hash,
+            operator,
+            block_hash: block.hash,
+        };
+        let evidence = self.tee.evidence(statement.report_data()).map_err(|error| refusal(true, error.to_string()))?;
+        let report = PerformanceReport { genesis_hash, worker, performance, block_number: block.number };
+        let signature = started.keys.sign(&report.signed_bytes());
+        let performance = SignedPerformanceReport { report, signature };
+        Ok(EnclaveReply::Registration(Box::new(Registration { statement, evidence, performance })))
+    }
+
+    fn heartbeat(&self, started: &Started) -> Result<EnclaveReply, Refusal> {
+        let block = started.chain.finalized().ok_or_else(no_finality)?;
+        let heartbeat = Heartbeat {
+            genesis_hash: started.chain.genesis_hash(),
+            worker: started.keys.worker(),
+            block_number: block.number,
+            block_hash: block.hash,
+        };
+        let signature = started.keys.sign(&heartbeat.signed_bytes());
+        Ok(EnclaveReply::Heartbeat(SignedHeartbeat { heartbeat, signature }))
+    }
+
+    /// The newest finalized block; waits a while for the first.
+    async fn finalized(&self, started: &Started) -> Result<Block, Refusal> {
+        if let Some(block) = started.chain.finalized() {
+            return Ok(block);
+        }
+        let timeout = async {
+            self.tee.sleep(FINALITY_TIMEOUT).await;
+            Err(no_finality())
+        };
+        futures_lite::future::or(async { Ok(started.chain.finalized_after(None).await) }, timeout).await
+    }
+
+    async fn performance(&self, started: &Started) -> Result<Performance, Refusal> {
+        let mut measured = started.performance.lock().await;
+        if let Some(performance) = *measured {
+            return Ok(performance);
+        }
+        let (sender, result) = oneshot::channel();
+        let (engine, tee) = (started.jobs_context.engine.clone(), self.tee.clone());
+        thread("benchmark", move || {
+            let _ = sender.send(phala_engine::benchmark(&engine, &|| tee.now()));
+        });
+        let fuel_per_second = result.await.unwrap_or(0);
+        if fuel_per_second == 0 {
+            return Err(refusal(true, "the enclave could not measure its performance"));
+        }
+        let (_, capacity) = started.start;
+        let performance = Performance { fuel_per_second, capacity };
+        *measured = Some(performance);
+        Ok(performance)
+    }
+}
+
+/// Exchanges the first messages.
+async fn greet(sender: &mut impl FrameSender, receiver: &mut impl FrameReceiver) -> Result<(), End> {
+    sender.send(codec::Encode::encode(&Hello::CURRENT)).await?;
+    let hello: Hello = wire::decode(&receiver.receive().await?).map_err(|_| End::Version)?;
+    wire::check_hello(&hello).map_err(|_| End::Version)
+}
+
+fn no_finality() -> Refusal {
+    refusal(true, "the light client has not seen a finalized block yet; is the node reachable?")
+}
+
+fn status(started: &Started) -> EnclaveStatus {
+    let counts = started.jobs.counts();
+    let (compile_cache_hits, compile_cache_misses) = started.jobs_context.programs.counts();
+    EnclaveStatus {
+        finalized_block: started.chain.finalized().map(|block| block.number),
+        peers: started.chain.peers(),
+        running_jobs: counts.running,
+        queued_jobs: counts.queued,
+        ended_jobs: counts.ended,
+        compile_cache_hits,
+        compile_cache_misses,
+    }
+}
+
+/// One of the host's open requests.
+struct Open(Arc<Enclave>);
+
+impl Open {
+    fn new(enclave: Arc<Enclave>) -> Option<Self> {
+        let more = |open: usize| (open < OPEN_REQUESTS).then(|| open.saturating_add(1));
+        enclave.open_requests.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Self(enclave))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open_requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests;

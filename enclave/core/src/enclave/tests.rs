@@ -1,0 +1,659 @@
+//! The whole enclave with a chain and a host in memory.
+
+use super::*;
+use crate::{
+    chain::{app_key, job_key, sealed_name},
+    testing::{FakeChain, MemoryBlobs, TestTee, encrypt_to},
+};
+use codec::{Decode, Encode};
+use futures_lite::future::block_on;
+use phala_primitives::{
+    AppId, FailureReason, JobId, Limits, Outcome, SignedReceipt, WorkerId,
+    input::{EncryptedFile, JobInput, NamedFile},
+    job::{App, Assignment, Job, JobStatus, Visibility, secret_commitment},
+};
+use phala_protocol::{EnclaveMessage, EnclaveNotice, EnclaveRequest, HostReply};
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+use std::{collections::HashMap, io::Read, sync::Mutex};
+
+use crate::{files::Blobs, host::lock};
+
+const GENESIS: Hash = [0x11; 32];
+const OPERATOR: Hash = [0x22; 32];
+const SECRET: Hash = [0x33; 32];
+const BLOCK: Block = Block { number: 7, hash: [7; 32] };
+
+/// Reads standard input and a file, writes both to standard output, and exits with code 3.
+const ECHO: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 2)
+    (func (export "_start")
+        (block $end
+            (loop $more
+                (i32.store (i32.const 0) (i32.const 64))
+                (i32.store (i32.const 4) (i32.const 65536))
+                (br_if $end (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+                (br_if $end (i32.eqz (i32.load (i32.const 8))))
+                (i32.store (i32.const 4) (i32.load (i32.const 8)))
+                (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 12)))
+                (br $more)))
+        (call $exit (i32.const 3))))"#;
+
+/// What the host keeps, across connections and enclaves.
+#[derive(Default)]
+struct Disk {
+    blobs: MemoryBlobs,
+    sealed: Mutex<HashMap<String, Vec<u8>>>,
+    cache: Mutex<HashMap<String, Vec<u8>>>,
+    outputs: Mutex<HashMap<JobId, Vec<u8>>>,
+}
+
+impl Disk {
+    fn answer(&self, request: EnclaveRequest) -> Result<HostReply, Refusal> {
+        match request {
+            EnclaveRequest::Dial { .. } => Err(refusal(true, "no network here")),
+            EnclaveRequest::ReadBlob { blob, offset, length } => {
+                self.blobs.read(blob, offset, length).map(HostReply::Bytes)
+            }
+            EnclaveRequest::WriteOutput { job, offset, bytes } => {
+                let mut outputs = lock(&self.outputs);
+                let output = outputs.entry(job).or_default();
+                output.truncate(offset as usize);
+                output.extend(bytes);
+                Ok(HostReply::Done)
+            }
+            EnclaveRequest::LoadSealed { name } => Ok(HostReply::Sealed(lock(&self.sealed).get(&name).cloned())),
+            EnclaveRequest::StoreSealed { name, bytes } => {
+                lock(&self.sealed).insert(name, bytes);
+                Ok(HostReply::Done)
+            }
+            EnclaveRequest::ReadCache { name, offset, length } => {
+                let cache = lock(&self.cache);
+                let rest = cache.get(&name).and_then(|bytes| bytes.get(offset as usize..)).unwrap_or_default();
+                Ok(HostReply::Bytes(rest[..rest.len().min(length as usize)].to_vec()))
+            }
+            EnclaveRequest::WriteCache { name, offset, bytes, .. } => {
+                let mut cache = lock(&self.cache);
+                let entry = cache.entry(name).or_default();
+                entry.truncate(offset as usize);
+                entry.extend(bytes);
+                Ok(HostReply::Done)
+            }
+        }
+    }
+}
+
+/// The host's end of one connection, on the test's own thread.
+struct TestHost {
+    disk: Arc<Disk>,
+    out: async_channel::Sender<Vec<u8>>,
+    incoming: async_channel::Receiver<Vec<u8>>,
+    end: std::thread::JoinHandle<End>,
+    next_id: u64,
+    notices: Vec<EnclaveNotice>,
+    /// Hangs up instead of answering the request of this number, counted down.
+    hang_up_after: Option<u32>,
+}
+
+struct HungUp;
+
+impl TestHost {
+    fn connect(enclave: &Arc<Enclave>, disk: &Arc<Disk>) -> Self {
+        let (out, from_host) = async_channel::unbounded();
+        let (to_host, incoming) = async_channel::bounded(2);
+        let enclave = enclave.clone();
+        let end = std::thread::spawn(move || block_on(enclave.serve(to_host, from_host)));
+        out.send_blocking(Hello::CURRENT.encode()).unwrap();
+        assert_eq!(Hello::decode(&mut &incoming.recv_blocking().unwrap()[..]), Ok(Hello::CURRENT));
+        Self { disk: disk.clone(), out, incoming, end, next_id: 0, notices: Vec::new(), hang_up_after: None }
+    }
+
+    fn send(&mut self, request: HostRequest) -> u64 {
+        self.next_id += 1;
+        let message = HostMessage::Request { id: self.next_id, request };
+        self.out.send_blocking(message.encode()).unwrap();
+        self.next_id
+    }
+
+    /// Serves the enclave until `done` has what it wants.
+    fn serve<T>(&mut self, mut done: impl FnMut(&EnclaveMessage) -> Option<T>) -> Result<T, HungUp> {
+        loop {
+            let frame = self.incoming.recv_blocking().map_err(|_| HungUp)?;
+            let message = EnclaveMessage::decode(&mut &frame[..]).unwrap();
+            let result = done(&message);
+            match message {
+                Message::Request { id, request } => {
+                    if let Some(left) = &mut self.hang_up_after {
+                        *left -= 1;
+                        if *left == 0 {
+                            return Err(HungUp);
+                        }
+                    }
+                    let reply = self.disk.answer(request);
+                    self.out.send_blocking(HostMessage::Reply { id, reply }.encode()).unwrap();
+                }
+                Message::Notice(notice) => self.notices.push(notice),
+                Message::Reply { .. } => {}
+            }
+            if let Some(result) = result {
+                return Ok(result);
+            }
+        }
+    }
+
+    fn ask(&mut self, request: HostRequest) -> Result<EnclaveReply, Refusal> {
+        let asked = self.send(request);
+        let reply = self.serve(|message| match message {
+            Message::Reply { id, reply } if *id == asked => Some(reply.clone()),
+            _ => None,
+        });
+        reply.ok().expect("the enclave answers")
+    }
+
+    fn start(&mut self) -> (WorkerId, age::x25519::Recipient) {
+        match self.ask(HostRequest::Start(start())) {
+            Ok(EnclaveReply::Started { signing_key, encryption_key, measurement }) => {
+                assert_eq!(measurement, [0xaa; 32]);
+                let prefix = bech32::Hrp::parse("age").unwrap();
+                let text = bech32::encode_lower::<bech32::Bech32>(prefix, &encryption_key).unwrap();
+                (WorkerId(signing_key), text.parse().unwrap())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn receipt(&mut self, job: JobId) -> Result<SignedReceipt, Refusal> {
+        let known = self.notices.iter().find_map(|notice| ended(notice, job));
+        known.unwrap_or_else(|| {
+            self.serve(|message| if let Message::Notice(notice) = message { ended(notice, job) } else { None })
+                .ok()
+                .expect("the enclave ends the job")
+        })
+    }
+}
+
+fn ended(notice: &EnclaveNotice, wanted: JobId) -> Option<Result<SignedReceipt, Refusal>> {
+    match notice {
+        EnclaveNotice::JobEnded { job, receipt } if *job == wanted => Some(Ok((**receipt).clone())),
+        EnclaveNotice::JobRefused { job, refusal } if *job == wanted => Some(Err(refusal.clone())),
+        _ => None,
+    }
+}
+
+fn start() -> Start {
+    let chain_spec = r#"{"name":"n","id":"i","bootNodes":[],"genesis":{"raw":{}}}"#.to_owned();
+    Start { chain_spec, operator: OPERATOR, capacity: 2 }
+}
+
+/// A world with one worker and one user.
+struct World {
+    chain: Arc<FakeChain>,
+    disk: Arc<Disk>,
+    enclave: Arc<Enclave>,
+    user: age::x25519::Identity,
+}
+
+impl World {
+    fn new() -> Self {
+        let chain = Arc::new(FakeChain::new(GENESIS));
+        chain.finalize(BLOCK);
+        let disk = Arc::new(Disk::default());
+        let enclave = enclave(&chain, 1);
+        Self { chain, disk, enclave, user: age::x25519::Identity::generate() }
+    }
+
+    /// Another process of the same enclave.
+    fn restart(&mut self) {
+        self.enclave = enclave(&self.chain, 1);
+    }
+
+    fn connect(&self) -> TestHost {
+        TestHost::connect(&self.enclave, &self.disk)
+    }
+
+    fn publish(&self, code: &[u8], visibility: Visibility) -> AppId {
+        let code_hash = Sha256::digest(code).into();
+        let app = AppId::new(&[1; 32], &code_hash, &[2; 32]);
+        let record: App<Hash> =
+            App { publisher: [1; 32], code_hash, code_bytes: code.len() as u32, manifest_hash: [2; 32], visibility };
+        self.chain.store(app_key(&app), record.encode());
+        app
+    }
+
+    fn assign(&self, job: JobId, app: AppId, worker: WorkerId, attempts: u32) {
+        let assignment = Assignment { worker, price: 1, assigned_at: 6, due: 60 };
+        self.submit(job, app, attempts, JobStatus::Assigned(assignment), Limits::DEFAULT);
+    }
+
+    fn submit(&self, job: JobId, app: AppId, attempts: u32, status: JobStatus<Hash, u32>, limits: Limits) {
+        let record = Job {
+            owner: [1; 32],
+            app,
+            limits,
+            max_price: 1,
+            deadline: 100,
+            redundancy: 1,
+            secret_commitment: secret_commitment(&SECRET),
+            submitted_at: 5,
+            submitted_at_ms: 1_700_000_000_000,
+            attempts,
+            status,
+        };
+        self.chain.store(job_key(job), record.encode());
+    }
+
+    fn upload(&self, recipient: &age::x25519::Recipient, plaintext: &[u8]) -> EncryptedFile {
+        let ciphertext = encrypt_to(recipient, plaintext);
+        let bytes = ciphertext.len() as u64;
+        EncryptedFile { sha256: self.disk.blobs.add(ciphertext), bytes }
+    }
+
+    fn input(&self, job: JobId, app: AppId) -> JobInput {
+        JobInput {
+            version: 1,
+            genesis_hash: GENESIS,
+            job,
+            app,
+            secret: SECRET,
+            arguments: vec![],
+            code: None,
+            stdin: None,
+            files: vec![],
+            recipients: vec![self.user.to_public().to_string()],
+        }
+    }
+
+    fn upload_input(&self, recipient: &age::x25519::Recipient, input: &JobInput) -> Hash {
+        self.upload(recipient, &serde_json::to_vec(input).unwrap()).sha256
+    }
+
+    /// The files of a job's result.
+    fn result(&self, receipt: &SignedReceipt) -> HashMap<String, Vec<u8>> {
+        let file = lock(&self.disk.outputs)[&receipt.receipt.job].clone();
+        assert_eq!(receipt.receipt.output_file_hash, Hash::from(Sha256::digest(&file)));
+        let plaintext = age::decrypt(&self.user, &file).unwrap();
+        let mut archive = tar::Archive::new(&plaintext[..]);
+        let entries = archive.entries().unwrap().map(|entry| {
+            let mut entry = entry.unwrap();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            (entry.path().unwrap().to_str().unwrap().to_owned(), content)
+        });
+        entries.collect()
+    }
+}
+
+fn enclave(chain: &Arc<FakeChain>, platform: u8) -> Arc<Enclave> {
+    let chain = chain.clone();
+    let source = move |_| -> BoxFuture<'static, Result<Arc<dyn Chain>, StartError>> {
+        let chain = chain.clone();
+        Box::pin(async move { Ok(chain as Arc<dyn Chain>) })
+    };
+    Enclave::with_chain_source(Arc::new(TestTee::new(platform)), Arc::new(source))
+}
+
+fn echo() -> Vec<u8> {
+    wat::parse_str(ECHO).unwrap()
+}
+
+fn verify_signature(signed: &SignedReceipt) {
+    let key = ed25519_dalek::VerifyingKey::from_bytes(&signed.receipt.worker.0).unwrap();
+    let signature = ed25519_dalek::Signature::from_bytes(&signed.signature);
+    key.verify_strict(&signed.receipt.signed_bytes(), &signature).unwrap();
+}
+
+#[test]
+fn a_job_runs_from_input_to_receipt() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    let code = echo();
+    let app = world.publish(&code, Visibility::Public);
+    world.disk.blobs.add(code.clone());
+    world.assign(4, app, worker, 1);
+    let stdin: Vec<u8> = (0..300_000u32).map(|index| index as u8).collect();
+    let mut input = world.input(4, app);
+    input.stdin = Some(world.upload(&recipient, &stdin));
+    input.files = vec![NamedFile { name: "unread".into(), file: world.upload(&recipient, b"abc") }];
+    let input_hash = world.upload_input(&recipient, &input);
+
+    assert_eq!(host.ask(HostRequest::StartJob { job: 4, input: input_hash }), Ok(EnclaveReply::JobAccepted));
+    let signed = host.receipt(4).unwrap();
+    verify_signature(&signed);
+    let receipt = &signed.receipt;
+    assert_eq!(receipt.outcome, Outcome::Completed { exit_code: 3 });
+    assert_eq!((receipt.job, receipt.attempt, receipt.app, receipt.worker), (4, 1, app, worker));
+    assert_eq!((receipt.input_hash, receipt.genesis_hash), (input_hash, GENESIS));
+    assert_eq!((receipt.block_number, receipt.block_hash), (BLOCK.number, BLOCK.hash));
+    assert_eq!(receipt.code_hash, Hash::from(Sha256::digest(&code)));
+    assert_eq!((receipt.input_bytes, receipt.output_bytes), (300_003, 300_000));
+    assert!(receipt.fuel > 0);
+    assert_eq!(world.result(&signed), HashMap::from([("stdout".into(), stdin), ("stderr".into(), vec![])]));
+    let states: Vec<_> = host
+        .notices
+        .iter()
+        .filter_map(|notice| match notice {
+            EnclaveNotice::JobProgress { state, .. } => Some(*state),
+            _ => None,
+        })
+        .collect();
+    use phala_protocol::JobState::*;
+    assert_eq!(states, [Queued, Preparing, Running, Finishing]);
+
+    // Asked again, it does not run again.
+    host.notices.clear();
+    assert_eq!(host.ask(HostRequest::StartJob { job: 4, input: input_hash }), Ok(EnclaveReply::JobAccepted));
+    assert_eq!(host.receipt(4), Ok(signed.clone()));
+    let Ok(EnclaveReply::Status(status)) = host.ask(HostRequest::Status) else { panic!() };
+    assert_eq!((status.ended_jobs, status.compile_cache_misses, status.finalized_block), (1, 1, Some(7)));
+}
+
+#[test]
+fn receipts_and_programs_survive_a_restart_and_a_new_attempt_runs_again() {
+    let mut world = World::new();
+    let code = echo();
+    let app = world.publish(&code, Visibility::Public);
+    let blob = world.disk.blobs.add(code);
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    world.assign(4, app, worker, 1);
+    let input = world.upload_input(&recipient, &world.input(4, app));
+    host.ask(HostRequest::StartJob { job: 4, input }).unwrap();
+    let first = host.receipt(4).unwrap();
+
+    world.restart();
+    // The program comes from the cache: its blob is not good any more.
+    world.disk.blobs.replace(blob, b"gone".to_vec());
+    let mut host = world.connect();
+    assert_eq!(host.start().0, worker);
+    host.ask(HostRequest::StartJob { job: 4, input }).unwrap();
+    assert_eq!(host.receipt(4), Ok(first.clone()));
+
+    world.assign(4, app, worker, 2);
+    host.notices.clear();
+    host.ask(HostRequest::StartJob { job: 4, input }).unwrap();
+    let second = host.receipt(4).unwrap();
+    assert_eq!((second.receipt.attempt, second.receipt.output_hash), (2, first.receipt.output_hash));
+    let Ok(EnclaveReply::Status(status)) = host.ask(HostRequest::Status) else { panic!() };
+    assert_eq!((status.compile_cache_hits, status.compile_cache_misses), (1, 0));
+}
+
+#[test]
+fn a_job_waits_for_a_host_that_hangs_up() {
+    let code = echo();
+    let mut hang_up_after = 1;
+    // Hangs up at each request in turn, from the first after the start to the last.
+    loop {
+        let world = World::new();
+        let app = world.publish(&code, Visibility::Public);
+        world.disk.blobs.add(code.clone());
+        let mut host = world.connect();
+        let (worker, recipient) = host.start();
+        world.assign(4, app, worker, 1);
+        let mut input = world.input(4, app);
+        input.stdin = Some(world.upload(&recipient, b"hello"));
+        let input = world.upload_input(&recipient, &input);
+        host.hang_up_after = Some(hang_up_after);
+        host.send(HostRequest::StartJob { job: 4, input });
+        let outcome = host.serve(|message| match message {
+            Message::Notice(notice) => ended(notice, 4),
+            _ => None,
+        });
+        if outcome.is_ok() {
+            break;
+        }
+        drop(host.out);
+        drop(host.incoming);
+        assert_eq!(host.end.join().unwrap(), End::HungUp);
+        let mut host = world.connect();
+        host.start();
+        let receipt = host.receipt(4).unwrap();
+        assert_eq!(world.result(&receipt)["stdout"], b"hello");
+        hang_up_after += 1;
+    }
+    assert!(hang_up_after > 7, "{hang_up_after}");
+}
+
+#[test]
+fn private_programs_travel_encrypted_and_are_checked() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    let code = echo();
+    let app = world.publish(&code, Visibility::Private);
+    let cases = [
+        (Some(&code[..]), Outcome::Completed { exit_code: 3 }),
+        (Some(b"other"), Outcome::Failed(FailureReason::CodeMismatch)),
+        (None, Outcome::Failed(FailureReason::InvalidInput)),
+    ];
+    for (job, (code, outcome)) in (0..).zip(cases) {
+        world.assign(job, app, worker, 1);
+        let mut input = world.input(job, app);
+        input.code = code.map(|code| world.upload(&recipient, code));
+        let input = world.upload_input(&recipient, &input);
+        host.ask(HostRequest::StartJob { job, input }).unwrap();
+        assert_eq!(host.receipt(job).unwrap().receipt.outcome, outcome);
+    }
+    // The host's cache does not show it.
+    let cache = lock(&world.disk.cache);
+    assert!(!cache.is_empty() && cache.values().all(|bytes| !bytes.windows(8).any(|window| window == &code[..8])));
+}
+
+#[test]
+fn a_users_faults_fail_the_job() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    let code = echo();
+    let app = world.publish(&code, Visibility::Public);
+    world.disk.blobs.add(code);
+    let garbage = b"garbage".to_vec();
+    let broken = world.publish(&garbage, Visibility::Public);
+    world.disk.blobs.add(garbage.clone());
+
+    let mut not_age = world.input(0, app);
+    not_age.stdin = Some(EncryptedFile { sha256: world.disk.blobs.add(garbage), bytes: 7 });
+    let mut wrong_length = world.input(1, app);
+    let file = world.upload(&recipient, b"x");
+    wrong_length.stdin = Some(EncryptedFile { bytes: file.bytes + 1, ..file });
+    let no_program = world.input(2, broken);
+    let cases = [
+        (not_age, FailureReason::InvalidInput),
+        (wrong_length, FailureReason::InvalidInput),
+        (no_program, FailureReason::InvalidProgram),
+    ];
+    for (input, reason) in cases {
+        world.assign(input.job, input.app, worker, 1);
+        let blob = world.upload_input(&recipient, &input);
+        host.ask(HostRequest::StartJob { job: input.job, input: blob }).unwrap();
+        let receipt = host.receipt(input.job).unwrap().receipt;
+        assert_eq!(receipt.outcome, Outcome::Failed(reason));
+        assert_eq!((receipt.fuel, receipt.output_hash, receipt.output_file_hash), (0, [0; 32], [0; 32]));
+    }
+}
+
+#[test]
+fn limits_end_a_job() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    let code =
+        wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))"#).unwrap();
+    let app = world.publish(&code, Visibility::Public);
+    world.disk.blobs.add(code);
+    let cases = [
+        (Limits { fuel: 1_000_000, ..Limits::DEFAULT }, FailureReason::FuelExhausted),
+        (Limits { wall_ms: 100, fuel: Limits::MAX.fuel, ..Limits::DEFAULT }, FailureReason::WallTimeExceeded),
+    ];
+    for (job, (limits, reason)) in (0..).zip(cases) {
+        let assignment = Assignment { worker, price: 1, assigned_at: 6, due: 60 };
+        world.submit(job, app, 1, JobStatus::Assigned(assignment), limits);
+        let input = world.upload_input(&recipient, &world.input(job, app));
+        host.ask(HostRequest::StartJob { job, input }).unwrap();
+        assert_eq!(host.receipt(job).unwrap().receipt.outcome, Outcome::Failed(reason));
+    }
+}
+
+#[test]
+fn inputs_that_do_not_belong_are_refused_for_good() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (_, recipient) = host.start();
+    let input = world.input(4, AppId([1; 32]));
+    let cases = [
+        (world.upload(&recipient, b"no json").sha256, "JSON"),
+        (world.upload(&world.user.to_public(), b"x").sha256, "not encrypted to this worker"),
+        (world.disk.blobs.add(b"no age".to_vec()), "not an age file"),
+        (world.upload_input(&recipient, &JobInput { job: 5, ..input.clone() }), "another job"),
+        (world.upload_input(&recipient, &JobInput { genesis_hash: [0; 32], ..input.clone() }), "another chain"),
+        (world.upload(&recipient, &vec![b' '; 1024 * 1024 + 1]).sha256, "larger than"),
+    ];
+    for (blob, reason) in cases {
+        let refused = host.ask(HostRequest::StartJob { job: 4, input: blob }).unwrap_err();
+        assert!(refused.reason.contains(reason) && !refused.retry, "{refused:?}");
+    }
+    let missing = host.ask(HostRequest::StartJob { job: 4, input: [9; 32] }).unwrap_err();
+    assert!(missing.retry, "{missing:?}");
+}
+
+#[test]
+fn a_job_that_the_chain_does_not_give_is_refused() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    let app = world.publish(&echo(), Visibility::Public);
+    world.submit(0, app, 1, JobStatus::Cancelled { at: 6 }, Limits::DEFAULT);
+    world.assign(1, app, worker, 1);
+    world.assign(2, app, worker, 1);
+    world.assign(3, app, worker, 1);
+    let cases = [
+        (world.input(0, app), "was cancelled"),
+        (JobInput { secret: [0; 32], ..world.input(1, app) }, "secret"),
+        (world.input(2, AppId([0; 32])), "another app"),
+        // The program's blob is not with the host.
+        (world.input(3, app), "no such blob"),
+    ];
+    for (input, reason) in cases {
+        let blob = world.upload_input(&recipient, &input);
+        host.ask(HostRequest::StartJob { job: input.job, input: blob }).unwrap();
+        let refused = host.receipt(input.job).unwrap_err();
+        assert!(refused.reason.contains(reason), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_job_starts_once_its_assignment_is_finalized() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    let code = echo();
+    let app = world.publish(&code, Visibility::Public);
+    world.disk.blobs.add(code);
+    world.submit(4, app, 0, JobStatus::Queued, Limits::DEFAULT);
+    let input = world.upload_input(&recipient, &world.input(4, app));
+    host.ask(HostRequest::StartJob { job: 4, input }).unwrap();
+    let Ok(EnclaveReply::Status(status)) = host.ask(HostRequest::Status) else { panic!() };
+    assert_eq!((status.queued_jobs, status.running_jobs), (1, 0));
+    world.assign(4, app, worker, 1);
+    world.chain.finalize(Block { number: 8, hash: [8; 32] });
+    assert_eq!(host.receipt(4).unwrap().receipt.block_number, 8);
+}
+
+#[test]
+fn registrations_and_heartbeats_verify() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, _) = host.start();
+    let Ok(EnclaveReply::Registration(registration)) = host.ask(HostRequest::Register) else { panic!() };
+    let policy =
+        phala_attestation::Policy { simulated_root: Some(phala_attestation::simulated::development_root().public()) };
+    let verified =
+        phala_attestation::verify(&registration.evidence, &Default::default(), &policy, 1_800_000_000).unwrap();
+    let statement = verified.bind(&registration.statement).unwrap().statement().clone();
+    assert_eq!((statement.signing_key, statement.operator), (worker.0, OPERATOR));
+    assert_eq!((statement.genesis_hash, statement.block_hash), (GENESIS, BLOCK.hash));
+    let report = &registration.performance.report;
+    assert_eq!((report.performance.capacity, report.block_number), (2, 7));
+    let key = ed25519_dalek::VerifyingKey::from_bytes(&worker.0).unwrap();
+    let check =
+        |bytes: &[u8], signature| key.verify_strict(bytes, &ed25519_dalek::Signature::from_bytes(signature)).unwrap();
+    check(&report.signed_bytes(), &registration.performance.signature);
+    let Ok(EnclaveReply::Heartbeat(signed)) = host.ask(HostRequest::Heartbeat) else { panic!() };
+    assert_eq!((signed.heartbeat.worker, signed.heartbeat.block_hash), (worker, BLOCK.hash));
+    check(&signed.heartbeat.signed_bytes(), &signed.signature);
+}
+
+#[test]
+fn starting_is_idempotent_and_changes_are_refused() {
+    let world = World::new();
+    let mut host = world.connect();
+    assert!(host.ask(HostRequest::Status).unwrap_err().retry);
+    let first = host.start().0;
+    assert_eq!(host.start().0, first);
+    assert!(host.ask(HostRequest::Start(Start { capacity: 3, ..start() })).is_err());
+    assert!(host.ask(HostRequest::Start(Start { operator: [0; 32], ..start() })).is_err());
+    assert!(host.ask(HostRequest::Start(Start { capacity: 0, ..start() })).is_err());
+    assert!(host.ask(HostRequest::Start(Start { chain_spec: "{".into(), ..start() })).is_err());
+}
+
+#[test]
+fn sealed_blobs_of_another_platform_are_refused() {
+    let world = World::new();
+    world.connect().start();
+    let mut host = TestHost::connect(&enclave(&world.chain, 2), &world.disk);
+    let refused = host.ask(HostRequest::Start(start())).unwrap_err();
+    assert!(refused.reason.contains("keys do not unseal") && !refused.retry, "{refused:?}");
+}
+
+#[test]
+fn the_chains_progress_is_sealed_when_the_enclave_stops_and_is_a_floor_later() {
+    let mut world = World::new();
+    let mut host = world.connect();
+    host.start();
+    assert_eq!(host.ask(HostRequest::Stop), Ok(EnclaveReply::Stopping));
+    assert_eq!(host.end.join().unwrap(), End::Stopped);
+    assert!(lock(&world.disk.sealed).contains_key(&sealed_name(&GENESIS)));
+
+    world.restart();
+    world.chain.finalize(Block { number: 6, hash: [6; 32] });
+    let mut host = world.connect();
+    host.start();
+    assert!(host.ask(HostRequest::Heartbeat).is_err());
+    world.chain.finalize(Block { number: 8, hash: [8; 32] });
+    assert!(host.ask(HostRequest::Heartbeat).is_ok());
+
+    // A floor that was tampered with is not ignored.
+    lock(&world.disk.sealed).get_mut(&sealed_name(&GENESIS)).unwrap()[30] ^= 1;
+    world.restart();
+    assert!(world.connect().ask(HostRequest::Start(start())).unwrap_err().reason.contains("progress"));
+}
+
+#[test]
+fn another_version_ends_the_connection() {
+    let world = World::new();
+    let (out, from_host) = async_channel::unbounded();
+    let (to_host, _incoming) = async_channel::unbounded();
+    out.send_blocking(Hello { version: 99, ..Hello::CURRENT }.encode()).unwrap();
+    assert_eq!(block_on(world.enclave.serve(to_host, from_host)), End::Version);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn random_frames_end_the_connection_or_nothing(frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..64), 1..8)) {
+        let world = World::new();
+        let (out, from_host) = async_channel::unbounded();
+        let (to_host, _incoming) = async_channel::unbounded();
+        out.send_blocking(Hello::CURRENT.encode()).unwrap();
+        for frame in frames {
+            out.send_blocking(frame).unwrap();
+        }
+        drop(out);
+        let end = block_on(world.enclave.serve(to_host, from_host));
+        prop_assert!(matches!(end, End::HungUp | End::Malformed | End::Stopped));
+    }
+}

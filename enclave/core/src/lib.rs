@@ -1,0 +1,52 @@
+//! The enclave: the part of a worker that users trust.
+//!
+//! It makes and seals its keys, proves through its TEE what it is, follows the chain with its own light client, runs jobs and signs
+//! receipts. It opens no socket and no file and has no clock: [`Tee`] gives it time, randomness, sealing and evidence;
+//! [`FrameSender`] and [`FrameReceiver`] carry messages to and from its host, whom it does not trust.
+//!
+//! ```text
+//!    Tee ──────────────┐                        ┌────────────── FrameSender, FrameReceiver
+//!    time, randomness, ▼                        ▼               messages of phala-protocol
+//!    sealing,       ┌─────────────────────────────────────────┐
+//!    evidence       │ Enclave                                 │
+//!                   │   keys      who it is                   │
+//!                   │   chain     finalized blocks, storage   │
+//!                   │   jobs      input → engine → receipt    │
+//!                   └─────────────────────────────────────────┘
+//! ```
+//!
+//! # Invariants
+//! - Nothing from the host is believed: blocks are verified from genesis, storage by proof, files by hash and by
+//!   decryption, sealed blobs and compiled programs by authentication.
+//! - The chain never goes back, across restarts ([`chain`]).
+//! - Secrets leave only encrypted; logs and refusals are fixed sentences with public numbers, names and hashes.
+//! - Whatever the host does, nothing panics: the worst is a connection that ends or a job that is refused.
+//!
+//! `age` takes the randomness of its file keys from the operating system (`getrandom`), not from [`Tee`]: on each supported TEE
+//! that is the processor's own generator, mixed by the guest's kernel.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+pub mod chain;
+mod enclave;
+mod files;
+mod host;
+mod input;
+mod jobs;
+pub mod keys;
+mod output;
+mod programs;
+mod tasks;
+mod tee;
+#[cfg(test)]
+mod testing;
+mod transport;
+
+pub use enclave::{ChainSource, Enclave, End};
+pub use input::InputError;
+pub use tee::{EvidenceError, Tee, UnsealError};
+pub use transport::{Disconnected, FrameReceiver, FrameSender};

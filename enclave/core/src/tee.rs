@@ -1,0 +1,57 @@
+//! What the enclave gets from the machine below it, and nothing else: time, randomness, sealing and evidence.
+
+use futures::future::BoxFuture;
+use phala_attestation::{Evidence, Measurement};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// A trusted execution environment, seen from inside.
+///
+/// # Trust
+/// Everything here is believed, save for the times: on every real TEE the host influences the clock. No check
+/// of a signature, a proof or finality rests on it.
+pub trait Tee: Send + Sync + 'static {
+    /// Time since some fixed moment. Never goes back.
+    fn now(&self) -> Duration;
+
+    /// Time since the Unix epoch. The host may influence it.
+    fn unix_time(&self) -> Duration;
+
+    /// Ends after `duration`.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+
+    /// Fills `bytes` with cryptographically secure randomness.
+    ///
+    /// # Panics
+    /// When there is none: an enclave without randomness must not go on.
+    fn fill_random(&self, bytes: &mut [u8]);
+
+    /// What the TEE measured of this enclave.
+    fn measurement(&self) -> Measurement;
+
+    /// Encrypts and authenticates `secret` so that only an enclave with the same measurement on the same platform
+    /// can [`unseal`](Self::unseal) it, under the same `name`.
+    fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8>;
+
+    /// The inverse of [`seal`](Self::seal).
+    ///
+    /// # Errors
+    /// When `sealed` was not made by this enclave, on this platform, under this name.
+    fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError>;
+
+    /// Evidence that binds `report_data`.
+    ///
+    /// # Errors
+    /// When the TEE gives none; the text says why.
+    fn evidence(&self, report_data: [u8; 64]) -> Result<Evidence, EvidenceError>;
+}
+
+/// A sealed blob does not belong to this enclave on this platform, or was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the sealed blob was made by another enclave or on another platform, or was changed")]
+pub struct UnsealError;
+
+/// The TEE gave no evidence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the TEE gave no evidence: {0}")]
+pub struct EvidenceError(pub String);

@@ -1,0 +1,198 @@
+//! Stand-ins for tests: a TEE, a chain, and the host's blobs.
+
+use age::{Encryptor, armor, x25519::Identity};
+use chacha20poly1305::{
+    KeyInit, XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use futures::future::BoxFuture;
+use phala_attestation::{Evidence, Measurement, simulated};
+use phala_primitives::Hash;
+use phala_protocol::Refusal;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashMap,
+    io::Write,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    EvidenceError, Tee, UnsealError,
+    chain::{Block, Chain, ChainError, ChainSpec},
+    files::Blobs,
+    host::{lock, refusal},
+};
+
+/// A TEE on platform number `platform`.
+pub struct TestTee {
+    platform: u8,
+    start: Instant,
+}
+
+impl TestTee {
+    pub fn new(platform: u8) -> Self {
+        Self { platform, start: Instant::now() }
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&[self.platform; 32].into())
+    }
+}
+
+impl Tee for TestTee {
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn unix_time(&self) -> Duration {
+        std::time::UNIX_EPOCH.elapsed().unwrap()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(futures_timer::Delay::new(duration))
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).unwrap();
+    }
+
+    fn measurement(&self) -> Measurement {
+        Measurement([0xaa; 32])
+    }
+
+    fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8> {
+        let mut nonce = [0; 24];
+        self.fill_random(&mut nonce);
+        let sealed =
+            self.cipher().encrypt(&XNonce::from(nonce), Payload { msg: secret, aad: name.as_bytes() }).unwrap();
+        [&nonce[..], &sealed].concat()
+    }
+
+    fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
+        let (nonce, sealed) = sealed.split_at_checked(24).ok_or(UnsealError)?;
+        let nonce: [u8; 24] = nonce.try_into().unwrap();
+        let payload = Payload { msg: sealed, aad: name.as_bytes() };
+        self.cipher().decrypt(&XNonce::from(nonce), payload).map(Zeroizing::new).map_err(|_| UnsealError)
+    }
+
+    fn evidence(&self, report_data: [u8; 64]) -> Result<Evidence, EvidenceError> {
+        let platform = simulated::development_root().certify([self.platform; 32], 1, 0, u64::MAX);
+        let report = simulated::Report { measurement: self.measurement(), debug: false, report_data };
+        Ok(Evidence::Simulated(platform.quote(report)))
+    }
+}
+
+/// A chain of which the test decides everything.
+pub struct FakeChain {
+    genesis_hash: Hash,
+    state: Mutex<FakeState>,
+}
+
+#[derive(Default)]
+struct FakeState {
+    finalized: Option<Block>,
+    storage: HashMap<Vec<u8>, Vec<u8>>,
+    waiting: Vec<futures::channel::oneshot::Sender<()>>,
+}
+
+impl FakeChain {
+    pub fn new(genesis_hash: Hash) -> Self {
+        Self { genesis_hash, state: Mutex::default() }
+    }
+
+    pub fn finalize(&self, block: Block) {
+        let mut state = lock(&self.state);
+        state.finalized = Some(block);
+        state.waiting.clear();
+    }
+
+    pub fn store(&self, key: Vec<u8>, value: Vec<u8>) {
+        lock(&self.state).storage.insert(key, value);
+    }
+}
+
+impl Chain for FakeChain {
+    fn genesis_hash(&self) -> Hash {
+        self.genesis_hash
+    }
+
+    fn finalized(&self) -> Option<Block> {
+        lock(&self.state).finalized
+    }
+
+    fn finalized_after(&self, after: Option<u32>) -> BoxFuture<'_, Block> {
+        Box::pin(async move {
+            loop {
+                let wait = {
+                    let mut state = lock(&self.state);
+                    match state.finalized {
+                        Some(block) if after.is_none_or(|after| block.number > after) => return block,
+                        _ => {
+                            let (sender, wait) = futures::channel::oneshot::channel();
+                            state.waiting.push(sender);
+                            wait
+                        }
+                    }
+                };
+                let _ = wait.await;
+            }
+        })
+    }
+
+    fn storage(&self, _at: Hash, key: Vec<u8>) -> BoxFuture<'_, Result<Option<Vec<u8>>, ChainError>> {
+        let value = lock(&self.state).storage.get(&key).cloned();
+        Box::pin(async move { Ok(value) })
+    }
+
+    fn peers(&self) -> u32 {
+        1
+    }
+
+    fn update(&self, _spec: &ChainSpec) -> bool {
+        true
+    }
+}
+
+/// The host's blobs, which may change under their names.
+#[derive(Clone, Default)]
+pub struct MemoryBlobs(Arc<Mutex<HashMap<Hash, Vec<u8>>>>);
+
+impl MemoryBlobs {
+    pub fn add(&self, bytes: Vec<u8>) -> Hash {
+        let name = Sha256::digest(&bytes).into();
+        self.replace(name, bytes);
+        name
+    }
+
+    pub fn replace(&self, name: Hash, bytes: Vec<u8>) {
+        lock(&self.0).insert(name, bytes);
+    }
+}
+
+impl Blobs for MemoryBlobs {
+    fn read(&self, blob: Hash, offset: u64, length: u32) -> Result<Vec<u8>, Refusal> {
+        let blobs = lock(&self.0);
+        let blob = blobs.get(&blob).ok_or_else(|| refusal(true, "no such blob"))?;
+        let rest = blob.get(offset as usize..).unwrap_or_default();
+        Ok(rest[..rest.len().min(length as usize)].to_vec())
+    }
+}
+
+pub fn encrypt(identity: &Identity, plaintext: &[u8]) -> Vec<u8> {
+    encrypt_to(&identity.to_public(), plaintext)
+}
+
+pub fn encrypt_to(recipient: &age::x25519::Recipient, plaintext: &[u8]) -> Vec<u8> {
+    age::encrypt(recipient, plaintext).unwrap()
+}
+
+pub fn encrypt_armored(identity: &Identity, plaintext: &[u8]) -> Vec<u8> {
+    let recipient = identity.to_public();
+    let encryptor = Encryptor::with_recipients(std::iter::once(&recipient as _)).unwrap();
+    let armor = armor::ArmoredWriter::wrap_output(Vec::new(), armor::Format::AsciiArmor).unwrap();
+    let mut writer = encryptor.wrap_output(armor).unwrap();
+    writer.write_all(plaintext).unwrap();
+    writer.finish().unwrap().finish().unwrap()
+}

@@ -1,0 +1,186 @@
+//! Where a job's input comes from.
+
+use std::fmt;
+
+/// The unit in which sources are read, aligned: the size of an `age` chunk.
+const BUFFER_BYTES: u64 = 64 * 1024;
+
+/// The most that one read gives a program.
+pub(crate) const MAX_READ_BYTES: u64 = 1024 * 1024;
+
+/// Fuel for each time that a program leaves the order of the pieces, which makes the worker decrypt up to 64 KiB for what
+/// may be one byte.
+const JUMP_FUEL: u64 = 10_000;
+
+/// Bytes that a program reads: standard input, or a file. They are read as the program asks for them and never held
+/// as a whole, at most 64 KiB of each source at a time.
+pub trait Source: Send {
+    /// How many bytes there are. Asked once.
+    fn len(&self) -> u64;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads some bytes from `offset` on into `buffer` and says how many; 0 only from the end on. `offset` may go
+    /// back: standard input is read front to back, files are not.
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError>;
+}
+
+impl fmt::Debug for dyn Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("len", &self.len()).finish()
+    }
+}
+
+/// Bytes in memory.
+impl Source for Vec<u8> {
+    fn len(&self) -> u64 {
+        self.as_slice().len() as u64
+    }
+
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError> {
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.get(offset..)).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        Ok(count)
+    }
+}
+
+/// Why a source could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The data is not what it should be: it does not decrypt, or is cut short. The job fails with
+    /// [`InvalidInput`](phala_primitives::FailureReason::InvalidInput).
+    #[error("the input is invalid: {0}")]
+    Invalid(String),
+    /// The host does not deliver. No fault of the job, which ends without an outcome: [`RunError::Input`].
+    ///
+    /// [`RunError::Input`]: crate::RunError::Input
+    #[error("the input is unavailable: {0}")]
+    Unavailable(String),
+    /// Waiting was cut off because the job's wall time is over. The job fails with
+    /// [`WallTimeExceeded`](phala_primitives::FailureReason::WallTimeExceeded).
+    #[error("reading the input was interrupted")]
+    Interrupted,
+}
+
+/// What a read did.
+pub(crate) struct Piece {
+    pub(crate) bytes: Vec<u8>,
+    /// Fuel beyond that for the bytes: see [`JUMP_FUEL`].
+    pub(crate) fuel: u64,
+}
+
+/// Reads a source in aligned pieces, so that neither a program's small reads nor the way in which a source
+/// cuts its data are seen on the other side.
+pub(crate) struct Reader {
+    source: Box<dyn Source>,
+    length: u64,
+    buffer: Vec<u8>,
+    /// The offset of the buffer's first byte.
+    start: u64,
+}
+
+impl Reader {
+    pub(crate) fn new(source: Box<dyn Source>) -> Self {
+        Self { length: source.len(), source, buffer: Vec::new(), start: 0 }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Exactly `min(wanted, MAX_READ_BYTES, what is left)` bytes.
+    pub(crate) fn read(&mut self, offset: u64, wanted: u64) -> Result<Piece, SourceError> {
+        let count = wanted.min(MAX_READ_BYTES).min(self.length.saturating_sub(offset));
+        let mut bytes = Vec::with_capacity(count as usize);
+        let mut position = offset;
+        let mut fuel = 0;
+        while (bytes.len() as u64) < count {
+            let left = count - bytes.len() as u64;
+            let skip = position.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
+            if let Some(held) = skip.and_then(|skip| self.buffer.get(skip..)).filter(|held| !held.is_empty()) {
+                let taken = held.get(..held.len().min(left as usize)).unwrap_or(held);
+                bytes.extend_from_slice(taken);
+                position += taken.len() as u64;
+            } else {
+                let expected = self.start + self.buffer.len() as u64;
+                self.fill(position)?;
+                if self.start != expected {
+                    fuel += JUMP_FUEL;
+                }
+            }
+        }
+        Ok(Piece { bytes, fuel })
+    }
+
+    /// Loads the piece that holds `position`, which lies before the end.
+    fn fill(&mut self, position: u64) -> Result<(), SourceError> {
+        let start = position - position % BUFFER_BYTES;
+        let length = BUFFER_BYTES.min(self.length.saturating_sub(start)) as usize;
+        // Nothing is held while reading, so that an error leaves no half of a piece behind.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(length, 0);
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let wanted = rest.len();
+            match self.source.read_at(start + filled as u64, rest)? {
+                0 => return Err(SourceError::Invalid("it ends too early".into())),
+                count if count > wanted => return Err(SourceError::Invalid("it overflows its buffer".into())),
+                count => filled += count,
+            }
+        }
+        self.buffer = buffer;
+        self.start = start;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives at most `piece` bytes at once.
+    struct Dripping(Vec<u8>, usize);
+
+    impl Source for Dripping {
+        fn len(&self) -> u64 {
+            self.0.as_slice().len() as u64
+        }
+
+        fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError> {
+            let end = buffer.len().min(self.1);
+            self.0.read_at(offset, &mut buffer[..end])
+        }
+    }
+
+    #[test]
+    fn reads_do_not_depend_on_how_a_source_cuts_its_data() {
+        let data: Vec<u8> = (0..200_000u32).map(|i| (i * 7 + i / 251) as u8).collect();
+        for piece in [1, 1000, 65_536, 1 << 20] {
+            let mut reader = Reader::new(Box::new(Dripping(data.clone(), piece)));
+            for (offset, wanted) in [(0, 10), (65_530, 20), (3, 150_000), (199_999, 5), (200_000, 5), (u64::MAX, 1)] {
+                let expected = data.iter().skip(offset.min(1 << 40) as usize).take(wanted as usize).copied();
+                assert_eq!(reader.read(offset, wanted).unwrap().bytes, expected.collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_that_ends_early_is_invalid() {
+        struct Short;
+        impl Source for Short {
+            fn len(&self) -> u64 {
+                10
+            }
+            fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError> {
+                Ok(buffer.len().min(5usize.saturating_sub(offset as usize)))
+            }
+        }
+        assert!(matches!(Reader::new(Box::new(Short)).read(0, 10), Err(SourceError::Invalid(_))));
+    }
+}

@@ -1,0 +1,20 @@
+;; Writes what a program can learn of the world: both clocks, 16 random bytes, and how long an hour of sleep took.
+(module
+  (import "wasi_snapshot_preview1" "clock_time_get" (func $time (param i32 i64 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func $check (param i32) (if (local.get 0) (then (unreachable))))
+  (func (export "_start")
+    (call $check (call $time (i32.const 0) (i64.const 1) (i32.const 100)))
+    (call $check (call $time (i32.const 1) (i64.const 1) (i32.const 108)))
+    (call $check (call $random (i32.const 116) (i32.const 16)))
+    ;; One subscription: the monotonic clock, 3600 s, relative.
+    (i32.store (i32.const 216) (i32.const 1))
+    (i64.store (i32.const 224) (i64.const 3600000000000))
+    (call $check (call $poll (i32.const 200) (i32.const 300) (i32.const 1) (i32.const 96)))
+    (call $check (call $time (i32.const 1) (i64.const 1) (i32.const 132)))
+    (i32.store (i32.const 0) (i32.const 100))
+    (i32.store (i32.const 4) (i32.const 40))
+    (call $check (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))
