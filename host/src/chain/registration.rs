@@ -1,0 +1,336 @@
+//! Keeps the worker registered: on chain at all, its verdict fresh, its price and endpoint as configured, its
+//! heartbeats coming.
+//!
+//! Each new block is a chance to do the next step; nothing is remembered that the chain knows better. Evidence is kept
+//! on disk *before* it is submitted, and what users get is always the evidence whose hash is on chain.
+
+use std::{sync::Arc, time::Duration};
+
+use phala_attestation::Measurement;
+use phala_primitives::{Balance, WorkerId, worker::SignedHeartbeat};
+use phala_protocol::{EnclaveReply, HostRequest};
+use phala_sdk::Account;
+use tokio::sync::watch;
+
+use super::{Heads, Node, NodeError, Submission, SubmitError, Throttle, Worker, submit};
+use crate::{
+    enclave::{Enclave, RequestError, Session},
+    metrics::Metrics,
+    store::Store,
+};
+
+/// Blocks between two heartbeats: a third of the time after which the chain takes a worker for unresponsive.
+const HEARTBEAT_BLOCKS: u32 = 5;
+
+/// The longest pause between two heartbeats that the chain refused, in blocks.
+const MAX_HEARTBEAT_PAUSE: u32 = 8;
+
+/// How long the enclave may measure itself for a registration.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest pause between two attempts that the chain refused, in blocks: each may cost a fee.
+const MAX_PAUSE: u32 = 60;
+
+/// What the operator wants.
+#[derive(Clone, Debug)]
+pub struct OperatorConfig {
+    /// Who owns the worker.
+    pub operator: Account,
+    /// Where users reach the host, without a trailing slash.
+    pub endpoint: String,
+    /// For 10⁹ fuel.
+    pub price: Balance,
+    /// Whether the host holds the operator's key. Without it nothing is submitted.
+    pub submits: bool,
+}
+
+/// See the module.
+pub struct Registration {
+    node: Arc<dyn Node>,
+    enclave: Arc<Enclave>,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    config: OperatorConfig,
+    worker: watch::Sender<Option<Worker>>,
+    /// Whether price and endpoint were compared since the host started. Later changes are the operator's.
+    compared: bool,
+    pause_until: u32,
+    failures: u32,
+    image_log: Throttle,
+    operator_log: Throttle,
+    external_log: Throttle,
+}
+
+/// Why a step was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The node gave no answer.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The enclave gave no answer.
+    #[error(transparent)]
+    Enclave(#[from] RequestError),
+    /// A transaction did not do what it should.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// The disk failed.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+}
+
+impl Registration {
+    /// Nothing is done before [`Self::run`].
+    pub fn new(
+        node: Arc<dyn Node>,
+        enclave: Arc<Enclave>,
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+        config: OperatorConfig,
+    ) -> Self {
+        Self {
+            node,
+            enclave,
+            store,
+            metrics,
+            config,
+            worker: watch::Sender::new(None),
+            compared: false,
+            pause_until: 0,
+            failures: 0,
+            image_log: Throttle::default(),
+            operator_log: Throttle::default(),
+            external_log: Throttle::default(),
+        }
+    }
+
+    /// The worker on chain, as last seen.
+    pub fn worker(&self) -> watch::Receiver<Option<Worker>> {
+        self.worker.subscribe()
+    }
+
+    /// Works for ever, on every new block.
+    pub async fn run(mut self, mut heads: watch::Receiver<Option<Heads>>) {
+        let heartbeats = Heartbeats {
+            node: self.node.clone(),
+            enclave: self.enclave.clone(),
+            metrics: self.metrics.clone(),
+            operator: self.config.operator,
+            worker: self.worker.subscribe(),
+            pause_until: 0,
+            failures: 0,
+        };
+        let submits = self.config.submits;
+        let beating_heads = heads.clone();
+        let registering = async move {
+            while heads.changed().await.is_ok() {
+                let now = *heads.borrow_and_update();
+                if let Some(heads) = now {
+                    self.step_and_log(heads).await;
+                }
+            }
+        };
+        let beating = async move {
+            if submits {
+                heartbeats.run(beating_heads).await;
+            }
+        };
+        tokio::join!(registering, beating);
+    }
+
+    async fn step_and_log(&mut self, heads: Heads) {
+        match self.step(heads).await {
+            Ok(()) => self.failures = 0,
+            Err(StepError::Submit(error)) => {
+                self.failures = self.failures.saturating_add(1);
+                let blocks = 1u32.checked_shl(self.failures).unwrap_or(MAX_PAUSE).min(MAX_PAUSE);
+                self.pause_until = heads.best.saturating_add(blocks);
+                tracing::warn!(%error, blocks, "the worker could not be registered or updated; trying again");
+            }
+            Err(StepError::Enclave(error)) if error.is_temporary() => {
+                tracing::debug!(%error, "the enclave gives no registration yet");
+            }
+            Err(error) => tracing::warn!(%error, "the worker could not be registered or updated; trying again"),
+        }
+    }
+
+    /// The next step towards what the operator wants.
+    ///
+    /// # Errors
+    /// See [`StepError`].
+    pub async fn step(&mut self, heads: Heads) -> Result<(), StepError> {
+        let Some(session) = self.enclave.session() else { return Ok(()) };
+        let id = WorkerId(session.identity.signing_key);
+        let worker = self.node.worker(id).await?;
+        self.worker.send_replace(worker.clone());
+        let evidence_known = match &worker {
+            Some(worker) => self.promote(worker.evidence_hash).await?,
+            None => false,
+        };
+        if !self.config.submits {
+            if worker.is_none() && self.external_log.ready() {
+                tracing::info!(worker = %id, "the worker is not registered; register it with `phala worker register`");
+            }
+            return Ok(());
+        }
+        if heads.best < self.pause_until {
+            return Ok(());
+        }
+        match worker {
+            None => self.register(&session).await,
+            Some(worker) if worker.operator != self.config.operator => {
+                if self.operator_log.ready() {
+                    tracing::error!(worker = %id, operator = %worker.operator, "the worker belongs to another operator");
+                }
+                Ok(())
+            }
+            Some(worker) => {
+                let lifetime = self.node.verdict_lifetime().await?;
+                if !evidence_known || is_renewal_due(heads.now, worker.verdict_expires, lifetime) {
+                    self.renew(&session).await?;
+                }
+                if !self.compared {
+                    self.compare(id, &worker).await?;
+                    self.compared = true;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn promote(&self, hash: [u8; 32]) -> Result<bool, StepError> {
+        let store = self.store.clone();
+        let promoted = tokio::task::spawn_blocking(move || store.promote_bundle(&hash)).await;
+        Ok(promoted.map_or(Ok(None), |result| result)?.is_some())
+    }
+
+    async fn register(&mut self, session: &Session) -> Result<(), StepError> {
+        if !self.is_image_allowed(session).await? {
+            return Ok(());
+        }
+        let registration = fresh_registration(session, &self.store).await?;
+        let (endpoint, price) = (self.config.endpoint.clone(), self.config.price);
+        tracing::info!("registering the worker");
+        let block = self.submit(Submission::Register { registration, endpoint, price }).await?;
+        self.compared = true;
+        tracing::info!(block, "the worker is registered");
+        Ok(())
+    }
+
+    async fn renew(&mut self, session: &Session) -> Result<(), StepError> {
+        if !self.is_image_allowed(session).await? {
+            return Ok(());
+        }
+        let registration = fresh_registration(session, &self.store).await?;
+        let block = self.submit(Submission::Renew(registration)).await?;
+        tracing::info!(block, "the worker's verdict is renewed");
+        Ok(())
+    }
+
+    async fn is_image_allowed(&mut self, session: &Session) -> Result<bool, StepError> {
+        let measurement = session.identity.measurement;
+        let allowed = self.node.image_allowed(Measurement(measurement)).await?;
+        if !allowed && self.image_log.ready() {
+            let measurement = hex::encode(measurement);
+            tracing::warn!(measurement, "the chain does not allow the enclave's image; waiting until it does");
+        }
+        Ok(allowed)
+    }
+
+    async fn compare(&self, id: WorkerId, worker: &Worker) -> Result<(), StepError> {
+        if worker.price != self.config.price {
+            self.submit(Submission::SetPrice(id, self.config.price)).await?;
+            tracing::info!(price = self.config.price, "the worker's price is changed");
+        }
+        if worker.endpoint != self.config.endpoint.as_bytes() {
+            self.submit(Submission::SetEndpoint(id, self.config.endpoint.clone())).await?;
+            tracing::info!(endpoint = self.config.endpoint, "the worker's endpoint is changed");
+        }
+        Ok(())
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<u32, StepError> {
+        Ok(submit(&*self.node, &self.metrics, submission).await?)
+    }
+}
+
+/// Fresh evidence from the enclave, kept on disk in case it gets registered.
+///
+/// # Errors
+/// The enclave's, or the disk's.
+pub async fn fresh_registration(
+    session: &Session,
+    store: &Arc<Store>,
+) -> Result<Box<phala_protocol::Registration>, StepError> {
+    let reply = session.link.request(HostRequest::Register, REGISTER_TIMEOUT).await?;
+    let EnclaveReply::Registration(registration) = reply else { return Err(RequestError::WrongReply.into()) };
+    let bundle = (registration.statement.clone(), registration.evidence.clone());
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || store.store_bundle(&bundle)).await.unwrap_or(Ok(()))?;
+    Ok(registration)
+}
+
+/// Two thirds of a verdict's life are over.
+pub(super) fn is_renewal_due(now: u64, expires: u64, lifetime: u64) -> bool {
+    expires.saturating_sub(now) <= lifetime / 3
+}
+
+/// Heartbeats. One that the chain refuses costs a fee, so the chain is asked first whether it will take one; one that comes
+/// too soon costs a fee too, so the chain's record of the last one decides when the next is due.
+struct Heartbeats {
+    node: Arc<dyn Node>,
+    enclave: Arc<Enclave>,
+    metrics: Arc<Metrics>,
+    operator: Account,
+    worker: watch::Receiver<Option<Worker>>,
+    /// The best block before which nothing is tried.
+    pause_until: u32,
+    failures: u32,
+}
+
+impl Heartbeats {
+    async fn run(mut self, mut heads: watch::Receiver<Option<Heads>>) {
+        while heads.changed().await.is_ok() {
+            let now = *heads.borrow_and_update();
+            let worker = self.worker.borrow().clone();
+            let (Some(heads), Some(worker)) = (now, worker) else { continue };
+            if heads.best < self.pause_until || !self.is_due(heads, &worker) {
+                continue;
+            }
+            let pause = match self.beat(&worker).await {
+                Ok(true) => {
+                    self.failures = 0;
+                    HEARTBEAT_BLOCKS - 1
+                }
+                Ok(false) => 1,
+                Err(error) => {
+                    self.failures = self.failures.saturating_add(1);
+                    let pause = 1u32.checked_shl(self.failures).unwrap_or(MAX_HEARTBEAT_PAUSE).min(MAX_HEARTBEAT_PAUSE);
+                    tracing::warn!(%error, blocks = pause, "a heartbeat did not succeed; trying again");
+                    pause
+                }
+            };
+            self.pause_until = heads.best.saturating_add(pause);
+        }
+    }
+
+    fn is_due(&self, heads: Heads, worker: &Worker) -> bool {
+        // It gets into the next block at best.
+        let elapsed = heads.best.saturating_add(1).saturating_sub(worker.last_heartbeat);
+        worker.operator == self.operator && heads.now < worker.verdict_expires && elapsed >= HEARTBEAT_BLOCKS
+    }
+
+    /// Whether a heartbeat is in a block; `false` when none can be given at the moment.
+    async fn beat(&self, worker: &Worker) -> Result<bool, StepError> {
+        if !self.node.image_allowed(worker.measurement).await? {
+            return Ok(false);
+        }
+        let heartbeat: SignedHeartbeat = match self.enclave.request(HostRequest::Heartbeat).await {
+            Ok(EnclaveReply::Heartbeat(heartbeat)) => heartbeat,
+            Ok(_) => return Err(RequestError::WrongReply.into()),
+            Err(error) if error.is_temporary() => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        submit(&*self.node, &self.metrics, Submission::Heartbeat(heartbeat)).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,238 @@
+//! The command line.
+
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, ValueEnum};
+use phala_primitives::{Balance, worker::MAX_ENDPOINT_BYTES};
+use phala_sdk::{Account, Signer, amount};
+
+use crate::{
+    chain::{OperatorConfig, OperatorKey},
+    store,
+};
+
+/// The untrusted host of a Phala worker's enclave.
+///
+/// Listens on a Unix socket for the enclave's process, carries its bytes, keeps its files, serves users over HTTP, and
+/// brings what the enclave signs to the chain. It can be restarted at any time; the enclave connects again by itself.
+#[derive(Debug, Parser)]
+#[command(name = "phala-host", version)]
+pub struct Options {
+    /// The JSON-RPC of a node of the chain.
+    #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:9944")]
+    pub node: String,
+    /// The Unix socket on which the enclave's process connects.
+    #[arg(long, value_name = "PATH")]
+    pub socket: PathBuf,
+    /// The folder for blobs, outputs and the enclave's sealed state.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// The address to serve HTTP on. Put a TLS proxy before it when users come over the internet.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8640")]
+    pub listen: SocketAddr,
+    /// The URL at which users reach that HTTP server; goes on chain.
+    #[arg(long, value_name = "URL")]
+    pub endpoint: String,
+    /// PHA asked for 10⁹ fuel.
+    #[arg(long, value_name = "PHA", default_value = "0.01", value_parser = parse_price)]
+    pub price: Balance,
+    /// How many jobs the enclave may run at once.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub capacity: u32,
+    /// For whom the host works.
+    #[command(flatten)]
+    pub operator: OperatorOptions,
+    /// A file with the password of --operator-key-file, when that is encrypted.
+    #[arg(long, value_name = "FILE", requires = "operator_key_file")]
+    pub operator_password_file: Option<PathBuf>,
+    /// The chain's raw specification, instead of the one that the node gives.
+    #[arg(long, value_name = "FILE")]
+    pub chain_spec: Option<PathBuf>,
+    /// Disk for blobs and outputs together, in MiB. Blobs that nobody used for the longest make place for new ones.
+    #[arg(long, value_name = "MIB", default_value_t = 64 * 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub disk_quota: u64,
+    /// The largest upload, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 8 * 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub max_blob: u64,
+    /// Disk for compiled programs, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 4 * 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub cache_quota: u64,
+    /// Uploads at once; more wait.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub max_uploads: u32,
+    /// Hours after which blobs that nobody used, and jobs that are settled, are removed.
+    #[arg(long, value_name = "HOURS", default_value_t = 72, value_parser = clap::value_parser!(u32).range(1..=24 * 365))]
+    pub retention: u32,
+    /// How to log. `RUST_LOG` chooses what.
+    #[arg(long, value_enum, default_value_t = LogFormat::Human)]
+    pub log_format: LogFormat,
+}
+
+/// Exactly one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct OperatorOptions {
+    /// The operator's key as a secret URI such as //Worker1: for development chains only, where keys are public.
+    #[arg(long, value_name = "SURI")]
+    pub operator_key: Option<String>,
+    /// A file with the operator's key: a secret URI, or the JSON that polkadot-js and `phala key` write.
+    #[arg(long, value_name = "FILE")]
+    pub operator_key_file: Option<PathBuf>,
+    /// The operator's account, when its key is kept elsewhere: the host submits nothing, and the operator registers the
+    /// worker with `phala worker register`.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub operator: Option<Account>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Options {
+    /// The operator's key, or just its account.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or holds no key.
+    pub fn operator_key(&self) -> Result<OperatorKey> {
+        let operator = &self.operator;
+        if let Some(account) = operator.operator {
+            return Ok(OperatorKey::External(account));
+        }
+        if let Some(uri) = &operator.operator_key {
+            return Ok(OperatorKey::Held(Box::new(Signer::from_uri(uri).context("reading --operator-key")?)));
+        }
+        let Some(path) = &operator.operator_key_file else {
+            bail!("give one of --operator-key-file, --operator-key and --operator");
+        };
+        let text =
+            fs::read_to_string(path).with_context(|| format!("reading the operator's key from {}", path.display()))?;
+        let signer = if text.trim_start().starts_with('{') {
+            let password = match &self.operator_password_file {
+                Some(path) => fs::read_to_string(path)
+                    .with_context(|| format!("reading the password of the operator's key from {}", path.display()))?,
+                None => String::new(),
+            };
+            Signer::from_keystore_json(&text, password.trim_end_matches(['\r', '\n']))
+                .context("opening --operator-key-file; is --operator-password-file the right one?")
+        } else {
+            Signer::from_uri(text.trim()).context("--operator-key-file holds neither a secret URI nor a keystore")
+        }?;
+        Ok(OperatorKey::Held(Box::new(signer)))
+    }
+
+    /// What the operator wants.
+    ///
+    /// # Errors
+    /// When the endpoint is no URL that the chain takes.
+    pub fn operator_config(&self, key: &OperatorKey) -> Result<OperatorConfig> {
+        let endpoint = self.endpoint.trim_end_matches('/').to_owned();
+        let rest = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
+        if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
+            bail!("--endpoint must be an http:// or https:// URL; got `{endpoint}`");
+        }
+        if endpoint.len() > MAX_ENDPOINT_BYTES as usize {
+            bail!("--endpoint is longer than the {MAX_ENDPOINT_BYTES} bytes that the chain takes");
+        }
+        Ok(OperatorConfig { operator: key.account(), endpoint, price: self.price, submits: key.is_held() })
+    }
+
+    /// How much disk may be used.
+    pub fn limits(&self) -> store::Limits {
+        let mebibytes = |count: u64| count.saturating_mul(1 << 20);
+        store::Limits {
+            total_bytes: mebibytes(self.disk_quota),
+            blob_bytes: mebibytes(self.max_blob),
+            cache_bytes: mebibytes(self.cache_quota),
+            ..store::Limits::default()
+        }
+    }
+
+    /// How long what nobody uses is kept.
+    pub fn retention(&self) -> Duration {
+        Duration::from_secs(u64::from(self.retention) * 60 * 60)
+    }
+
+    /// The chain specification of `--chain-spec`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds no JSON.
+    pub fn chain_spec(&self) -> Result<Option<serde_json::Value>> {
+        let Some(path) = &self.chain_spec else { return Ok(None) };
+        let text =
+            fs::read(path).with_context(|| format!("reading the chain's specification from {}", path.display()))?;
+        let spec = serde_json::from_slice(&text).with_context(|| format!("{} is no JSON", path.display()))?;
+        Ok(Some(spec))
+    }
+}
+
+fn parse_price(text: &str) -> Result<Balance, String> {
+    amount::parse(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    const COMMON: [&str; 7] = ["phala-host", "--socket", "s", "--data", "d", "--endpoint", "http://localhost:8640/"];
+
+    fn parse(more: &[&str]) -> Result<Options, clap::Error> {
+        Options::try_parse_from(COMMON.iter().chain(more))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn exactly_one_operator_is_named() {
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--operator-key", "//Worker1", "--operator-key-file", "f"]).is_err());
+        let options = parse(&["--operator-key", "//Alice", "--price", "1.5"]).unwrap();
+        assert_eq!(options.price, 1_500_000_000_000);
+        let key = options.operator_key().unwrap();
+        let config = options.operator_config(&key).unwrap();
+        assert_eq!(config.endpoint, "http://localhost:8640");
+        assert!(config.submits);
+        let account = key.account().to_string();
+        let external = parse(&["--operator", &account]).unwrap();
+        let key = external.operator_key().unwrap();
+        assert_eq!(key.account().to_string(), account);
+        assert!(!external.operator_config(&key).unwrap().submits);
+    }
+
+    #[test]
+    fn keys_are_read_from_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, password) = (folder.path().join("key"), folder.path().join("password"));
+        fs::write(&key, "//Alice\n").unwrap();
+        let (key_name, password_name) = (key.to_str().unwrap(), password.to_str().unwrap());
+        let read = || {
+            let options = ["--operator-key-file", key_name, "--operator-password-file", password_name];
+            parse(&options).unwrap().operator_key().map(|key| key.account())
+        };
+        let alice = read().unwrap();
+        fs::write(&key, phala_sdk::key::encrypt_keystore("//Alice", "test", "secret").unwrap()).unwrap();
+        fs::write(&password, "wrong\n").unwrap();
+        assert!(read().is_err());
+        fs::write(&password, "secret\n").unwrap();
+        assert_eq!(read().unwrap(), alice);
+    }
+
+    #[test]
+    fn endpoints_must_be_urls() {
+        let mut options = parse(&["--operator-key", "//Alice"]).unwrap();
+        let key = options.operator_key().unwrap();
+        for bad in ["localhost:8640", "ftp://host", "http://", "http:///x", &format!("http://{}", "x".repeat(300))] {
+            options.endpoint = bad.into();
+            assert!(options.operator_config(&key).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What the enclave asks of its host.
+//!
+//! Reads run side by side. Everything that changes the disk, and every notice about a job, goes through one queue in
+//! the order in which the enclave sent it, so that a job's end comes after its output.
+
+use std::{
+    fmt::Display,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use phala_protocol::{
+    EnclaveNotice, EnclaveRequest, HostMessage, HostReply, LogLevel, MAX_CHUNK_BYTES, Message, Refusal,
+};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    jobs::Jobs,
+    metrics::Metrics,
+    network::Network,
+    store::{self, Store},
+};
+
+/// Reads that touch the disk at the same time.
+const CONCURRENT_READS: usize = 8;
+
+/// Reads that may wait. An enclave waits for its answers, so it never has this many.
+const WAITING_READS: usize = 1024;
+
+/// Changes that may wait for the disk before the host stops reading from the enclave.
+const WAITING_CHANGES: usize = 16;
+
+/// A receipt that cannot be written is tried again: it comes only once on a connection, and it is money.
+const NOTICE_RETRIES: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30), Duration::ZERO];
+
+/// What requests of the enclave are served from.
+#[derive(Clone)]
+pub(super) struct Services {
+    pub store: Arc<Store>,
+    pub jobs: Arc<Jobs>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Hands the enclave's requests to whoever serves them.
+pub(super) struct Dispatcher {
+    services: Services,
+    network: Arc<Network>,
+    outgoing: mpsc::Sender<HostMessage>,
+    changes: mpsc::Sender<Change>,
+    reads: Arc<Semaphore>,
+    waiting_reads: Arc<AtomicUsize>,
+}
+
+/// What is done in order.
+enum Change {
+    Request(u64, EnclaveRequest),
+    Notice(EnclaveNotice),
+}
+
+impl Dispatcher {
+    pub fn new(services: Services, outgoing: mpsc::Sender<HostMessage>, closed: CancellationToken) -> Self {
+        let (changes, queue) = mpsc::channel(WAITING_CHANGES);
+        let network = Network::new(outgoing.clone(), services.metrics.clone(), closed);
+        tokio::spawn(apply_changes(queue, services.clone(), outgoing.clone()));
+        let reads = Arc::new(Semaphore::new(CONCURRENT_READS));
+        Self { services, network, outgoing, changes, reads, waiting_reads: Arc::default() }
+    }
+
+    pub async fn request(&self, id: u64, request: EnclaveRequest) {
+        match request {
+            EnclaveRequest::Dial { connection, address } => self.network.dial(id, connection, address),
+            EnclaveRequest::ReadBlob { .. } | EnclaveRequest::LoadSealed { .. } | EnclaveRequest::ReadCache { .. } => {
+                self.read(id, request);
+            }
+            EnclaveRequest::WriteOutput { .. }
+            | EnclaveRequest::StoreSealed { .. }
+            | EnclaveRequest::WriteCache { .. } => self.change(Change::Request(id, request)).await,
+        }
+    }
+
+    pub async fn notice(&self, notice: EnclaveNotice) {
+        match notice {
+            EnclaveNotice::Send { connection, bytes } => self.network.send(connection, bytes),
+            EnclaveNotice::Close { connection } => self.network.close(connection),
+            EnclaveNotice::Log { level, message } => log(level, &message),
+            EnclaveNotice::JobProgress { .. } | EnclaveNotice::JobEnded { .. } | EnclaveNotice::JobRefused { .. } => {
+                self.change(Change::Notice(notice)).await;
+            }
+        }
+    }
+
+    async fn change(&self, change: Change) {
+        // The queue's task ends only when this side is dropped.
+        let _ = self.changes.send(change).await;
+    }
+
+    fn read(&self, id: u64, request: EnclaveRequest) {
+        let (services, outgoing, reads) = (self.services.clone(), self.outgoing.clone(), self.reads.clone());
+        let waiting = self.waiting_reads.clone();
+        let crowded = waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_READS;
+        tokio::spawn(async move {
+            if crowded {
+                let reply = Err(refusal("the host has too many reads waiting", true));
+                let _ = outgoing.send(Message::Reply { id, reply }).await;
+            } else {
+                // Held until the answer is queued: answers are what takes memory.
+                let _permit = reads.acquire().await;
+                let reply = blocking(move || read(&services.store, request)).await;
+                let _ = outgoing.send(Message::Reply { id, reply }).await;
+            }
+            waiting.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}
+
+/// Ends, with everything queued done, when the connection does.
+async fn apply_changes(mut queue: mpsc::Receiver<Change>, services: Services, outgoing: mpsc::Sender<HostMessage>) {
+    while let Some(change) = queue.recv().await {
+        let services = services.clone();
+        match change {
+            Change::Request(id, request) => {
+                let reply = blocking(move || write(&services.store, request)).await;
+                // Once the connection is gone, what is queued is still done.
+                let _ = outgoing.send(Message::Reply { id, reply }).await;
+            }
+            Change::Notice(notice) => {
+                for pause in NOTICE_RETRIES {
+                    let (services, notice) = (services.clone(), notice.clone());
+                    let Err(refusal) = blocking(move || apply_notice(&services, notice)).await else { break };
+                    tracing::error!(%refusal, "could not record what the enclave said about a job");
+                    sleep(pause).await;
+                }
+            }
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(refusal(error, true)))
+}
+
+fn read(store: &Store, request: EnclaveRequest) -> Result<HostReply, Refusal> {
+    let check = |length: u32| {
+        let allowed = length <= MAX_CHUNK_BYTES;
+        if allowed { Ok(()) } else { Err(refusal(format!("at most {MAX_CHUNK_BYTES} bytes at a time"), false)) }
+    };
+    match request {
+        EnclaveRequest::ReadBlob { blob, offset, length } => {
+            check(length)?;
+            let missing = || refusal(format!("the host has no blob {}", hex::encode(blob)), true);
+            store.read_blob(&blob, offset, length)?.map(HostReply::Bytes).ok_or_else(missing)
+        }
+        EnclaveRequest::ReadCache { name, offset, length } => {
+            check(length)?;
+            Ok(HostReply::Bytes(store.read_cache(&name, offset, length)?))
+        }
+        EnclaveRequest::LoadSealed { name } => Ok(HostReply::Sealed(store.load_sealed(&name)?)),
+        _ => Err(refusal("not a read", false)),
+    }
+}
+
+fn write(store: &Store, request: EnclaveRequest) -> Result<HostReply, Refusal> {
+    match request {
+        EnclaveRequest::WriteOutput { job, offset, bytes } => store.write_output(job, offset, &bytes)?,
+        EnclaveRequest::StoreSealed { name, bytes } => store.store_sealed(&name, &bytes)?,
+        EnclaveRequest::WriteCache { name, offset, bytes, last } => store.write_cache(&name, offset, &bytes, last)?,
+        _ => return Err(refusal("not a change", false)),
+    }
+    Ok(HostReply::Done)
+}
+
+fn apply_notice(services: &Services, notice: EnclaveNotice) -> Result<(), Refusal> {
+    match notice {
+        EnclaveNotice::JobProgress { job, state } => {
+            tracing::debug!(job, ?state, "job progress");
+            services.jobs.progress(job, state);
+        }
+        EnclaveNotice::JobEnded { job, receipt } => {
+            tracing::info!(job, outcome = ?receipt.receipt.outcome, fuel = receipt.receipt.fuel, "job ended");
+            services.jobs.ended(job, &receipt)?;
+        }
+        EnclaveNotice::JobRefused { job, refusal } => {
+            tracing::info!(job, %refusal, "the enclave refused a job");
+            services.jobs.refused(job, refusal)?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn refusal(reason: impl Display, retry: bool) -> Refusal {
+    Refusal { reason: reason.to_string(), retry }
+}
+
+impl From<store::Error> for Refusal {
+    fn from(error: store::Error) -> Self {
+        let retry = matches!(error, store::Error::QuotaExceeded | store::Error::Io(_));
+        Self { reason: error.to_string(), retry }
+    }
+}
+
+/// One line of the enclave's log. Control characters in it cannot forge other lines.
+fn log(level: LogLevel, message: &str) {
+    let message: String = message.chars().take(4096).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match level {
+        LogLevel::Error => tracing::error!(target: "enclave", "{message}"),
+        LogLevel::Warn => tracing::warn!(target: "enclave", "{message}"),
+        LogLevel::Info => tracing::info!(target: "enclave", "{message}"),
+        LogLevel::Debug => tracing::debug!(target: "enclave", "{message}"),
+    }
+}

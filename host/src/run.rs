@@ -1,0 +1,152 @@
+//! Everything together.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, Result};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{Mutex, Semaphore, watch},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    chain::{self, Node, Receipts, Registration, RpcNode, Starts},
+    config::Options,
+    enclave::{self, Enclave},
+    http::{self, Api},
+    jobs::Jobs,
+    metrics::Metrics,
+    store::Store,
+};
+
+const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(60);
+
+/// How long what is under way may take once the host is told to stop.
+const STOP_TIME: Duration = Duration::from_secs(15);
+
+/// Runs the host until SIGTERM or SIGINT. The enclave's process goes on, and connects to the next host.
+///
+/// # Errors
+/// What keeps the host from starting: a bad option, a port or folder that cannot be used.
+pub async fn run(options: Options) -> Result<()> {
+    let key = options.operator_key()?;
+    let operator = options.operator_config(&key)?;
+    let spec = options.chain_spec()?;
+    let metrics = Arc::new(Metrics::default());
+    let store = Store::open(&options.data, options.limits())
+        .with_context(|| format!("opening the data folder {}; is it another user's?", options.data.display()))?;
+    let store = Arc::new(store);
+    let jobs = Arc::new(Jobs::load(store.clone(), metrics.clone()).context("reading the records of jobs")?);
+    let socket = enclave::listen(&options.socket)
+        .await
+        .with_context(|| format!("listening on the enclave's socket {}", options.socket.display()))?;
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("serving HTTP on {}; choose another port with --listen", options.listen))?;
+    tracing::info!(
+        operator = %operator.operator,
+        listen = %options.listen,
+        endpoint = operator.endpoint,
+        socket = %options.socket.display(),
+        version = env!("CARGO_PKG_VERSION"),
+        "phala-host started"
+    );
+
+    let shutdown = CancellationToken::new();
+    let rpc = Arc::new(RpcNode::new(options.node.clone(), key));
+    let node: Arc<dyn Node> = rpc.clone();
+    let connecting = tokio::spawn(async move { rpc.connect().await });
+    let (heads_sender, heads) = watch::channel(None);
+    let following = tokio::spawn(chain::follow(node.clone(), heads_sender, metrics.clone()));
+
+    let enclave = Enclave::new(store.clone(), jobs.clone(), metrics.clone());
+    let account = operator.operator.0;
+    let starts = Starts::new(node.clone(), store.clone(), options.node.clone(), spec, account, options.capacity);
+    // The enclave's connection outlives the HTTP server, whose last requests may need it.
+    let hang_up = CancellationToken::new();
+    let serving_enclave = tokio::spawn(enclave.clone().serve(socket, Arc::new(starts), hang_up.clone()));
+    let registration =
+        Registration::new(node.clone(), enclave.clone(), store.clone(), metrics.clone(), operator.clone());
+    let registering = tokio::spawn(registration.run(heads.clone()));
+    let receipts = Receipts::new(node.clone(), store.clone(), jobs.clone(), metrics.clone(), operator.submits);
+    let stop = shutdown.clone();
+    let submitting = tokio::spawn(receipts.run(heads.clone(), async move { stop.cancelled().await }));
+    let keeping_house = tokio::spawn(keep_house(store.clone(), jobs.clone(), options.retention()));
+    let api = Api {
+        store,
+        jobs,
+        enclave,
+        node,
+        heads,
+        metrics,
+        operator,
+        capacity: options.capacity,
+        uploads: Arc::new(Semaphore::new(options.max_uploads as usize)),
+        last_registration: Mutex::new(None),
+    };
+    let mut serving = tokio::spawn(http::serve(Arc::new(api), listener, shutdown.clone()));
+
+    let mut connecting = connecting;
+    let mut connected = false;
+    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
+    let result = loop {
+        tokio::select! {
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            served = &mut serving => break served.context("the HTTP server's task")?.context("serving HTTP"),
+            ended = &mut connecting, if !connected => match ended {
+                Ok(Ok(())) => connected = true,
+                Ok(Err(error)) => break Err(error).context("connecting to --node"),
+                Err(error) => break Err(error).context("connecting to --node"),
+            },
+        }
+    };
+    tracing::info!("stopping");
+    shutdown.cancel();
+    if !serving.is_finished() {
+        ended("the HTTP server", serving).await;
+    }
+    ended("the submission of receipts", submitting).await;
+    hang_up.cancel();
+    ended("the enclave's connection", serving_enclave).await;
+    for task in [following, registering, keeping_house] {
+        task.abort();
+    }
+    // Best effort: the next host replaces a socket that is left.
+    let _ = std::fs::remove_file(&options.socket);
+    tracing::info!("stopped");
+    result
+}
+
+async fn ended<T>(what: &str, task: JoinHandle<T>) {
+    match timeout(STOP_TIME, task).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::error!(what, %error, "a task failed"),
+        Err(_) => tracing::warn!(what, "did not end in time"),
+    }
+}
+
+/// Removes what nobody needs any more, for ever.
+async fn keep_house(store: Arc<Store>, jobs: Arc<Jobs>, retention: Duration) {
+    loop {
+        let (store, jobs) = (store.clone(), jobs.clone());
+        let swept = tokio::task::spawn_blocking(move || {
+            jobs.forget_old(retention);
+            let before = SystemTime::now().checked_sub(retention).unwrap_or(SystemTime::UNIX_EPOCH);
+            store.remove_unused_blobs(before)
+        });
+        match swept.await {
+            Ok(0) => {}
+            Ok(blobs) => tracing::info!(blobs, "removed blobs that nobody used"),
+            Err(error) => tracing::error!(%error, "housekeeping failed"),
+        }
+        sleep(HOUSEKEEPING_PERIOD).await;
+    }
+}

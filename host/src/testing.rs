@@ -1,0 +1,474 @@
+//! An enclave and a node for tests.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use codec::{Decode, Encode};
+use futures::future::BoxFuture;
+use phala_attestation::{Evidence, Measurement, PlatformId, Role, Statement, Vendor, simulated};
+use phala_primitives::{
+    AppId, Hash, JobId, Limits, Outcome, Receipt, SignedReceipt, WorkerId,
+    job::{Assignment, JobStatus, Settlement},
+    worker::{Heartbeat, Performance, PerformanceReport, SignedHeartbeat, SignedPerformanceReport, WorkerStatus},
+};
+use phala_protocol::{
+    EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, EnclaveStatus, Hello, HostMessage, HostNotice,
+    HostReply, HostRequest, Message, Refusal, Registration, Start, wire,
+};
+use phala_sdk::Account;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixStream, unix::OwnedWriteHalf},
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    chain::{At, Heads, Job, Node, NodeError, Submission, SubmitError, Worker},
+    enclave::{self, Enclave, StartSource},
+    jobs::Jobs,
+    metrics::Metrics,
+    store::{Limits as StoreLimits, Store, evidence_hash},
+};
+
+pub const WORKER: WorkerId = WorkerId([1; 32]);
+pub const MEASUREMENT: [u8; 32] = [3; 32];
+pub const OPERATOR: Account = Account([4; 32]);
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until `condition` holds.
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if condition() {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("did not happen: {what}");
+}
+
+/// What the enclave gives for a registration; each `number` another.
+pub fn registration(number: u8) -> Registration {
+    let statement = Statement {
+        role: Role::Worker,
+        signing_key: WORKER.0,
+        encryption_key: [2; 32],
+        genesis_hash: [5; 32],
+        operator: OPERATOR.0,
+        block_hash: [number; 32],
+    };
+    let certificate = simulated::Certificate {
+        platform: PlatformId([0; 32]),
+        platform_key: [0; 32],
+        tcb_level: 1,
+        not_before: 0,
+        not_after: u64::MAX,
+    };
+    let report =
+        simulated::Report { measurement: Measurement(MEASUREMENT), debug: false, report_data: statement.report_data() };
+    let evidence = Evidence::Simulated(simulated::Quote {
+        version: 1,
+        certificate,
+        certificate_signature: [0; 64],
+        report,
+        report_signature: [0; 64],
+    });
+    let report = PerformanceReport {
+        genesis_hash: [5; 32],
+        worker: WORKER,
+        performance: Performance { fuel_per_second: 1, capacity: 4 },
+        block_number: 1,
+    };
+    Registration { statement, evidence, performance: SignedPerformanceReport { report, signature: [0; 64] } }
+}
+
+/// A receipt for the first attempt at `job`.
+pub fn receipt(job: JobId) -> SignedReceipt {
+    let receipt = Receipt {
+        genesis_hash: [5; 32],
+        job,
+        attempt: 1,
+        app: AppId([6; 32]),
+        worker: WORKER,
+        measurement: MEASUREMENT,
+        code_hash: [0; 32],
+        input_hash: [0; 32],
+        output_hash: [0; 32],
+        output_file_hash: [0; 32],
+        outcome: Outcome::Completed { exit_code: 0 },
+        fuel: 10,
+        input_bytes: 0,
+        output_bytes: 0,
+        block_number: 1,
+        block_hash: [0; 32],
+    };
+    SignedReceipt { receipt, signature: [0; 64] }
+}
+
+/// The worker as registered with `registration(number)`.
+pub fn worker(number: u8) -> Worker {
+    let registration = registration(number);
+    Worker {
+        operator: OPERATOR,
+        encryption_key: [2; 32],
+        endpoint: b"http://localhost:1".to_vec(),
+        price: 7,
+        performance: registration.performance.report.performance,
+        running: 0,
+        status: WorkerStatus::Active,
+        measurement: Measurement(MEASUREMENT),
+        platform: PlatformId([0; 32]),
+        vendor: Vendor::Simulated,
+        verdict_expires: 10_000,
+        evidence_hash: evidence_hash(&(registration.statement, registration.evidence)),
+        registered_at: 1,
+        last_heartbeat: 1,
+    }
+}
+
+/// A job in some state, after its first assignment.
+pub fn job(status: JobStatus<Account, u32>) -> Job {
+    Job {
+        owner: Account([9; 32]),
+        app: AppId([6; 32]),
+        limits: Limits::DEFAULT,
+        max_price: 1,
+        deadline: 1000,
+        redundancy: 1,
+        secret_commitment: [0; 32],
+        submitted_at: 1,
+        submitted_at_ms: 1,
+        attempts: 1,
+        status,
+    }
+}
+
+pub fn assigned(worker: WorkerId) -> JobStatus<Account, u32> {
+    JobStatus::Assigned(Assignment { worker, price: 7, assigned_at: 2, due: 50 })
+}
+
+pub fn settled(receipt: &SignedReceipt, at: u32) -> JobStatus<Account, u32> {
+    JobStatus::Settled(Settlement {
+        worker: receipt.receipt.worker,
+        operator: OPERATOR,
+        outcome: receipt.receipt.outcome,
+        fuel: 10,
+        paid: 1,
+        treasury: 0,
+        refund: 0,
+        input_hash: [0; 32],
+        output_hash: [0; 32],
+        receipt_hash: Sha256::digest(receipt.encode()).into(),
+        at,
+    })
+}
+
+/// A node whose state a test writes.
+pub struct FakeNode {
+    state: Mutex<NodeState>,
+}
+
+/// What the node says, and what it was given.
+pub struct NodeState {
+    pub heads: Heads,
+    pub worker: Option<Worker>,
+    pub best: HashMap<JobId, Job>,
+    pub finalized: HashMap<JobId, Job>,
+    pub image_allowed: bool,
+    pub submissions: Vec<Submission>,
+    /// What the next submissions give.
+    pub result: Result<u32, SubmitError>,
+    pub reachable: bool,
+}
+
+impl FakeNode {
+    pub fn new() -> Arc<Self> {
+        let state = NodeState {
+            heads: Heads { best: 10, finalized: 8, now: 100 },
+            worker: None,
+            best: HashMap::new(),
+            finalized: HashMap::new(),
+            image_allowed: true,
+            submissions: Vec::new(),
+            result: Ok(11),
+            reachable: true,
+        };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, NodeState> {
+        self.state.lock().unwrap()
+    }
+
+    /// The names of what was submitted since the last call.
+    pub fn taken(&self) -> Vec<&'static str> {
+        self.state().submissions.drain(..).map(|submission| submission.name()).collect()
+    }
+
+    fn answer<T: Send + 'static>(&self, read: impl FnOnce(&NodeState) -> T) -> BoxFuture<'_, Result<T, NodeError>> {
+        let state = self.state();
+        let answer = if state.reachable { Ok(read(&state)) } else { Err(NodeError("away".into())) };
+        Box::pin(async move { answer })
+    }
+}
+
+impl Node for FakeNode {
+    fn heads(&self) -> BoxFuture<'_, Result<Heads, NodeError>> {
+        self.answer(|state| state.heads)
+    }
+
+    fn worker(&self, _: WorkerId) -> BoxFuture<'_, Result<Option<Worker>, NodeError>> {
+        self.answer(|state| state.worker.clone())
+    }
+
+    fn job(&self, id: JobId, at: At) -> BoxFuture<'_, Result<Option<Job>, NodeError>> {
+        self.answer(|state| match at {
+            At::Best => state.best.get(&id).cloned(),
+            At::Finalized => state.finalized.get(&id).cloned(),
+        })
+    }
+
+    fn image_allowed(&self, _: Measurement) -> BoxFuture<'_, Result<bool, NodeError>> {
+        self.answer(|state| state.image_allowed)
+    }
+
+    fn verdict_lifetime(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
+        self.answer(|_| 900)
+    }
+
+    fn chain_spec(&self) -> BoxFuture<'_, Result<(serde_json::Value, Vec<String>), NodeError>> {
+        self.answer(|_| (serde_json::json!({"genesis": {"raw": {}}}), vec![]))
+    }
+
+    fn genesis_hash(&self) -> Option<Hash> {
+        Some([5; 32])
+    }
+
+    fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<u32, SubmitError>> {
+        let mut state = self.state();
+        state.submissions.push(submission);
+        let result = state.result.clone();
+        Box::pin(async move { result })
+    }
+}
+
+/// A start that never changes.
+pub struct FixedStart;
+
+impl StartSource for FixedStart {
+    fn candidates(&self) -> BoxFuture<'_, Vec<Start>> {
+        Box::pin(async { vec![Start { chain_spec: "{}".into(), operator: OPERATOR.0, capacity: 4 }] })
+    }
+
+    fn taken(&self, _: &Start) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// A host without HTTP and chain: disk, jobs, and the socket for an enclave.
+pub struct FakeHost {
+    pub folder: Arc<TempDir>,
+    pub store: Arc<Store>,
+    pub jobs: Arc<Jobs>,
+    pub metrics: Arc<Metrics>,
+    pub enclave: Arc<Enclave>,
+    pub socket: PathBuf,
+    hang_up: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl FakeHost {
+    pub async fn new() -> Self {
+        Self::open(Arc::new(tempfile::tempdir().unwrap()), StoreLimits::default()).await
+    }
+
+    pub async fn with_limits(limits: StoreLimits) -> Self {
+        Self::open(Arc::new(tempfile::tempdir().unwrap()), limits).await
+    }
+
+    pub async fn open(folder: Arc<TempDir>, limits: StoreLimits) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let store = Arc::new(Store::open(&folder.path().join("data"), limits).unwrap());
+        let jobs = Arc::new(Jobs::load(store.clone(), metrics.clone()).unwrap());
+        let enclave = Enclave::new(store.clone(), jobs.clone(), metrics.clone());
+        let socket = folder.path().join("enclave.sock");
+        let listener = enclave::listen(&socket).await.unwrap();
+        let hang_up = CancellationToken::new();
+        let serving = tokio::spawn(enclave.clone().serve(listener, Arc::new(FixedStart), hang_up.clone()));
+        Self { folder, store, jobs, metrics, enclave, socket, hang_up, serving }
+    }
+
+    /// Stops this host and starts another on its folder.
+    pub async fn restart(self) -> Self {
+        let (folder, limits) = (self.folder.clone(), self.store.limits());
+        self.stop().await;
+        Self::open(folder, limits).await
+    }
+
+    pub async fn stop(self) {
+        self.hang_up.cancel();
+        self.serving.await.unwrap();
+    }
+
+    /// Connects an enclave, and waits until it is started.
+    pub async fn connect(&self) -> FakeEnclave {
+        let enclave = FakeEnclave::connect(&self.socket).await;
+        let started = || self.enclave.session().is_some();
+        eventually("the enclave is started", started).await;
+        enclave
+    }
+}
+
+/// An enclave that does what a test says.
+pub struct FakeEnclave {
+    state: Arc<Mutex<EnclaveState>>,
+    outgoing: mpsc::UnboundedSender<EnclaveMessage>,
+    inbox: mpsc::UnboundedReceiver<Inbound>,
+    hung_up: watch::Receiver<bool>,
+    next_id: u64,
+    task: JoinHandle<()>,
+}
+
+/// What the host sends beside requests.
+pub enum Inbound {
+    Reply(u64, Result<HostReply, Refusal>),
+    Notice(HostNotice),
+}
+
+#[derive(Default)]
+struct EnclaveState {
+    /// What it says to a start of a job.
+    refusal: Option<Refusal>,
+    started: Vec<(JobId, Hash)>,
+    registrations: u8,
+}
+
+impl FakeEnclave {
+    pub async fn connect(socket: &Path) -> Self {
+        let mut stream = UnixStream::connect(socket).await.unwrap();
+        stream.write_all(&wire::encode(&Hello::CURRENT)).await.unwrap();
+        let hello: Hello = read(&mut stream).await.unwrap();
+        wire::check_hello(&hello).unwrap();
+        let (outgoing, queue) = mpsc::unbounded_channel();
+        let (deliver, inbox) = mpsc::unbounded_channel();
+        let (dead, hung_up) = watch::channel(false);
+        let state = Arc::<Mutex<EnclaveState>>::default();
+        let (mut reader, writer) = stream.into_split();
+        let (answers, shared) = (outgoing.clone(), state.clone());
+        let reading = async move {
+            while let Some(message) = read::<HostMessage>(&mut reader).await {
+                match message {
+                    Message::Request { id, request } => {
+                        let reply = answer(&shared, request);
+                        answers.send(Message::Reply { id, reply }).unwrap();
+                    }
+                    Message::Reply { id, reply } => drop(deliver.send(Inbound::Reply(id, reply))),
+                    Message::Notice(notice) => drop(deliver.send(Inbound::Notice(notice))),
+                }
+            }
+        };
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = reading => {}
+                () = write(writer, queue) => {}
+            }
+            dead.send_replace(true);
+        });
+        Self { state, outgoing, inbox, hung_up, next_id: 0, task }
+    }
+
+    pub fn refuse_jobs(&self, refusal: Option<Refusal>) {
+        self.state.lock().unwrap().refusal = refusal;
+    }
+
+    pub fn started_jobs(&self) -> Vec<(JobId, Hash)> {
+        self.state.lock().unwrap().started.clone()
+    }
+
+    pub fn notice(&self, notice: EnclaveNotice) {
+        self.outgoing.send(Message::Notice(notice)).unwrap();
+    }
+
+    /// Asks the host. Notices that come meanwhile are dropped.
+    pub async fn request(&mut self, request: EnclaveRequest) -> Result<HostReply, Refusal> {
+        self.next_id += 1;
+        self.outgoing.send(Message::Request { id: self.next_id, request }).unwrap();
+        loop {
+            match timeout(PATIENCE, self.inbox.recv()).await.unwrap().unwrap() {
+                Inbound::Reply(id, reply) if id == self.next_id => return reply,
+                _ => {}
+            }
+        }
+    }
+
+    pub async fn next_notice(&mut self) -> HostNotice {
+        loop {
+            if let Inbound::Notice(notice) = timeout(PATIENCE, self.inbox.recv()).await.unwrap().unwrap() {
+                return notice;
+            }
+        }
+    }
+
+    /// Waits until the host hangs up.
+    pub async fn hung_up(&mut self) {
+        timeout(PATIENCE, self.hung_up.wait_for(|dead| *dead)).await.unwrap().unwrap();
+    }
+}
+
+impl Drop for FakeEnclave {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn answer(state: &Mutex<EnclaveState>, request: HostRequest) -> Result<EnclaveReply, Refusal> {
+    let mut state = state.lock().unwrap();
+    Ok(match request {
+        HostRequest::Start(_) => {
+            EnclaveReply::Started { signing_key: WORKER.0, encryption_key: [2; 32], measurement: MEASUREMENT }
+        }
+        HostRequest::Register => {
+            state.registrations += 1;
+            EnclaveReply::Registration(Box::new(registration(state.registrations)))
+        }
+        HostRequest::Heartbeat => {
+            let heartbeat = Heartbeat { genesis_hash: [5; 32], worker: WORKER, block_number: 1, block_hash: [0; 32] };
+            EnclaveReply::Heartbeat(SignedHeartbeat { heartbeat, signature: [0; 64] })
+        }
+        HostRequest::Status => {
+            EnclaveReply::Status(EnclaveStatus { finalized_block: Some(8), peers: 2, ..EnclaveStatus::default() })
+        }
+        HostRequest::StartJob { job, input } => match &state.refusal {
+            Some(refusal) => return Err(refusal.clone()),
+            None => {
+                state.started.push((job, input));
+                EnclaveReply::JobAccepted
+            }
+        },
+        HostRequest::Stop => EnclaveReply::Stopping,
+    })
+}
+
+async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<EnclaveMessage>) {
+    while let Some(message) = queue.recv().await {
+        if writer.write_all(&wire::encode(&message)).await.is_err() {
+            return;
+        }
+    }
+}
+
+pub async fn read<M: Decode>(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<M> {
+    let mut prefix = [0; 4];
+    stream.read_exact(&mut prefix).await.ok()?;
+    let mut body = vec![0; wire::body_length(prefix).unwrap()];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(wire::decode(&body).unwrap())
+}
