@@ -1,0 +1,528 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use phala_primitives::{AppId, JobId, WorkerId, units::Balance};
+use std::path::PathBuf;
+
+/// The exit status of `job run` when phala itself fails, as `env` and container tools have it.
+pub(crate) const RUN_FAILURE: u8 = 125;
+
+/// The exit status of `job run` and `job result` when the program did not end by itself.
+pub(crate) const JOB_FAILED: u8 = 70;
+
+/// Run programs on strangers' machines, and let nobody look inside.
+///
+/// A program is a WebAssembly file that any language's toolchain makes. Phala encrypts its input to an enclave whose
+/// evidence it has verified, runs it there, pays for the fuel that it used, and gives back a result with a
+/// receipt that proves where it comes from.
+#[derive(Debug, Parser)]
+#[command(
+    name = "phala",
+    version,
+    max_term_width = 110,
+    after_help = "\
+Start here:
+  phala dev up                          a whole network on this machine
+  phala job run hello.wasm              run a program confidentially
+  phala job run report.wasm --file data.csv --output results -- --by month
+  phala dev down                        stop it all
+
+Every command takes --json, and `phala COMMAND --help` has examples."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// The node to ask: ws://HOST:PORT or wss://HOST:PORT. By default the one that `phala dev up` started, else
+    /// ws://127.0.0.1:9944.
+    #[arg(long, global = true, env = "PHALA_NODE", value_name = "URL", help_heading = "Global options")]
+    pub node: Option<String>,
+
+    /// The key that signs and pays: the name of a key in the keystore (`phala key list`), a keystore file, a mnemonic or a
+    /// development key such as //Bob. On development chains the default is //Alice.
+    #[arg(long, global = true, value_name = "KEY", help_heading = "Global options")]
+    pub key: Option<String>,
+
+    /// A file whose first line is the keystore password, instead of asking for it.
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Global options")]
+    pub password_file: Option<PathBuf>,
+
+    /// Print JSON instead of text.
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+
+    /// The folder with keys and jobs. By default ~/.local/share/phala.
+    #[arg(long, global = true, env = "PHALA_DATA", value_name = "FOLDER", value_hint = ValueHint::DirPath, help_heading = "Global options")]
+    pub data: Option<PathBuf>,
+
+    /// Say more about what happens; twice for even more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// A whole network on this machine, for development.
+    #[command(subcommand)]
+    Dev(Dev),
+    /// Keys of accounts.
+    #[command(subcommand)]
+    Key(Key),
+    /// What an account holds.
+    #[command(
+        after_help = "Examples:\n  phala balance\n  phala balance //Bob\n  phala balance 43NrkrhCBxGWKn48mwDmqFrEbNU83c8NGgMeqsiYGWGN7dZt"
+    )]
+    Balance(BalanceOptions),
+    /// Send PHA to an account.
+    #[command(after_help = "Examples:\n  phala transfer //Bob 1.5\n  phala transfer savings 100 --key salary")]
+    Transfer(TransferOptions),
+    /// Workers: the machines that run jobs.
+    #[command(subcommand)]
+    Worker(Worker),
+    /// Apps: programs that are published on the chain.
+    #[command(subcommand)]
+    App(App),
+    /// Jobs: programs run confidentially.
+    #[command(subcommand)]
+    Job(Job),
+    /// Check a chain of evidence, link by link.
+    #[command(subcommand)]
+    Verify(Verify),
+    /// Print completions for a shell.
+    #[command(
+        after_help = "Examples:\n  phala completions bash > ~/.local/share/bash-completion/completions/phala\n  phala completions zsh > ~/.zfunc/_phala\n  phala completions fish > ~/.config/fish/completions/phala.fish"
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Command {
+    /// The exit status when phala itself fails, where that is not 1.
+    pub(crate) fn failure_status(&self) -> Option<u8> {
+        matches!(self, Self::Job(Job::Run(_))).then_some(RUN_FAILURE)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dev {
+    /// Start a network: nodes, and workers with an enclave and a host each.
+    ///
+    /// Evidence is SIMULATED: it exercises every check, but nothing is hidden from this machine. The accounts //Alice, //Bob,
+    /// //Charlie, //Dave, //Eve and //Ferdie hold PHA.
+    #[command(
+        after_help = "Examples:\n  phala dev up\n  phala dev up --workers 1 --dir /tmp/network\n  phala dev up --authorities 4     four nodes: finality survives the loss of one"
+    )]
+    Up(DevUp),
+    /// Say what runs, where, and how it is.
+    Status(DevFolder),
+    /// Show what the processes logged.
+    #[command(
+        after_help = "Examples:\n  phala dev logs                 the end of each log\n  phala dev logs node-1 -f       follow one\n  phala dev logs host-2 -n 500"
+    )]
+    Logs(DevLogs),
+    /// Stop the network. Its data stay, and `phala dev up` goes on with them.
+    #[command(after_help = "Examples:\n  phala dev down\n  phala dev down --purge     forget the chain, too")]
+    Down(DevDown),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DevFolder {
+    /// The network's folder. By default ~/.local/share/phala/dev.
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevUp {
+    #[command(flatten)]
+    pub folder: DevFolder,
+    /// How many workers.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=32))]
+    pub workers: u8,
+    /// How many nodes make blocks: 1, or 4 (the fewest that go on without one of them).
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_authorities)]
+    pub authorities: u8,
+    /// How many jobs each worker runs at once.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub capacity: u32,
+    /// What each worker asks for 10⁹ fuel, in PHA.
+    #[arg(long, value_name = "PHA", default_value = "0.01", value_parser = parse_amount)]
+    pub price: Balance,
+    /// The port of the first node's JSON-RPC. If it is taken, a free one is used.
+    #[arg(long, value_name = "PORT", default_value_t = 9944)]
+    pub rpc_port: u16,
+    /// Where phala-node, phala-host and phala-enclave are. By default beside this program.
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub bin_dir: Option<PathBuf>,
+    /// How long to wait for the workers, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 180)]
+    pub timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevLogs {
+    #[command(flatten)]
+    pub folder: DevFolder,
+    /// A process, as `phala dev status` names it. By default all.
+    pub name: Option<String>,
+    /// Go on as the logs grow.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// How many lines of each log to begin with.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 40)]
+    pub lines: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevDown {
+    #[command(flatten)]
+    pub folder: DevFolder,
+    /// Remove the network's folder with everything in it.
+    #[arg(long)]
+    pub purge: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a new key and show its mnemonic once.
+    #[command(after_help = "Examples:\n  phala key generate savings")]
+    Generate {
+        /// What to call it.
+        name: String,
+    },
+    /// Put a key into the keystore: from a keystore file of any polkadot-js wallet, or from a mnemonic that is asked for.
+    #[command(
+        after_help = "Examples:\n  phala key import savings --from wallet.json\n  phala key import savings            asks for the mnemonic"
+    )]
+    Import {
+        /// What to call it.
+        name: String,
+        /// A keystore file.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        from: Option<PathBuf>,
+    },
+    /// List the keys in the keystore.
+    List,
+    /// Show a key's address in its forms.
+    #[command(after_help = "Examples:\n  phala key show savings\n  phala key show //Alice")]
+    Show {
+        /// A key's name, or a development key.
+        key: String,
+    },
+    /// Print a key's keystore file, which stays encrypted with its password. Any polkadot-js wallet reads it.
+    #[command(after_help = "Examples:\n  phala key export savings > savings.json")]
+    Export {
+        /// A key's name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BalanceOptions {
+    /// An address, a key's name or a development key. By default the one that signs.
+    pub account: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TransferOptions {
+    /// Who gets it: an address, a key's name or a development key.
+    pub to: String,
+    /// How much, in PHA: 1.5
+    #[arg(value_parser = parse_amount)]
+    pub amount: Balance,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Worker {
+    /// List workers.
+    #[command(after_help = "Examples:\n  phala worker list\n  phala worker list --all --json")]
+    List {
+        /// Also those that get no jobs.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show everything about a worker.
+    Show {
+        /// Its id: 0x and 64 digits, or the first few of them.
+        worker: String,
+    },
+    /// Register a worker whose operator's key is not on its host.
+    ///
+    /// A host that runs with its operator's key registers by itself. This is for operators who keep the key elsewhere: the
+    /// host hands out fresh evidence, and this command signs and submits it.
+    #[command(
+        after_help = "Examples:\n  phala worker register --host http://10.0.0.5:8080 --price 0.01 --key operator"
+    )]
+    Register {
+        /// The host's URL.
+        #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+        host: String,
+        /// What the worker asks for 10⁹ fuel, in PHA.
+        #[arg(long, value_name = "PHA", value_parser = parse_amount)]
+        price: Balance,
+        /// Where users reach the host, if not where this command does.
+        #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+        endpoint: Option<String>,
+    },
+    /// Give a worker no more jobs; it ends those that it has.
+    Drain {
+        /// Its id: 0x and 64 digits, or the first few of them.
+        worker: String,
+    },
+    /// Give a drained worker jobs again.
+    Resume {
+        /// Its id: 0x and 64 digits, or the first few of them.
+        worker: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum App {
+    /// Publish a program: its hash and size go on the chain, the program itself goes to the workers that run it.
+    #[command(
+        after_help = "Examples:\n  phala app publish report.wasm\n  phala app publish secret.wasm --private     only you may run it, only enclaves see it"
+    )]
+    Publish {
+        /// The program.
+        #[arg(value_hint = ValueHint::FilePath)]
+        program: PathBuf,
+        /// Only its publisher may run it, and workers get it encrypted.
+        #[arg(long)]
+        private: bool,
+        /// A manifest, whose hash becomes part of the app's id.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        manifest: Option<PathBuf>,
+    },
+    /// List apps.
+    List {
+        /// Only those of the key that signs.
+        #[arg(long)]
+        mine: bool,
+    },
+    /// Show an app.
+    Show {
+        /// Its id: 0x and 64 digits.
+        app: AppId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Job {
+    /// Run a program confidentially and wait for its result.
+    ///
+    /// Publishes the program if need be, submits the job, verifies the evidence of the worker that the chain assigns, encrypts
+    /// the input to its enclave and nobody else, uploads it, waits, fetches and decrypts the result and checks its
+    /// receipt. The program's standard output goes to standard output and nothing else does; its standard
+    /// error and the report go to standard error.
+    #[command(after_long_help = "\
+Exit status:
+  the program's own, if it ended by itself
+  70   the program did not end by itself: out of fuel, memory, time or output, or a trap
+  125  phala failed: no node, no worker, no evidence, no PHA, …
+  2    wrong usage
+  130  interrupted; the job goes on, see `phala job result`
+
+Examples:
+  phala job run hello.wasm
+  phala job run report.wasm --file data.csv --output results -- --by month
+  phala job run report.wasm --file data.csv=/tmp/today.csv --file rates.csv
+  echo 'SELECT 1' | phala job run query.wasm --stdin - --max-price 0.5
+  phala job run 0x5f3c… --fuel 500G --memory 1024 --wall-time 300
+  phala job run secret.wasm --private          nobody but the enclave sees the program")]
+    Run(JobOptions),
+    /// Submit a job, bring it to its worker, and leave.
+    #[command(
+        after_long_help = "Prints the job's number. `phala job result NUMBER` waits for its end; if the worker fails in the meantime, it brings the\ninput to the next one, so input files must stay where they are."
+    )]
+    Submit(JobOptions),
+    /// Say where a job stands.
+    Status {
+        /// The job's number.
+        job: JobId,
+    },
+    /// Wait for a job that was submitted from here, and get its result.
+    #[command(after_help = "Examples:\n  phala job result 7 > answer.txt\n  phala job result 7 --output results")]
+    Result {
+        /// The job's number.
+        job: JobId,
+        /// Where to put output files.
+        #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+        output: Option<PathBuf>,
+        /// Fail at once if the job has not ended.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Cancel a job that no worker has yet, and get its escrow back.
+    Cancel {
+        /// The job's number.
+        job: JobId,
+    },
+    /// List jobs.
+    List {
+        /// Everybody's, not only those of the key that signs.
+        #[arg(long)]
+        all: bool,
+        /// How many of the newest.
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobOptions {
+    /// The program: a .wasm file (a wasi:cli/command component or a WASI preview 1 module), or the id of a published app.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub program: String,
+
+    /// A file for the program's standard input; `-` for this command's.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub stdin: Option<PathBuf>,
+
+    /// An input file, which the program finds as /input/NAME. Without NAME= the file's own name is used.
+    #[arg(long = "file", value_name = "NAME=FILE", value_parser = parse_file)]
+    pub files: Vec<(String, PathBuf)>,
+
+    /// Where to put the files that the program writes to /output.
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub output: Option<PathBuf>,
+
+    /// The most to pay, in PHA. By default enough for the dearest active worker and all the fuel; what is not used comes back.
+    #[arg(long, value_name = "PHA", value_parser = parse_amount)]
+    pub max_price: Option<Balance>,
+
+    /// The most fuel: about one for each instruction. K, M, G and T are understood.
+    #[arg(long, value_name = "N", default_value = "100G", value_parser = parse_fuel)]
+    pub fuel: u64,
+
+    /// The most memory, in MiB.
+    #[arg(long, value_name = "MiB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub memory: u64,
+
+    /// The most time, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub wall_time: u64,
+
+    /// The most output, in MiB: standard output, standard error and files together.
+    #[arg(long, value_name = "MiB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub output_limit: u64,
+
+    /// Publish the program as a private app: only you may run it, and only enclaves see it.
+    #[arg(long)]
+    pub private: bool,
+
+    /// After how many blocks the job expires. By default enough for three workers in turn.
+    #[arg(long, value_name = "BLOCKS")]
+    pub deadline: Option<u32>,
+
+    /// Somebody else who may read the result: age1…
+    #[arg(long = "recipient", value_name = "AGE")]
+    pub recipients: Vec<String>,
+
+    /// The program's arguments.
+    #[arg(last = true, value_name = "ARGS")]
+    pub arguments: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verify {
+    /// Check a worker's evidence: what is proved, what is not, and whether it is SIMULATED.
+    Worker {
+        /// Its id: 0x and 64 digits, or the first few of them.
+        worker: String,
+    },
+    /// Check a job's receipt against the chain, and against the input and output if the job was submitted from here.
+    Receipt {
+        /// The job's number.
+        job: JobId,
+    },
+}
+
+fn parse_amount(text: &str) -> Result<Balance, String> {
+    phala_sdk::amount::parse(text).map_err(|error| error.to_string())
+}
+
+fn parse_authorities(text: &str) -> Result<u8, String> {
+    match text {
+        "1" => Ok(1),
+        "4" => Ok(4),
+        _ => Err("1 or 4".into()),
+    }
+}
+
+/// `100G`, `5_000_000`.
+fn parse_fuel(text: &str) -> Result<u64, String> {
+    let text = text.trim().replace('_', "");
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1_000),
+        Some((at, 'm' | 'M')) => (&text[..at], 1_000_000),
+        Some((at, 'g' | 'G')) => (&text[..at], 1_000_000_000),
+        Some((at, 't' | 'T')) => (&text[..at], 1_000_000_000_000),
+        _ => (text.as_str(), 1u64),
+    };
+    let number: u64 = digits.parse().map_err(|_| "expected a number such as 5000000, 500M or 100G".to_owned())?;
+    number.checked_mul(unit).ok_or_else(|| "too much fuel".to_owned())
+}
+
+/// `NAME=FILE` or `FILE`.
+fn parse_file(text: &str) -> Result<(String, PathBuf), String> {
+    if let Some((name, path)) = text.split_once('=').filter(|(name, path)| !name.contains('/') && !path.is_empty()) {
+        return Ok((name.to_owned(), path.into()));
+    }
+    let path = PathBuf::from(text);
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some(name) => Ok((name.to_owned(), path)),
+        None => Err("expected NAME=FILE, or a file".into()),
+    }
+}
+
+/// An id, or the beginning of one.
+pub(crate) fn matches_prefix(worker: &WorkerId, text: &str) -> bool {
+    let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
+    digits.len() >= 4 && hex::encode(worker.0).starts_with(&digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuel_has_units() {
+        assert_eq!(parse_fuel("100G"), Ok(100_000_000_000));
+        assert_eq!(parse_fuel("5_000"), Ok(5_000));
+        assert_eq!(parse_fuel("2k"), Ok(2_000));
+        for bad in ["", "G", "1.5G", "-1", "99999999T", "1é"] {
+            assert!(parse_fuel(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn files_have_names() {
+        assert_eq!(parse_file("a=/b/c"), Ok(("a".into(), "/b/c".into())));
+        assert_eq!(parse_file("/b/c.csv"), Ok(("c.csv".into(), "/b/c.csv".into())));
+        assert_eq!(parse_file("/b=c/d"), Ok(("d".into(), "/b=c/d".into())));
+        assert!(parse_file("/").is_err());
+    }
+
+    #[test]
+    fn job_options_end_at_two_dashes() {
+        let cli = Cli::try_parse_from(["phala", "job", "run", "a.wasm", "--file", "x=y", "--", "--file", "z"]).unwrap();
+        let Command::Job(Job::Run(options)) = cli.command else { panic!("not job run") };
+        assert_eq!(options.arguments, ["--file", "z"]);
+        assert_eq!(options.files.len(), 1);
+    }
+
+    #[test]
+    fn workers_are_found_by_the_beginning_of_their_id() {
+        let worker = WorkerId([0xab; 32]);
+        assert!(matches_prefix(&worker, "0xabab") && matches_prefix(&worker, "ABAB"));
+        assert!(!matches_prefix(&worker, "ab") && !matches_prefix(&worker, "0xabac"));
+    }
+}

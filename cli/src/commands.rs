@@ -1,0 +1,8 @@
+//! One module for each group of commands.
+
+pub(crate) mod app;
+pub(crate) mod balance;
+pub(crate) mod job;
+pub(crate) mod key;
+pub(crate) mod verify;
+pub(crate) mod worker;

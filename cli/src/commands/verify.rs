@@ -1,0 +1,122 @@
+//! `phala verify`: chains of evidence, link by link.
+
+use anyhow::Context as _;
+use phala_attestation::Measurement;
+use phala_primitives::{JobId, WorkerId, job::JobStatus};
+use phala_sdk::{
+    evidence::{WorkerReport, verify_worker},
+    host::Host,
+    job::{JobError, Jobs},
+    receipt::{self, Facts, ReceiptError},
+};
+use serde_json::json;
+
+use crate::{
+    Status, args,
+    commands::worker,
+    context::Context,
+    output::{Output, checks, facts},
+};
+
+pub(crate) async fn run(command: args::Verify, context: &Context, output: &Output) -> Status {
+    match command {
+        args::Verify::Worker { worker } => verify(&worker, context, output).await,
+        args::Verify::Receipt { job } => verify_receipt(job, context, output).await,
+    }
+}
+
+/// The verdict in one line, which never hides that there is no TEE.
+pub(crate) fn verdict(report: &WorkerReport) -> String {
+    match report.simulated {
+        true => "SIMULATED: no TEE protects this job; whoever runs the worker's host can read everything".into(),
+        false => format!("{:?} TEE, genuine and up to date", report.vendor),
+    }
+}
+
+async fn verify(text: &str, context: &Context, output: &Output) -> Status {
+    let chain = context.chain().await?;
+    let state = chain.best().await?;
+    let (id, _) = worker::find(&state, text).await?;
+    output.progress("Fetching the evidence from the worker's host …");
+    let verified = verify_worker(&state, chain.genesis_hash(), id).await;
+    let report = verified.with_context(|| format!("worker {id} does NOT verify"))?.report();
+    output.result(&report, || {
+        let facts = facts(&[
+            ("Worker", report.worker.to_string()),
+            ("Operator", report.operator.to_string()),
+            ("Verdict", verdict(&report)),
+            ("Image", format!("{} version {}", report.measurement, report.image_version)),
+            ("Platform", report.platform.clone()),
+        ]);
+        format!("{facts}\n{}", checks(&report.checks))
+    });
+    Ok(0)
+}
+
+async fn verify_receipt(id: JobId, context: &Context, output: &Output) -> Status {
+    let jobs = context.jobs().await?;
+    output.progress("Fetching the receipt from the worker's host …");
+    // With what this machine knows of the job, its input and output can be checked as well.
+    let (receipt, found, report) = match jobs.record(id) {
+        Ok(record) => {
+            let result = jobs.result(&record, &|_| ()).await?;
+            (result.receipt, result.checks, Some(result.delivery.worker))
+        }
+        Err(JobError::NotOurs(_)) => foreign(&jobs, id).await?,
+        Err(error) => return Err(error.into()),
+    };
+    let fields = &receipt.receipt;
+    let value = json!({
+        "job": id,
+        "worker": fields.worker,
+        "measurement": format!("0x{}", hex::encode(fields.measurement)),
+        "simulated": report.as_ref().map(|report| report.simulated),
+        "outcome": fields.outcome,
+        "fuel": fields.fuel,
+        "block": fields.block_number,
+        "checks": found,
+        "worker_checks": report.as_ref().map(|report| &report.checks),
+    });
+    output.result(&value, || {
+        let facts = facts(&[
+            ("Job", id.to_string()),
+            ("Worker", fields.worker.to_string()),
+            ("Verdict", report.as_ref().map_or_else(|| "NOT CHECKED: the worker's evidence is gone".into(), verdict)),
+            ("Seen at", format!("block {} 0x{}", fields.block_number, hex::encode(fields.block_hash))),
+        ]);
+        let mut text = format!("{facts}\nThe receipt:\n{}\n", checks(&found));
+        if let Some(report) = &report {
+            text.push_str(&format!("\nThe worker:\n{}\n", checks(&report.checks)));
+        }
+        text
+    });
+    Ok(0)
+}
+
+/// The receipt of somebody else's job.
+async fn foreign(
+    jobs: &Jobs,
+    id: JobId,
+) -> anyhow::Result<(phala_primitives::SignedReceipt, Vec<phala_sdk::evidence::Check>, Option<WorkerReport>)> {
+    let chain = jobs.chain();
+    let state = chain.best().await?;
+    let job = state.job(id).await?.ok_or(JobError::UnknownJob(id))?;
+    let app = state.app(job.app).await?.ok_or(JobError::UnknownApp(job.app))?;
+    let JobStatus::Settled(settlement) = &job.status else { return Err(ReceiptError::NotSettled.into()) };
+    let who: WorkerId = settlement.worker;
+    let worker = state.worker(who).await?.with_context(|| format!("worker {who} is not registered any more"))?;
+    let host = Host::new(&String::from_utf8_lossy(&worker.endpoint))?;
+    let receipt = host.receipt(id).await?;
+    let verified = verify_worker(&state, chain.genesis_hash(), who).await.ok();
+    let facts = Facts {
+        genesis_hash: chain.genesis_hash(),
+        id,
+        job: &job,
+        app: &app,
+        measurement: verified.as_ref().map(|worker| Measurement(worker.verdict().measurement().0)),
+        input_hash: None,
+        output: None,
+    };
+    let found = receipt::verify(&receipt, &facts)?;
+    Ok((receipt, found, verified.map(|worker| worker.report())))
+}

@@ -1,0 +1,198 @@
+//! `phala worker`.
+
+use anyhow::{Context as _, bail};
+use codec::Encode;
+use phala_primitives::{WorkerId, worker::WorkerStatus};
+use phala_sdk::{
+    amount,
+    chain::{Call, State, Worker, call},
+    host::Host,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    Status,
+    args::{self, matches_prefix},
+    context::Context,
+    output::{Output, facts, number, short, table},
+};
+
+pub(crate) async fn run(command: args::Worker, context: &Context, output: &Output) -> Status {
+    match command {
+        args::Worker::List { all } => list(all, context, output).await,
+        args::Worker::Show { worker } => show(&worker, context, output).await,
+        args::Worker::Register { host, price, endpoint } => register(&host, price, endpoint, context, output).await,
+        args::Worker::Drain { worker } => change(&worker, call::drain, "gets no more jobs", context, output).await,
+        args::Worker::Resume { worker } => change(&worker, call::resume, "gets jobs again", context, output).await,
+    }
+}
+
+/// The worker with an id, or with one that begins so.
+pub(crate) async fn find(state: &State, text: &str) -> anyhow::Result<(WorkerId, Worker)> {
+    if let Ok(id) = text.parse::<WorkerId>() {
+        let worker = state.worker(id).await?.with_context(|| format!("the chain knows no worker {id}"))?;
+        return Ok((id, worker));
+    }
+    let mut found = state.workers().await?;
+    found.retain(|(id, _)| matches_prefix(id, text));
+    match found.len() {
+        0 => bail!("no worker's id begins with `{text}` (at least four digits); see `phala worker list --all`"),
+        1 => Ok(found.remove(0)),
+        count => bail!("the ids of {count} workers begin with `{text}`; give more digits"),
+    }
+}
+
+/// A worker's status, with what the chain does not store as one.
+fn status(worker: &Worker, now: u64) -> &'static str {
+    match worker.status {
+        _ if worker.verdict_expires <= now => "expired",
+        WorkerStatus::Active => "active",
+        WorkerStatus::Draining => "draining",
+        WorkerStatus::Unresponsive => "unresponsive",
+    }
+}
+
+fn endpoint(worker: &Worker) -> String {
+    String::from_utf8_lossy(&worker.endpoint).chars().filter(|c| !c.is_control()).collect()
+}
+
+fn value(id: &WorkerId, worker: &Worker, now: u64) -> Value {
+    json!({
+        "worker": id,
+        "operator": worker.operator,
+        "status": status(worker, now),
+        "endpoint": endpoint(worker),
+        "price": amount::format_number(worker.price),
+        "fuel_per_second": worker.performance.fuel_per_second,
+        "capacity": worker.performance.capacity,
+        "running": worker.running,
+        "vendor": worker.vendor,
+        "simulated": worker.vendor == phala_attestation::Vendor::Simulated,
+        "measurement": format!("0x{}", hex::encode(worker.measurement.0)),
+        "platform": format!("0x{}", hex::encode(worker.platform.0)),
+        "encryption_key": phala_sdk::encryption::recipient(&worker.encryption_key).to_string(),
+        "verdict_expires": worker.verdict_expires,
+        "evidence_hash": format!("0x{}", hex::encode(worker.evidence_hash)),
+        "registered_at": worker.registered_at,
+        "last_heartbeat": worker.last_heartbeat,
+    })
+}
+
+async fn list(all: bool, context: &Context, output: &Output) -> Status {
+    let chain = context.chain().await?;
+    let state = chain.best().await?;
+    let now = state.timestamp_ms().await? / 1000;
+    let mut workers = state.workers().await?;
+    let registered = workers.len();
+    workers.retain(|(_, worker)| all || status(worker, now) == "active");
+    let values: Vec<_> = workers.iter().map(|(id, worker)| value(id, worker, now)).collect();
+    output.result(&values, || {
+        if workers.is_empty() {
+            return match registered {
+                0 => "No worker is registered on this chain.".into(),
+                count => format!("None of {count} workers is active; `phala worker list --all` shows them."),
+            };
+        }
+        let rows = workers.iter().map(|(id, worker)| {
+            vec![
+                short(id),
+                status(worker, now).into(),
+                format!("{}/{}", worker.running, worker.performance.capacity),
+                amount::format(worker.price),
+                format!("{} M/s", number(worker.performance.fuel_per_second / 1_000_000)),
+                vendor(worker),
+                endpoint(worker),
+            ]
+        });
+        table(&["worker", "status", "jobs", "price per 10⁹ fuel", "speed", "tee", "endpoint"], rows)
+    });
+    Ok(0)
+}
+
+fn vendor(worker: &Worker) -> String {
+    match worker.vendor {
+        phala_attestation::Vendor::Simulated => "SIMULATED".into(),
+    }
+}
+
+async fn show(text: &str, context: &Context, output: &Output) -> Status {
+    let chain = context.chain().await?;
+    let state = chain.best().await?;
+    let now = state.timestamp_ms().await? / 1000;
+    let (id, worker) = find(&state, text).await?;
+    output.result(&value(&id, &worker, now), || {
+        let left = worker.verdict_expires.saturating_sub(now);
+        facts(&[
+            ("Worker", id.to_string()),
+            ("Operator", worker.operator.to_string()),
+            ("Status", status(&worker, now).into()),
+            ("Endpoint", endpoint(&worker)),
+            ("Price", format!("{} per 10⁹ fuel", amount::format(worker.price))),
+            ("Speed", format!("{} fuel per second and job", number(worker.performance.fuel_per_second))),
+            ("Jobs", format!("{} of {}", worker.running, worker.performance.capacity)),
+            ("TEE", vendor(&worker)),
+            ("Image", format!("0x{}", hex::encode(worker.measurement.0))),
+            ("Platform", format!("0x{}", hex::encode(worker.platform.0))),
+            ("Recipient", phala_sdk::encryption::recipient(&worker.encryption_key).to_string()),
+            ("Verdict", format!("ends in {} h {} min", left / 3600, left % 3600 / 60)),
+            ("Registered", format!("in block {}", worker.registered_at)),
+            ("Heartbeat", format!("in block {} of {}", worker.last_heartbeat, state.block().number)),
+            ("Evidence", format!("check it with `phala verify worker {}`", &id.to_string()[..14])),
+        ])
+    });
+    Ok(0)
+}
+
+async fn register(host: &str, price: u128, endpoint: Option<String>, context: &Context, output: &Output) -> Status {
+    let chain = context.chain().await?;
+    let signer = context.signer(&chain).await?;
+    output.progress("Asking the host for fresh evidence …");
+    let host = Host::new(host)?;
+    let bundle = host.registration().await?;
+    if bundle.statement.genesis_hash != chain.genesis_hash() {
+        bail!("the host's enclave follows another chain than the node at {}", chain.url());
+    }
+    if bundle.statement.operator != signer.account().0 {
+        bail!(
+            "the enclave works for {}, not for {}; start its host with --operator {}",
+            phala_sdk::Account(bundle.statement.operator),
+            signer.account(),
+            signer.account()
+        );
+    }
+    let id = WorkerId(bundle.statement.signing_key);
+    let endpoint = endpoint.or(bundle.endpoint).unwrap_or_else(|| host.url().into());
+    let evidence_bytes = bundle.evidence.encode().len();
+    let known = chain.best().await?.worker(id).await?;
+    let call = match known {
+        Some(_) => call::renew(bundle.statement, bundle.evidence, bundle.performance),
+        None => call::register(bundle.statement, bundle.evidence, bundle.performance, &endpoint, price),
+    };
+    output.progress("Registering …");
+    let included = chain.submit(&signer, call).await?;
+    let what = if known.is_some() { "renewed" } else { "registered" };
+    let value = json!({
+        "worker": id,
+        "operator": signer.account(),
+        "action": what,
+        "endpoint": endpoint,
+        "evidence_bytes": evidence_bytes,
+        "block": included.block.number,
+        "fee": amount::format_number(included.fee),
+    });
+    output.result(&value, || {
+        format!("Worker {id} {what} in block {} (fee {})", included.block.number, amount::format(included.fee))
+    });
+    Ok(0)
+}
+
+async fn change(text: &str, call: fn(WorkerId) -> Call, effect: &str, context: &Context, output: &Output) -> Status {
+    let chain = context.chain().await?;
+    let signer = context.signer(&chain).await?;
+    let (id, _) = find(&chain.best().await?, text).await?;
+    output.progress("Submitting …");
+    let included = chain.submit(&signer, call(id)).await?;
+    let value = json!({ "worker": id, "block": included.block.number, "fee": amount::format_number(included.fee) });
+    output.result(&value, || format!("Worker {id} {effect} from block {} on", included.block.number));
+    Ok(0)
+}

@@ -1,0 +1,498 @@
+//! `phala dev up`.
+
+use anyhow::{Context as _, bail};
+use phala_attestation::{Measurement, Role as ImageRole};
+use phala_primitives::{
+    units::{Balance, PHA},
+    worker::WorkerStatus,
+};
+use phala_sdk::{
+    Signer, amount,
+    chain::{Chain, call},
+};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    net::TcpListener,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use super::{
+    process::{Process, tail},
+    state::{self, DevWorker, Network, Role},
+    stop,
+};
+use crate::{Status, args::DevUp, context::Context, output::Output};
+
+/// What each operator gets.
+const FUNDING: Balance = 10_000 * PHA;
+
+/// The accounts that make blocks, as the node's options call them.
+const AUTHORITIES: [&str; 4] = ["alice", "bob", "charlie", "dave"];
+
+/// The longest path of a Unix socket that every kernel takes.
+const MAX_SOCKET_PATH: usize = 100;
+
+/// Advice for those who change the chain itself.
+const REBUILT: &str =
+    "\nif the node was built anew since this chain began, `phala dev down --purge` forgets the old chain";
+
+/// How often conditions are looked at.
+const POLL: Duration = Duration::from_millis(250);
+
+pub(crate) async fn up(options: DevUp, context: &Context, output: &Output) -> Status {
+    let folder = super::folder(&options.folder, context);
+    let lock = state::lock(&folder)?;
+    let folder = folder.canonicalize().with_context(|| format!("cannot use {}", folder.display()))?;
+    if let Some(network) = Network::load(&folder)? {
+        if network.is_running() {
+            drop(lock);
+            output.note("A network runs already; `phala dev down` stops it.");
+            return super::status(&folder, output).await;
+        }
+        output.note("Not everything of the network runs any more; starting it again.");
+        stop(&network, output).await?;
+        network.forget(&folder)?;
+    }
+    let binaries = Binaries::find(options.bin_dir.as_deref())?;
+    let mut builder = Builder {
+        network: Network {
+            version: 1,
+            node: String::new(),
+            genesis_hash: String::new(),
+            measurement: String::new(),
+            processes: vec![],
+            workers: vec![],
+        },
+        began: Instant::now(),
+        folder,
+        binaries,
+        options,
+        output,
+    };
+    let result = tokio::select! {
+        result = Box::pin(builder.build()) => result,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
+    if let Err(error) = result {
+        output.clear();
+        stop(&builder.network, output).await?;
+        // There is nothing to forget if it failed early.
+        let _ = builder.network.forget(&builder.folder);
+        return Err(error.context("the network did not come up, and was stopped"));
+    }
+    builder.report();
+    Ok(0)
+}
+
+/// The programs that a network is made of.
+struct Binaries {
+    node: PathBuf,
+    host: PathBuf,
+    enclave: PathBuf,
+}
+
+impl Binaries {
+    fn find(folder: Option<&Path>) -> anyhow::Result<Self> {
+        let folder = match folder {
+            Some(folder) => folder.to_owned(),
+            None => {
+                let own = std::env::current_exe().context("cannot find this program's folder")?;
+                own.parent().context("this program has no folder")?.to_owned()
+            }
+        };
+        let find = |name: &str| {
+            let path = folder.join(name);
+            if !path.is_file() {
+                bail!("{name} is not in {}; build it, or say where it is with --bin-dir", folder.display());
+            }
+            path.canonicalize().with_context(|| format!("cannot use {}", path.display()))
+        };
+        Ok(Self { node: find("phala-node")?, host: find("phala-host")?, enclave: find("phala-enclave")? })
+    }
+}
+
+struct Builder<'a> {
+    network: Network,
+    began: Instant,
+    folder: PathBuf,
+    binaries: Binaries,
+    options: DevUp,
+    output: &'a Output,
+}
+
+impl Builder<'_> {
+    async fn build(&mut self) -> anyhow::Result<()> {
+        let mut ports = Ports::default();
+        fs::create_dir_all(self.folder.join("logs")).context("cannot make the folder of the logs")?;
+        let measurement = self.measure()?;
+        self.network.measurement = format!("0x{}", hex::encode(measurement.0));
+        self.forget_old_enclaves()?;
+
+        let chain = self.start_nodes(&mut ports).await?;
+        self.network.genesis_hash = format!("0x{}", hex::encode(chain.genesis_hash()));
+        self.network.save(&self.folder)?;
+        self.wait_for("the first finalized block", async || Ok(chain.finalized().await?.block().number > 0)).await?;
+        self.prepare_chain(&chain, measurement).await?;
+        self.start_workers(&mut ports)?;
+        self.network.save(&self.folder)?;
+        self.wait_for_workers(&chain).await
+    }
+
+    /// The measurement of the simulated enclave: SHA-256 of its executable.
+    fn measure(&self) -> anyhow::Result<Measurement> {
+        let path = &self.binaries.enclave;
+        let mut hasher = Sha256::new();
+        let mut file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        io::copy(&mut file, &mut HashWriter(&mut hasher)).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Measurement(hasher.finalize().into()))
+    }
+
+    /// Another image cannot open what an older one sealed, and a platform backs one worker only: after a rebuild, workers
+    /// start on new platforms.
+    fn forget_old_enclaves(&self) -> anyhow::Result<()> {
+        let path = self.folder.join("measurement");
+        let old = fs::read_to_string(&path).unwrap_or_default();
+        if !old.is_empty() && old.trim() != self.network.measurement {
+            self.output.note("The enclave was built anew: its workers start with new identities.");
+            for entry in fs::read_dir(&self.folder).context("cannot read the network's folder")?.flatten() {
+                if entry.file_name().as_bytes().starts_with(b"worker-") {
+                    fs::remove_dir_all(entry.path()).context("cannot remove an old worker")?;
+                }
+            }
+        }
+        fs::write(&path, &self.network.measurement).context("cannot write the measurement")
+    }
+
+    async fn start_nodes(&mut self, ports: &mut Ports) -> anyhow::Result<Chain> {
+        let count = usize::from(self.options.authorities);
+        let kind = if count == 1 { "dev" } else { "local" };
+        let mut first: Option<(Chain, String)> = None;
+        for (index, name) in AUTHORITIES.iter().take(count).enumerate() {
+            let number = index + 1;
+            let base = self.folder.join(format!("node-{number}"));
+            fs::create_dir_all(&base).with_context(|| format!("cannot make {}", base.display()))?;
+            let key = base.join("network-key");
+            if !key.exists() {
+                let mut secret = [0; 32];
+                getrandom::fill(&mut secret).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+                phala_sdk::job::write_private(&key, &secret)?;
+            }
+            let rpc_port = ports.take(if index == 0 { self.options.rpc_port } else { 0 })?;
+            let p2p_port = ports.take(0)?;
+            let mut arguments = strings(&[
+                "--chain",
+                kind,
+                "--validator",
+                &format!("--{name}"),
+                "--base-path",
+                &base.display().to_string(),
+                "--node-key-file",
+                &key.display().to_string(),
+                "--rpc-port",
+                &rpc_port.to_string(),
+                "--listen-addr",
+                &format!("/ip4/127.0.0.1/tcp/{p2p_port}"),
+                "--no-prometheus",
+                "--no-telemetry",
+                "--no-mdns",
+            ]);
+            if let Some((_, address)) = &first {
+                arguments.extend(strings(&["--bootnodes", address]));
+            }
+            self.start(&format!("node-{number}"), Role::Node, self.binaries.node.clone(), &arguments)?;
+            let url = format!("ws://127.0.0.1:{rpc_port}");
+            let chain = self.wait_for_node(&url, number).await?;
+            if first.is_none() {
+                self.network.node = url;
+                let addresses: Vec<String> = chain.rpc("system_localListenAddresses", vec![]).await?;
+                let address = addresses.into_iter().find(|address| address.contains("/tcp/"));
+                first = Some((chain, address.context("the first node listens nowhere")?));
+            }
+        }
+        first.map(|(chain, _)| chain).context("a network has at least one node")
+    }
+
+    async fn wait_for_node(&self, url: &str, number: usize) -> anyhow::Result<Chain> {
+        let mut chain = None;
+        self.wait_for(&format!("node {number}"), async || {
+            chain = Chain::connect(url).await.ok();
+            Ok(chain.is_some())
+        })
+        .await?;
+        chain.context("the node was there a moment ago")
+    }
+
+    /// Allows the enclave's image and gives the operators something to pay fees with.
+    async fn prepare_chain(&self, chain: &Chain, measurement: Measurement) -> anyhow::Result<()> {
+        self.output.progress("Allowing the enclave's image and funding the operators …");
+        let state = chain.best().await?;
+        let mut calls = vec![];
+        if state.image(measurement).await?.is_none() {
+            calls.push(call::sudo(call::allow_image(measurement, ImageRole::Worker, 1)));
+        }
+        for number in 1..=self.options.workers {
+            let operator = Signer::from_uri(&operator(number))?.account();
+            if state.balance(operator).await?.free < FUNDING / 10 {
+                calls.push(call::transfer(operator, FUNDING));
+            }
+        }
+        if !calls.is_empty() {
+            let alice = Signer::from_uri("//Alice")?;
+            chain.submit(&alice, call::batch_all(calls)).await.context("cannot prepare the chain")?;
+        }
+        Ok(())
+    }
+
+    fn start_workers(&mut self, ports: &mut Ports) -> anyhow::Result<()> {
+        for number in 1..=self.options.workers {
+            let base = self.folder.join(format!("worker-{number}"));
+            let data = base.join("host");
+            fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+            let socket = self.socket(&base, number)?;
+            let operator = operator(number);
+            let port = ports.take(0)?;
+            let endpoint = format!("http://127.0.0.1:{port}");
+            let platform = base.join("platform.seed");
+            let host = format!("host-{number}");
+            let arguments = strings(&[
+                "--node",
+                &self.network.node,
+                "--socket",
+                &socket,
+                "--data",
+                &data.display().to_string(),
+                "--listen",
+                &format!("127.0.0.1:{port}"),
+                "--endpoint",
+                &endpoint,
+                "--operator-key",
+                &operator,
+                "--price",
+                &amount::format_number(self.options.price),
+                "--capacity",
+                &self.options.capacity.to_string(),
+            ]);
+            self.start(&host, Role::Host, self.binaries.host.clone(), &arguments)?;
+            let arguments = strings(&["--socket", &socket, "--platform", &platform.display().to_string()]);
+            self.start(&format!("enclave-{number}"), Role::Enclave, self.binaries.enclave.clone(), &arguments)?;
+            self.network.workers.push(DevWorker { host, operator, endpoint });
+        }
+        Ok(())
+    }
+
+    /// Where host and enclave meet: in the worker's folder, or, where its path is too long for a socket, in a private one
+    /// below the system's folder for temporary files.
+    fn socket(&self, base: &Path, number: u8) -> anyhow::Result<String> {
+        let socket = base.join("enclave.sock");
+        if socket.as_os_str().len() <= MAX_SOCKET_PATH {
+            return Ok(socket.display().to_string());
+        }
+        use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+        let folder = short_folder(&self.folder);
+        match fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Whoever made it before must have been us.
+                let metadata = fs::symlink_metadata(&folder)?;
+                if !metadata.is_dir()
+                    || metadata.uid() != rustix::process::getuid().as_raw()
+                    || metadata.mode() & 0o077 != 0
+                {
+                    bail!("{} is not a private folder of yours; use a shorter --dir", folder.display());
+                }
+            }
+            result => result.with_context(|| format!("cannot make {}", folder.display()))?,
+        }
+        Ok(folder.join(format!("{number}.sock")).display().to_string())
+    }
+
+    async fn wait_for_workers(&self, chain: &Chain) -> anyhow::Result<()> {
+        let wanted: BTreeSet<String> = self.network.workers.iter().map(|worker| worker.endpoint.clone()).collect();
+        let started = Instant::now();
+        loop {
+            let workers = chain.best().await?.workers().await?;
+            let active = workers.iter().filter(|(_, worker)| {
+                worker.status == WorkerStatus::Active && wanted.contains(&*String::from_utf8_lossy(&worker.endpoint))
+            });
+            let active = active.count();
+            if active >= wanted.len() {
+                return Ok(());
+            }
+            self.output.progress(&format!("Waiting for the workers: {active} of {} are active", wanted.len()));
+            self.check_alive()?;
+            if started.elapsed() > Duration::from_secs(self.options.timeout) {
+                bail!(
+                    "only {active} of {} workers were active after {} s\n{}{REBUILT}",
+                    wanted.len(),
+                    self.options.timeout,
+                    self.last_words("host-1")
+                );
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn wait_for(
+        &self,
+        what: &str,
+        mut condition: impl AsyncFnMut() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        self.output.progress(&format!("Waiting for {what} …"));
+        let started = Instant::now();
+        loop {
+            self.check_alive()?;
+            if condition().await? {
+                return Ok(());
+            }
+            if started.elapsed() > Duration::from_secs(self.options.timeout) {
+                bail!("{what} was not there after {} s\n{}", self.options.timeout, self.last_words("node-1"));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn start(&mut self, name: &str, role: Role, program: PathBuf, arguments: &[String]) -> anyhow::Result<()> {
+        self.output.progress(&format!("Starting {name} …"));
+        let log = self.folder.join("logs").join(format!("{name}.log"));
+        // The log of an earlier run stays beside it.
+        if log.exists() {
+            let _ = fs::rename(&log, log.with_extension("log.old"));
+        }
+        self.network.processes.push(Process::start(name, role, &program, arguments, &log)?);
+        // Should this command die, `phala dev down` still finds everything.
+        self.network.save(&self.folder)
+    }
+
+    fn check_alive(&self) -> anyhow::Result<()> {
+        match self.network.processes.iter().find(|process| !process.is_alive()) {
+            None => Ok(()),
+            Some(process) => {
+                let advice = match process.role {
+                    Role::Node => REBUILT,
+                    _ => "",
+                };
+                bail!("{} ended\n{}{advice}", process.name, self.last_words(&process.name))
+            }
+        }
+    }
+
+    fn last_words(&self, name: &str) -> String {
+        let log = self.folder.join("logs").join(format!("{name}.log"));
+        format!("the end of {}:\n{}", log.display(), tail(&log, 12))
+    }
+
+    fn report(&self) {
+        let network = &self.network;
+        let seconds = self.began.elapsed().as_secs_f32();
+        let workers: Vec<_> = network
+            .workers
+            .iter()
+            .map(|worker| json!({ "operator": worker.operator, "endpoint": worker.endpoint }))
+            .collect();
+        let value = json!({
+            "running": true,
+            "node": network.node,
+            "genesis_hash": network.genesis_hash,
+            "measurement": network.measurement,
+            "workers": workers,
+            "folder": self.folder,
+            "seconds": seconds,
+        });
+        self.output.result(&value, || {
+            let mut text = format!(
+                "The network is up after {seconds:.0} s: {} and {}.\n\n",
+                count(self.options.authorities.into(), "node"),
+                count(network.workers.len(), "worker")
+            );
+            text.push_str(&format!("  Node      {}\n", network.node));
+            for worker in &network.workers {
+                text.push_str(&format!("  Worker    {} ({})\n", worker.endpoint, worker.operator));
+            }
+            text.push_str("  Accounts  //Alice (the default), //Bob, //Charlie, //Dave, //Eve, //Ferdie\n");
+            text.push_str("  TEE       SIMULATED: every check runs, but nothing is hidden from this machine\n\n");
+            text.push_str("Next:\n");
+            text.push_str("  phala worker list            who computes\n");
+            text.push_str("  phala job run hello.wasm     run a program confidentially\n");
+            text.push_str("  phala dev status|logs|down");
+            text
+        });
+    }
+}
+
+/// Where the sockets of a network with a long path are.
+pub(super) fn short_folder(folder: &Path) -> PathBuf {
+    let digest = Sha256::digest(folder.as_os_str().as_bytes());
+    std::env::temp_dir().join(format!("phala-{}", hex::encode(&digest[..8])))
+}
+
+/// The operator's key of a worker.
+fn operator(number: u8) -> String {
+    format!("//Worker{number}")
+}
+
+fn count(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// Free ports, none given twice.
+#[derive(Default)]
+struct Ports {
+    taken: BTreeSet<u16>,
+}
+
+impl Ports {
+    /// `preferred` if it is free, else any.
+    fn take(&mut self, preferred: u16) -> anyhow::Result<u16> {
+        for wanted in std::iter::once(preferred).chain(std::iter::repeat_n(0, 100)) {
+            let Ok(listener) = TcpListener::bind(("127.0.0.1", wanted)) else { continue };
+            let port = listener.local_addr().context("cannot find a free port")?.port();
+            if self.taken.insert(port) {
+                return Ok(port);
+            }
+        }
+        bail!("cannot find a free port")
+    }
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_free_and_different() {
+        let mut ports = Ports::default();
+        let busy = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let wanted = busy.local_addr().unwrap().port();
+        let first = ports.take(wanted).unwrap();
+        assert_ne!(first, wanted);
+        assert_ne!(ports.take(first).unwrap(), first);
+    }
+
+    #[test]
+    fn missing_programs_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Binaries::find(Some(folder.path())).err().unwrap().to_string();
+        assert!(error.contains("phala-node") && error.contains("--bin-dir"), "{error}");
+    }
+}

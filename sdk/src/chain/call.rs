@@ -1,0 +1,211 @@
+//! Calls of the runtime.
+
+use codec::{Compact, Encode};
+use phala_attestation::{Evidence, Measurement, Role, Statement};
+use phala_primitives::{
+    AppId, JobId, Limits, SignedReceipt, WorkerId,
+    job::Visibility,
+    units::Balance,
+    worker::{SignedHeartbeat, SignedPerformanceReport},
+};
+use std::{fmt, sync::Arc};
+use subxt::{
+    error::ExtrinsicError,
+    ext::{
+        scale_encode::{EncodeAsFields, Error as EncodeError, FieldIter},
+        scale_type_resolver::TypeResolver,
+    },
+    transactions::StaticPayload,
+    utils::{AccountId32, MultiAddress, Static},
+};
+
+use super::{AtBlock, api};
+use crate::Account;
+
+type EncodeFn = dyn Fn(&AtBlock) -> Result<Vec<u8>, ExtrinsicError> + Send + Sync;
+
+/// A call of the runtime, which [`Chain::submit`](super::Chain::submit) signs and submits.
+///
+/// It is encoded for, and checked against, the metadata of the node when it is submitted.
+#[derive(Clone)]
+pub struct Call {
+    pallet: String,
+    name: String,
+    encode: Arc<EncodeFn>,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.pallet, self.name)
+    }
+}
+
+impl Call {
+    /// The SCALE encoding: pallet index, call index, arguments.
+    pub(crate) fn encode(&self, at: &AtBlock) -> Result<Vec<u8>, ExtrinsicError> {
+        (self.encode)(at)
+    }
+
+    /// What a transaction is made of, from [`Call::encode`]'s bytes.
+    pub(crate) fn payload(&self, encoded: &[u8]) -> StaticPayload<Raw> {
+        StaticPayload::new(&*self.pallet, &*self.name, Raw(encoded[2..].to_vec()))
+    }
+}
+
+impl<D: EncodeAsFields + Send + Sync + 'static> From<StaticPayload<D>> for Call {
+    fn from(payload: StaticPayload<D>) -> Self {
+        Self {
+            pallet: payload.pallet_name().into(),
+            name: payload.call_name().into(),
+            encode: Arc::new(move |at| at.transactions().call_data(&payload)),
+        }
+    }
+}
+
+/// Arguments that are encoded already.
+pub(crate) struct Raw(Vec<u8>);
+
+impl EncodeAsFields for Raw {
+    fn encode_as_fields_to<R: TypeResolver>(
+        &self,
+        _fields: &mut dyn FieldIter<'_, R::TypeId>,
+        _types: &R,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        out.extend_from_slice(&self.0);
+        Ok(())
+    }
+}
+
+/// A call whose arguments are other calls: `arguments` turns their encodings into its own.
+fn nested(
+    pallet: &'static str,
+    name: &'static str,
+    calls: Vec<Call>,
+    prefix: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static,
+) -> Call {
+    let encode = move |at: &AtBlock| {
+        let mut arguments = prefix(calls.len());
+        for call in &calls {
+            arguments.extend(call.encode(at)?);
+        }
+        at.transactions().call_data(&StaticPayload::new(pallet, name, Raw(arguments)))
+    };
+    Call { pallet: pallet.into(), name: name.into(), encode: Arc::new(encode) }
+}
+
+/// Registers a worker; the signer must be the statement's operator.
+pub fn register(
+    statement: Statement,
+    evidence: Evidence,
+    performance: SignedPerformanceReport,
+    endpoint: &str,
+    price: Balance,
+) -> Call {
+    let endpoint = api::runtime_types::bounded_collections::bounded_vec::BoundedVec(endpoint.as_bytes().to_vec());
+    api::transactions()
+        .workers()
+        .register(Static(statement), Static(evidence), Static(performance), endpoint, price)
+        .into()
+}
+
+/// Replaces a worker's verdict by a newer one.
+pub fn renew(statement: Statement, evidence: Evidence, performance: SignedPerformanceReport) -> Call {
+    api::transactions().workers().renew(Static(statement), Static(evidence), Static(performance)).into()
+}
+
+/// A worker's sign of life.
+pub fn heartbeat(heartbeat: SignedHeartbeat) -> Call {
+    api::transactions().workers().heartbeat(Static(heartbeat)).into()
+}
+
+/// What a worker asks for 10⁹ fuel from now on.
+pub fn set_price(worker: WorkerId, price: Balance) -> Call {
+    api::transactions().workers().set_price(Static(worker), price).into()
+}
+
+/// Where users reach a worker's host from now on.
+pub fn set_endpoint(worker: WorkerId, endpoint: &str) -> Call {
+    let endpoint = api::runtime_types::bounded_collections::bounded_vec::BoundedVec(endpoint.as_bytes().to_vec());
+    api::transactions().workers().set_endpoint(Static(worker), endpoint).into()
+}
+
+/// Gives a worker no more jobs.
+pub fn drain(worker: WorkerId) -> Call {
+    api::transactions().workers().drain(Static(worker)).into()
+}
+
+/// Gives a drained worker jobs again.
+pub fn resume(worker: WorkerId) -> Call {
+    api::transactions().workers().resume(Static(worker)).into()
+}
+
+/// Removes a worker that has no job.
+pub fn deregister(worker: WorkerId) -> Call {
+    api::transactions().workers().deregister(Static(worker)).into()
+}
+
+/// Publishes an app.
+pub fn publish(code_hash: [u8; 32], code_bytes: u32, manifest_hash: [u8; 32], visibility: Visibility) -> Call {
+    api::transactions().apps().publish(code_hash, code_bytes, manifest_hash, Static(visibility)).into()
+}
+
+/// Submits a job; see [`phala_primitives::job::Job`] for what the arguments mean.
+pub fn submit_job(
+    app: AppId,
+    limits: Limits,
+    max_price: Balance,
+    deadline: u32,
+    redundancy: u8,
+    secret_commitment: [u8; 32],
+) -> Call {
+    api::transactions()
+        .jobs()
+        .submit(Static(app), Static(limits), max_price, deadline, redundancy, secret_commitment)
+        .into()
+}
+
+/// Cancels a job that no worker has yet.
+pub fn cancel_job(job: JobId) -> Call {
+    api::transactions().jobs().cancel(job).into()
+}
+
+/// Settles a job.
+pub fn submit_receipt(receipt: SignedReceipt) -> Call {
+    api::transactions().jobs().submit_receipt(Static(receipt)).into()
+}
+
+/// Transfers PHA, unless that would empty the sender's account below the existential deposit.
+pub fn transfer(to: Account, amount: Balance) -> Call {
+    api::transactions().balances().transfer_keep_alive(MultiAddress::Id(AccountId32(to.0)), amount).into()
+}
+
+/// Root: allows an image.
+pub fn allow_image(measurement: Measurement, role: Role, version: u32) -> Call {
+    api::transactions().attestation().allow_image(Static(measurement), Static(role), version).into()
+}
+
+/// Root: forbids an image.
+pub fn forbid_image(measurement: Measurement) -> Call {
+    api::transactions().attestation().forbid_image(Static(measurement)).into()
+}
+
+/// Root: how long verdicts given from now on last, in seconds.
+pub fn set_verdict_lifetime(seconds: u64) -> Call {
+    api::transactions().attestation().set_verdict_lifetime(seconds).into()
+}
+
+/// Does `call` as Root; the signer must be the sudo key.
+pub fn sudo(call: Call) -> Call {
+    nested("Sudo", "sudo", vec![call], |_| Vec::new())
+}
+
+/// Does all calls, or none if one fails.
+pub fn batch_all(calls: Vec<Call>) -> Call {
+    nested("Utility", "batch_all", calls, |count| Compact(count as u32).encode())
+}
+
+/// Puts bytes on record: they are in the block and nowhere in the state.
+pub fn remark(bytes: Vec<u8>) -> Call {
+    api::transactions().system().remark(bytes).into()
+}

@@ -1,0 +1,213 @@
+use std::fmt;
+use subxt::error as sx;
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The URL is no WebSocket URL.
+    #[error("`{0}` is not the URL of a node: expected ws://host:port or wss://host:port")]
+    Url(String),
+    /// Nobody answers there.
+    #[error("cannot reach a node at {url}: {reason}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// Why the chain could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// The node refused a request, in its own words.
+    #[error("the node refused: {0}")]
+    Refused(String),
+    /// The connection failed, or the node lacks the block.
+    #[error("cannot read the chain: {0}")]
+    Unavailable(String),
+    /// The node's runtime is not the one that this program was built for.
+    #[error("the chain's runtime does not fit this program ({0}); use a release that matches the chain")]
+    Incompatible(String),
+    /// A value that the node gave does not decode.
+    #[error("the node gave a malformed {0}")]
+    Malformed(&'static str),
+}
+
+impl ChainError {
+    pub(crate) fn from_rpc(error: subxt::rpcs::Error) -> Self {
+        match error {
+            subxt::rpcs::Error::User(error) => Self::Refused(super::user_error(&error)),
+            error => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<sx::BackendError> for ChainError {
+    fn from(error: sx::BackendError) -> Self {
+        match error {
+            sx::BackendError::Rpc(sx::RpcError::ClientError(error)) => Self::from_rpc(error),
+            error => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<sx::OnlineClientAtBlockError> for ChainError {
+    fn from(error: sx::OnlineClientAtBlockError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<sx::BlocksError> for ChainError {
+    fn from(error: sx::BlocksError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<sx::EventsError> for ChainError {
+    fn from(error: sx::EventsError) -> Self {
+        match error {
+            sx::EventsError::CannotFetchEventBytes(error) => error.into(),
+            error => Self::Incompatible(error.to_string()),
+        }
+    }
+}
+
+impl From<sx::StorageError> for ChainError {
+    fn from(error: sx::StorageError) -> Self {
+        match error {
+            sx::StorageError::CannotFetchValue(error) => error.into(),
+            sx::StorageError::IncompatibleCodegen
+            | sx::StorageError::PalletNameNotFound(_)
+            | sx::StorageError::StorageEntryNotFound { .. } => Self::Incompatible(error.to_string()),
+            error => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<sx::ConstantError> for ChainError {
+    fn from(error: sx::ConstantError) -> Self {
+        Self::Incompatible(error.to_string())
+    }
+}
+
+/// Why a transaction did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The transaction is in a block, but the runtime refused what it asks. Its fee is gone.
+    #[error(transparent)]
+    Dispatch(DispatchError),
+    /// The node did not take the transaction, or threw it away: nothing happened and nothing was paid.
+    #[error("the transaction is not acceptable: {0}")]
+    Invalid(String),
+    /// The account cannot pay the fee: nothing happened.
+    #[error("the account {0} cannot pay the transaction's fee; transfer some PHA to it first")]
+    CannotPay(crate::Account),
+    /// The transaction was not seen in a block in time. It may still get into one.
+    #[error("the transaction was not in a block after {0} s; it may still get into one")]
+    Timeout(u64),
+    /// The chain could not be read, or the connection failed.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+}
+
+impl SubmitError {
+    /// Whether this is a pallet's error: `is_error("Workers", "ImageNotAllowed")`.
+    pub fn is_error(&self, pallet: &str, error: &str) -> bool {
+        matches!(self, Self::Dispatch(dispatch) if dispatch.pallet == pallet && dispatch.error == error)
+    }
+
+    /// Whether the same submission may succeed later without anybody doing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Timeout(_) | Self::Chain(ChainError::Unavailable(_)))
+    }
+}
+
+/// Why the runtime refused a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DispatchError {
+    /// The pallet, or nothing where the error is not a pallet's.
+    pub pallet: String,
+    /// The error's name.
+    pub error: String,
+    /// What the runtime's documentation says about it.
+    pub docs: String,
+    /// What to do about it, where we know.
+    pub advice: Option<&'static str>,
+}
+
+impl fmt::Display for DispatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the chain refused: ")?;
+        match self.docs.trim().trim_end_matches('.') {
+            "" if self.pallet.is_empty() => f.write_str(&self.error)?,
+            "" => write!(f, "{}::{}", self.pallet, self.error)?,
+            docs => write!(f, "{docs} ({}::{})", self.pallet, self.error)?,
+        }
+        if let Some(advice) = self.advice {
+            write!(f, "; {advice}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for DispatchError {}
+
+impl DispatchError {
+    pub(crate) fn new(error: &sx::DispatchError) -> Self {
+        let plain = |error: String| Self { pallet: String::new(), error, docs: String::new(), advice: None };
+        let mut this = match error {
+            sx::DispatchError::Module(module) => match module.details() {
+                Ok(details) => Self {
+                    pallet: details.pallet.name().to_owned(),
+                    error: details.variant.name.clone(),
+                    docs: details.variant.docs.join(" "),
+                    advice: None,
+                },
+                Err(_) => plain(module.details_string()),
+            },
+            sx::DispatchError::BadOrigin => plain("this account may not do that".into()),
+            sx::DispatchError::Token(error) => plain(error.to_string().trim_end_matches('.').to_lowercase()),
+            other => plain(other.to_string().trim_end_matches('.').into()),
+        };
+        this.advice = this.find_advice();
+        this
+    }
+
+    fn find_advice(&self) -> Option<&'static str> {
+        Some(match (self.pallet.as_str(), self.error.as_str()) {
+            ("", "funds are unavailable") => "the account holds too little PHA: see `phala balance`",
+            ("Balances", "InsufficientBalance" | "Expendability") => {
+                "the account holds too little PHA: see `phala balance`"
+            }
+            ("Sudo", "RequireSudo") => "only the chain's sudo key may do this; on a development chain that is //Alice",
+            ("Jobs", "InsufficientBalance") => "the account holds too little PHA: see `phala balance`",
+            ("Jobs", "UnknownApp") => "publish it first with `phala app publish`, or see `phala app list`",
+            ("Jobs", "UnknownJob") => {
+                "ended jobs are forgotten after a while; `phala job list` shows those that are known"
+            }
+            ("Jobs", "NotPublisher") => "ask the publisher to run it, or publish your own copy",
+            ("Jobs", "DeadlineInPast") => "give a deadline further away, with `--deadline BLOCKS`",
+            ("Jobs", "DeadlineTooFar") => "give a nearer deadline with `--deadline BLOCKS`, or a shorter `--wall-time`",
+            ("Jobs", "PriceBelowMarket") => {
+                "offer more with `--max-price`, or lower `--fuel`; `phala worker list` shows what workers ask"
+            }
+            ("Jobs", "LimitsOutOfRange") => "see the limits in `phala job run --help`",
+            ("Jobs", "AlreadyAssigned") => {
+                "its worker will end it, or lose it and its escrow comes back at the deadline"
+            }
+            ("Attestation" | "Workers", "ImageNotAllowed") => {
+                "the enclave's image is not on the chain's list of allowed images; governance decides about it"
+            }
+            ("Attestation", "StaleStatement") | ("Workers", "StaleReport" | "StaleHeartbeat") => {
+                "the enclave is behind the chain, or the submission took too long; try again"
+            }
+            ("Workers", "NotOperator") | ("Jobs", "NotOwner") | ("Apps", "NotPublisher") => {
+                "sign with the owner's key: `--key NAME`"
+            }
+            ("Attestation", "SimulatedForbidden") => "this chain takes only workers with a real TEE",
+            ("Attestation", "PlatformTaken") => "deregister the platform's other worker first",
+            _ => return None,
+        })
+    }
+}

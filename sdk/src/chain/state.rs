@@ -1,0 +1,184 @@
+use codec::DecodeAll;
+use phala_attestation::{Measurement, Policy, Role};
+use phala_primitives::{AppId, JobId, WorkerId, job, units::Balance, worker};
+use subxt::{
+    storage::Address,
+    utils::{AccountId32, Static},
+};
+
+use super::{AtBlock, Block, ChainError, Event, api};
+use crate::Account;
+
+/// A registered worker.
+pub type Worker = worker::Worker<Account, u32>;
+
+/// A job.
+pub type Job = job::Job<Account, u32>;
+
+/// A published app.
+pub type App = job::App<Account>;
+
+/// An allowed image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, codec::Encode, codec::Decode)]
+pub struct Image {
+    /// What it may be.
+    pub role: Role,
+    /// Its version, for people.
+    pub version: u32,
+}
+
+/// What an account holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountBalance {
+    /// How many transactions it has sent.
+    pub nonce: u32,
+    /// What it can spend, less what is frozen and the existential deposit.
+    pub free: Balance,
+    /// What is held, for instance in escrow for jobs.
+    pub reserved: Balance,
+    /// How much of it must stay.
+    pub frozen: Balance,
+}
+
+/// The chain's state at one block.
+#[derive(Clone)]
+pub struct State {
+    at: AtBlock,
+}
+
+/// One value of storage, decoded by our own type rather than the generated one.
+macro_rules! read {
+    ($self:ident, $address:expr, $key:expr, $what:literal) => {
+        match $self.at.storage().try_fetch($address, $key).await? {
+            Some(value) => Some(DecodeAll::decode_all(&mut value.bytes()).map_err(|_| ChainError::Malformed($what))?),
+            None => None,
+        }
+    };
+}
+
+impl State {
+    pub(crate) fn new(at: AtBlock) -> Self {
+        Self { at }
+    }
+
+    /// The block.
+    pub fn block(&self) -> Block {
+        Block { number: self.at.block_number() as u32, hash: self.at.block_hash().0 }
+    }
+
+    /// A worker, if it is registered.
+    ///
+    /// # Errors
+    /// See [`ChainError`], as for all that follow.
+    pub async fn worker(&self, id: WorkerId) -> Result<Option<Worker>, ChainError> {
+        Ok(read!(self, api::storage().workers().workers(), (Static(id),), "worker"))
+    }
+
+    /// All workers, by id.
+    pub async fn workers(&self) -> Result<Vec<(WorkerId, Worker)>, ChainError> {
+        self.all(api::storage().workers().workers(), 16, "worker").await
+    }
+
+    /// A job, if there is one with that number.
+    pub async fn job(&self, id: JobId) -> Result<Option<Job>, ChainError> {
+        Ok(read!(self, api::storage().jobs().jobs(), (id,), "job"))
+    }
+
+    /// All jobs, by number.
+    pub async fn jobs(&self) -> Result<Vec<(JobId, Job)>, ChainError> {
+        self.all(api::storage().jobs().jobs(), 8, "job").await
+    }
+
+    /// The number of the next job: how many there have been.
+    pub async fn next_job(&self) -> Result<JobId, ChainError> {
+        Ok(read!(self, api::storage().jobs().next_job(), (), "number of jobs").unwrap_or_default())
+    }
+
+    /// An app, if it is published.
+    pub async fn app(&self, id: AppId) -> Result<Option<App>, ChainError> {
+        Ok(read!(self, api::storage().apps().apps(), (Static(id),), "app"))
+    }
+
+    /// All apps, by id.
+    pub async fn apps(&self) -> Result<Vec<(AppId, App)>, ChainError> {
+        self.all(api::storage().apps().apps(), 16, "app").await
+    }
+
+    /// An image, if it is allowed.
+    pub async fn image(&self, measurement: Measurement) -> Result<Option<Image>, ChainError> {
+        Ok(read!(self, api::storage().attestation().images(), (Static(measurement),), "image"))
+    }
+
+    /// All allowed images, by measurement.
+    pub async fn images(&self) -> Result<Vec<(Measurement, Image)>, ChainError> {
+        self.all(api::storage().attestation().images(), 16, "image").await
+    }
+
+    /// The root of simulated evidence. `None` where the chain accepts none.
+    pub async fn simulated_root(&self) -> Result<Option<[u8; 32]>, ChainError> {
+        // Stored either as the root or as an `Option` of it, which SCALE tells apart by length.
+        let address = api::storage().attestation().simulated_root();
+        let Some(value) = self.at.storage().try_fetch(address, ()).await? else { return Ok(None) };
+        match value.bytes() {
+            [0] => Ok(None),
+            [1, root @ ..] if root.len() == 32 => Ok(root.try_into().ok()),
+            root => root.try_into().map(Some).map_err(|_| ChainError::Malformed("simulated root")),
+        }
+    }
+
+    /// Which evidence is good enough.
+    pub async fn policy(&self) -> Result<Policy, ChainError> {
+        Ok(Policy { simulated_root: self.simulated_root().await? })
+    }
+
+    /// How long verdicts last, in seconds.
+    pub async fn verdict_lifetime(&self) -> Result<u64, ChainError> {
+        Ok(read!(self, api::storage().attestation().verdict_lifetime(), (), "verdict lifetime").unwrap_or_default())
+    }
+
+    /// What an account holds.
+    pub async fn balance(&self, account: Account) -> Result<AccountBalance, ChainError> {
+        let address = api::storage().system().account();
+        let Some(value) = self.at.storage().try_fetch(address, (AccountId32(account.0),)).await? else {
+            return Ok(AccountBalance::default());
+        };
+        let info = value.decode().map_err(|_| ChainError::Malformed("account"))?;
+        let data = info.data;
+        Ok(AccountBalance { nonce: info.nonce, free: data.free, reserved: data.reserved, frozen: data.frozen })
+    }
+
+    /// The block's timestamp, in milliseconds since the Unix epoch.
+    pub async fn timestamp_ms(&self) -> Result<u64, ChainError> {
+        Ok(read!(self, api::storage().timestamp().now(), (), "timestamp").unwrap_or_default())
+    }
+
+    /// What happened in the block.
+    pub async fn events(&self) -> Result<Vec<Event>, ChainError> {
+        let events = self.at.events().fetch().await?;
+        events.iter().map(|event| Ok(Event::decode(&event?))).collect()
+    }
+
+    /// All entries of a map, sorted by key. The key follows `hash` bytes of its hash.
+    async fn all<A, K, V>(&self, address: A, hash: usize, what: &'static str) -> Result<Vec<(K, V)>, ChainError>
+    where
+        A: Address,
+        A::KeyParts: Send + Sync,
+        (): subxt::storage::PrefixOf<A::KeyParts>,
+        K: DecodeAll + Ord,
+        V: DecodeAll,
+    {
+        /// Two 16-byte hashes: of the pallet's name and of the map's.
+        const PREFIX: usize = 32;
+        let mut entries = Vec::new();
+        let mut stream = self.at.storage().iter(address, ()).await?;
+        while let Some(entry) = stream.next().await {
+            let entry = entry?;
+            let malformed = |_| ChainError::Malformed(what);
+            let key = entry.key_bytes().get(PREFIX + hash..).ok_or(ChainError::Malformed(what))?;
+            let key = K::decode_all(&mut &*key).map_err(malformed)?;
+            entries.push((key, V::decode_all(&mut entry.value().bytes()).map_err(malformed)?));
+        }
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(entries)
+    }
+}

@@ -1,0 +1,232 @@
+//! `age` files, streamed: what users send and receive is never in the clear on a disk or wire that is not theirs.
+
+use age::{Decryptor, Encryptor};
+use bech32::{Bech32, Hrp};
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, BufReader, BufWriter, Read, Write},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+use tempfile::TempPath;
+
+/// Who can read an `age` file.
+pub use age::x25519::Recipient;
+
+/// Why something could not be encrypted or decrypted.
+#[derive(Debug, thiserror::Error)]
+pub enum EncryptionError {
+    /// A file could not be read or written.
+    #[error("cannot read or write {}: {error}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The text is no recipient.
+    #[error("`{0}` is not an age recipient: expected age1…")]
+    Recipient(String),
+    /// The text is no identity.
+    #[error("not an age identity: expected AGE-SECRET-KEY-1…")]
+    Identity,
+    /// There was nobody to encrypt to.
+    #[error("there is nobody to encrypt to")]
+    NoRecipient,
+    /// The file is not encrypted to this identity, or was changed.
+    #[error("cannot decrypt: {0}")]
+    Decrypt(String),
+}
+
+/// A key that opens `age` files. Prints as its recipient.
+#[derive(Clone)]
+pub struct Identity(age::x25519::Identity);
+
+impl Identity {
+    /// A new identity.
+    pub fn generate() -> Self {
+        Self(age::x25519::Identity::generate())
+    }
+
+    /// Who to encrypt to.
+    pub fn recipient(&self) -> Recipient {
+        self.0.to_public()
+    }
+
+    /// The secret key as text (`AGE-SECRET-KEY-1…`), which every age tool reads.
+    pub fn secret(&self) -> secrecy::SecretString {
+        self.0.to_string().expose_secret().to_owned().into()
+    }
+
+    /// Decrypts `input` into memory.
+    ///
+    /// # Errors
+    /// [`EncryptionError::Decrypt`].
+    pub fn decrypt(&self, input: impl Read, limit: u64) -> Result<Vec<u8>, EncryptionError> {
+        let failed = |error: &dyn fmt::Display| EncryptionError::Decrypt(error.to_string());
+        let decryptor = Decryptor::new_buffered(BufReader::new(input)).map_err(|error| failed(&error))?;
+        let reader = decryptor.decrypt(std::iter::once(&self.0 as _)).map_err(|error| failed(&error))?;
+        let mut plain = Vec::new();
+        reader.take(limit.saturating_add(1)).read_to_end(&mut plain).map_err(|error| failed(&error))?;
+        if plain.len() as u64 > limit {
+            return Err(EncryptionError::Decrypt(format!("it holds more than {limit} bytes")));
+        }
+        Ok(plain)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", self.recipient())
+    }
+}
+
+impl FromStr for Identity {
+    type Err = EncryptionError;
+
+    fn from_str(text: &str) -> Result<Self, EncryptionError> {
+        text.trim().parse().map(Self).map_err(|_| EncryptionError::Identity)
+    }
+}
+
+/// Parses a recipient: `age1…`.
+///
+/// # Errors
+/// [`EncryptionError::Recipient`].
+pub fn parse_recipient(text: &str) -> Result<Recipient, EncryptionError> {
+    text.trim().parse().map_err(|_| EncryptionError::Recipient(text.into()))
+}
+
+/// The recipient whose X25519 public key is `key`.
+pub fn recipient(key: &[u8; 32]) -> Recipient {
+    let text = bech32::encode::<Bech32>(Hrp::parse_unchecked("age"), key).expect("32 bytes fit into bech32");
+    text.parse().expect("any 32 bytes are an X25519 public key")
+}
+
+/// An `age` file on disk, deleted when dropped.
+#[derive(Debug)]
+pub struct Ciphertext {
+    path: TempPath,
+    /// SHA-256 of the file.
+    pub sha256: [u8; 32],
+    /// Its length.
+    pub bytes: u64,
+    /// The length of what is in it.
+    pub plain_bytes: u64,
+}
+
+impl Ciphertext {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Encrypts `input` into a file in `folder`, in constant memory.
+///
+/// # Errors
+/// [`EncryptionError::Io`] and [`EncryptionError::NoRecipient`].
+pub fn encrypt(input: &mut impl Read, recipients: &[Recipient], folder: &Path) -> Result<Ciphertext, EncryptionError> {
+    let io = |error| EncryptionError::Io { path: folder.into(), error };
+    let recipients = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
+    let encryptor = Encryptor::with_recipients(recipients).map_err(|_| EncryptionError::NoRecipient)?;
+    let (file, path) = tempfile::Builder::new().prefix("cipher-").tempfile_in(folder).map_err(io)?.into_parts();
+    let hashing = Hashing { inner: BufWriter::with_capacity(256 * 1024, file), hasher: Sha256::new(), bytes: 0 };
+    let mut writer = encryptor.wrap_output(hashing).map_err(io)?;
+    let plain_bytes = copy(input, &mut writer).map_err(io)?;
+    let mut hashing = writer.finish().map_err(io)?;
+    hashing.flush().map_err(io)?;
+    Ok(Ciphertext { path, sha256: hashing.hasher.finalize().into(), bytes: hashing.bytes, plain_bytes })
+}
+
+/// Encrypts a file; see [`encrypt`].
+///
+/// # Errors
+/// See [`EncryptionError`].
+pub fn encrypt_file(path: &Path, recipients: &[Recipient], folder: &Path) -> Result<Ciphertext, EncryptionError> {
+    let mut file = File::open(path).map_err(|error| EncryptionError::Io { path: path.into(), error })?;
+    encrypt(&mut file, recipients, folder)
+}
+
+fn copy(input: &mut impl Read, output: &mut impl Write) -> io::Result<u64> {
+    let mut buffer = zeroize::Zeroizing::new(vec![0; 256 * 1024]);
+    let mut total = 0;
+    loop {
+        let count = match input.read(&mut buffer) {
+            Ok(0) => return Ok(total),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        output.write_all(&buffer[..count])?;
+        total += count as u64;
+    }
+}
+
+/// Hashes and counts what is written through it.
+struct Hashing<W> {
+    inner: W,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_round_trip_and_hashes_are_those_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = Identity::generate();
+        let other = Identity::generate();
+        let plain: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
+        let cipher = encrypt(&mut &plain[..], &[other.recipient(), identity.recipient()], folder.path()).unwrap();
+        let bytes = std::fs::read(cipher.path()).unwrap();
+        assert_eq!((cipher.bytes, cipher.plain_bytes), (bytes.len() as u64, plain.len() as u64));
+        assert_eq!(cipher.sha256, <[u8; 32]>::from(Sha256::digest(&bytes)));
+        assert_eq!(identity.decrypt(&bytes[..], 10_000_000).unwrap(), plain);
+        assert_eq!(other.decrypt(&bytes[..], 10_000_000).unwrap(), plain);
+        assert!(identity.decrypt(&bytes[..], 1_000).is_err());
+        assert!(Identity::generate().decrypt(&bytes[..], 10_000_000).is_err());
+        assert!(identity.decrypt(&bytes[..bytes.len() - 1], 10_000_000).is_err());
+        let path = cipher.path().to_owned();
+        drop(cipher);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn armored_files_of_other_tools_open() {
+        let identity = Identity::generate();
+        let text = age::encrypt_and_armor(&identity.recipient(), b"hello").unwrap();
+        let armor = age::armor::ArmoredReader::new(text.as_bytes());
+        assert_eq!(identity.decrypt(armor, 100).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn raw_keys_become_recipients() {
+        let identity = Identity::generate();
+        let text = identity.recipient().to_string();
+        let (_, key) = bech32::decode(&text).unwrap();
+        assert_eq!(recipient(&key.try_into().unwrap()).to_string(), text);
+        assert_eq!(parse_recipient(&text).unwrap().to_string(), text);
+        assert!(parse_recipient("age1xyz").is_err());
+        let secret = identity.secret();
+        assert_eq!(secret.expose_secret().parse::<Identity>().unwrap().recipient().to_string(), text);
+    }
+}

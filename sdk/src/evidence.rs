@@ -1,0 +1,393 @@
+//! Evidence: what must hold before anything is encrypted to a worker.
+//!
+//! The chain says which worker has a job, which images are allowed and which evidence is good enough. The worker's host
+//! hands over the evidence itself. [`verify_worker`] checks one against the other with the same code that the runtime
+//! runs; what comes out is a [`VerifiedWorker`], which nothing else can make and nothing else can be encrypted to.
+
+use codec::Encode;
+use phala_attestation::{Claim, ClaimStatus, Collateral, Role, Statement, Vendor, Verdict};
+use phala_primitives::WorkerId;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::{
+    Account,
+    chain::{Block, ChainError, Image, State, Worker},
+    encryption::{self, Recipient},
+    host::{Host, HostError},
+};
+
+/// Why a worker was not verified.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// No such worker.
+    #[error("the chain knows no worker {0}")]
+    NotRegistered(WorkerId),
+    /// Its verdict has expired.
+    #[error("the worker's verdict expired at {0} (Unix time); it must renew its registration")]
+    Expired(u64),
+    /// Its image is not allowed, or not as a worker.
+    #[error("the worker's image {0} is not on the chain's list of allowed worker images")]
+    ImageNotAllowed(String),
+    /// What the host serves is not what is registered.
+    #[error("the host does not serve the evidence that the worker is registered with")]
+    HashMismatch,
+    /// The evidence does not verify.
+    #[error("the evidence is bad: {0}")]
+    Bad(#[from] phala_attestation::Error),
+    /// The evidence is good, but of something else.
+    #[error("the evidence is for something else: its {0} differs from the chain's")]
+    Mismatch(&'static str),
+    /// The chain could not be read.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The host could not be asked.
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+impl EvidenceError {
+    /// Whether trying again may help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Chain(ChainError::Unavailable(_)) => true,
+            Self::Host(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+}
+
+/// Whether something was looked at. What was looked at and did not hold is an error instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckStatus {
+    /// Checked, and it holds.
+    Checked,
+    /// Not checked: nothing may rest on it.
+    NotChecked,
+}
+
+/// One link of a chain of evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What is claimed.
+    pub claim: String,
+    /// Whether it was checked.
+    pub status: CheckStatus,
+    /// What exactly, or why not.
+    pub detail: String,
+}
+
+impl Check {
+    /// A claim that holds.
+    pub fn checked(claim: &str, detail: impl Into<String>) -> Self {
+        Self { claim: claim.into(), status: CheckStatus::Checked, detail: detail.into() }
+    }
+
+    /// A claim that nobody looked at.
+    pub fn not_checked(claim: &str, detail: impl Into<String>) -> Self {
+        Self { claim: claim.into(), status: CheckStatus::NotChecked, detail: detail.into() }
+    }
+}
+
+/// A worker whose evidence was verified: the only thing that job inputs can be encrypted to.
+#[derive(Clone, Debug)]
+pub struct VerifiedWorker {
+    id: WorkerId,
+    worker: Worker,
+    image: Image,
+    verdict: Verdict,
+    block: Block,
+    host: Host,
+}
+
+/// What a [`VerifiedWorker`] proved, for people and files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerReport {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Who owns it.
+    pub operator: Account,
+    /// Where its host is.
+    pub endpoint: String,
+    /// Who made its TEE.
+    pub vendor: Vendor,
+    /// Whether it is only simulated, and protects nothing.
+    pub simulated: bool,
+    /// The image that runs, in hexadecimal.
+    pub measurement: String,
+    /// The image's version.
+    pub image_version: u32,
+    /// The platform, in hexadecimal.
+    pub platform: String,
+    /// When the chain's verdict ends, in seconds since the Unix epoch.
+    pub verdict_expires: u64,
+    /// The block whose state the evidence was checked against.
+    pub block: u32,
+    /// Every link of the chain of evidence.
+    pub checks: Vec<Check>,
+}
+
+impl VerifiedWorker {
+    /// The worker.
+    pub fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    /// What the chain says about it.
+    pub fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// What its evidence proves.
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// Its host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Who to encrypt to, so that only this enclave can read it.
+    pub fn recipient(&self) -> Recipient {
+        encryption::recipient(&self.verdict.statement().encryption_key)
+    }
+
+    /// Whether the TEE is only simulated: whoever runs the host can read everything.
+    pub fn is_simulated(&self) -> bool {
+        self.verdict.vendor() == Vendor::Simulated
+    }
+
+    /// What was proved.
+    pub fn report(&self) -> WorkerReport {
+        let statement = self.verdict.statement();
+        let mut checks = vec![
+            Check::checked("registered", format!("worker {} in block {}", self.id, self.block.number)),
+            Check::checked("evidence-hash", "the host serves what is registered on chain"),
+        ];
+        checks.extend(self.verdict.claims().iter().map(|(claim, status)| Check {
+            claim: claim_name(*claim).into(),
+            status: match status {
+                ClaimStatus::Checked => CheckStatus::Checked,
+                ClaimStatus::NotChecked => CheckStatus::NotChecked,
+            },
+            detail: claim_detail(*claim, *status, self.verdict.vendor()).into(),
+        }));
+        checks.extend([
+            Check::checked("statement", "the TEE's report binds role, keys, chain, operator and block"),
+            Check::checked("role", "worker"),
+            Check::checked("signing-key", format!("0x{}", hex::encode(statement.signing_key))),
+            Check::checked("encryption-key", self.recipient().to_string()),
+            Check::checked("genesis-hash", format!("0x{}", hex::encode(statement.genesis_hash))),
+            Check::checked("operator", Account(statement.operator).to_string()),
+            Check::checked(
+                "image-allowed",
+                format!("0x{} version {}", hex::encode(self.verdict.measurement().0), self.image.version),
+            ),
+            Check::checked("verdict-current", format!("until {} (Unix time)", self.worker.verdict_expires)),
+            Check::not_checked("node-honest", format!("the node's word for block {} was taken", self.block.number)),
+        ]);
+        WorkerReport {
+            worker: self.id,
+            operator: self.worker.operator,
+            endpoint: self.host.url().into(),
+            vendor: self.verdict.vendor(),
+            simulated: self.is_simulated(),
+            measurement: format!("0x{}", hex::encode(self.verdict.measurement().0)),
+            image_version: self.image.version,
+            platform: format!("0x{}", hex::encode(self.verdict.platform().0)),
+            verdict_expires: self.worker.verdict_expires,
+            block: self.block.number,
+            checks,
+        }
+    }
+}
+
+/// Fetches a worker's evidence from its host and checks everything against the chain's `state`.
+///
+/// # Errors
+/// The first thing that does not hold; see [`EvidenceError`].
+pub async fn verify_worker(
+    state: &State,
+    genesis_hash: [u8; 32],
+    id: WorkerId,
+) -> Result<VerifiedWorker, EvidenceError> {
+    let worker = state.worker(id).await?.ok_or(EvidenceError::NotRegistered(id))?;
+    let host = Host::new(&String::from_utf8_lossy(&worker.endpoint))?;
+    let (statement, evidence) = host.evidence().await?;
+    if worker.evidence_hash != <[u8; 32]>::from(Sha256::digest((&statement, &evidence).encode())) {
+        return Err(EvidenceError::HashMismatch);
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let policy = state.policy().await?;
+    let verdict = phala_attestation::verify(&evidence, &Collateral::default(), &policy, now)?.bind(&statement)?;
+    check_statement(&statement, &verdict, id, &worker, genesis_hash)?;
+    if now >= worker.verdict_expires {
+        return Err(EvidenceError::Expired(worker.verdict_expires));
+    }
+    let image = state.image(verdict.measurement()).await?;
+    let Some(image) = image.filter(|image| image.role == Role::Worker) else {
+        return Err(EvidenceError::ImageNotAllowed(format!("0x{}", hex::encode(verdict.measurement().0))));
+    };
+    Ok(VerifiedWorker { id, worker, image, verdict, block: state.block(), host })
+}
+
+fn check_statement(
+    statement: &Statement,
+    verdict: &Verdict,
+    id: WorkerId,
+    worker: &Worker,
+    genesis_hash: [u8; 32],
+) -> Result<(), EvidenceError> {
+    let facts = [
+        (statement.role == Role::Worker, "role"),
+        (statement.signing_key == id.0, "signing key"),
+        (statement.encryption_key == worker.encryption_key, "encryption key"),
+        (statement.genesis_hash == genesis_hash, "genesis hash"),
+        (statement.operator == worker.operator.0, "operator"),
+        (verdict.measurement() == worker.measurement, "measurement"),
+        (verdict.platform() == worker.platform, "platform"),
+        (verdict.vendor() == worker.vendor, "vendor"),
+    ];
+    match facts.into_iter().find(|(holds, _)| !holds) {
+        Some((_, what)) => Err(EvidenceError::Mismatch(what)),
+        None => Ok(()),
+    }
+}
+
+fn claim_name(claim: Claim) -> &'static str {
+    match claim {
+        Claim::CertificateChain => "certificate-chain",
+        Claim::CertificateValidity => "certificate-validity",
+        Claim::Revocation => "revocation",
+        Claim::ReportSignature => "report-signature",
+        Claim::TcbStatus => "tcb-status",
+        Claim::NotDebug => "not-debug",
+        Claim::HardwareIsolation => "hardware-isolation",
+    }
+}
+
+fn claim_detail(claim: Claim, status: ClaimStatus, vendor: Vendor) -> &'static str {
+    match (claim, status, vendor) {
+        (Claim::HardwareIsolation, ClaimStatus::NotChecked, Vendor::Simulated) => {
+            "SIMULATED: there is no TEE; whoever runs the host can read everything"
+        }
+        (Claim::CertificateChain, _, Vendor::Simulated) => "up to the SIMULATED root that the chain's genesis names",
+        (Claim::CertificateValidity, ..) => "by this machine's clock",
+        (Claim::Revocation, ClaimStatus::NotChecked, Vendor::Simulated) => "the simulated vendor revokes nothing",
+        (Claim::Revocation, ..) => "against the vendor's lists",
+        (Claim::ReportSignature, ..) => "by the certified platform key",
+        (Claim::TcbStatus, ..) => "one that the chain's policy allows",
+        (Claim::NotDebug, ..) => "the enclave's memory cannot be read by a debugger",
+        (Claim::HardwareIsolation, ..) => "the enclave's memory is protected by hardware",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use phala_attestation::{Evidence, Policy, simulated};
+    use phala_primitives::worker::{Performance, WorkerStatus};
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn statement() -> Statement {
+        Statement {
+            role: Role::Worker,
+            signing_key: [1; 32],
+            encryption_key: [2; 32],
+            genesis_hash: [3; 32],
+            operator: [4; 32],
+            block_hash: [5; 32],
+        }
+    }
+
+    fn verdict(statement: &Statement) -> Verdict {
+        let root = simulated::development_root();
+        let platform = root.certify([7; 32], 1, NOW - 10, NOW + 10);
+        let report = simulated::Report {
+            measurement: phala_attestation::Measurement([9; 32]),
+            debug: false,
+            report_data: statement.report_data(),
+        };
+        let evidence = Evidence::Simulated(platform.quote(report));
+        let policy = Policy { simulated_root: Some(root.public()) };
+        phala_attestation::verify(&evidence, &Collateral::default(), &policy, NOW).unwrap().bind(statement).unwrap()
+    }
+
+    fn worker(verdict: &Verdict) -> Worker {
+        Worker {
+            operator: Account([4; 32]),
+            encryption_key: [2; 32],
+            endpoint: b"http://127.0.0.1:1".to_vec(),
+            price: 1,
+            performance: Performance { fuel_per_second: 1, capacity: 1 },
+            running: 0,
+            status: WorkerStatus::Active,
+            measurement: verdict.measurement(),
+            platform: verdict.platform(),
+            vendor: verdict.vendor(),
+            verdict_expires: NOW + 5,
+            evidence_hash: [0; 32],
+            registered_at: 1,
+            last_heartbeat: 1,
+        }
+    }
+
+    fn mismatch(
+        statement: Statement,
+        id: [u8; 32],
+        change: fn(&mut Worker),
+        genesis: [u8; 32],
+    ) -> Option<&'static str> {
+        let verdict = verdict(&statement);
+        let mut worker = worker(&verdict);
+        change(&mut worker);
+        match check_statement(&statement, &verdict, WorkerId(id), &worker, genesis) {
+            Ok(()) => None,
+            Err(EvidenceError::Mismatch(what)) => Some(what),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn every_field_of_the_statement_is_held_against_the_chain() {
+        let same: fn(&mut Worker) = |_| ();
+        assert_eq!(mismatch(statement(), [1; 32], same, [3; 32]), None);
+        let gatekeeper = Statement { role: Role::Gatekeeper, ..statement() };
+        assert_eq!(mismatch(gatekeeper, [1; 32], same, [3; 32]), Some("role"));
+        assert_eq!(mismatch(statement(), [0; 32], same, [3; 32]), Some("signing key"));
+        assert_eq!(mismatch(statement(), [1; 32], same, [0; 32]), Some("genesis hash"));
+        type Change = fn(&mut Worker);
+        let changes: [(&str, Change); 4] = [
+            ("encryption key", |worker| worker.encryption_key = [0; 32]),
+            ("operator", |worker| worker.operator = Account([0; 32])),
+            ("measurement", |worker| worker.measurement.0 = [0; 32]),
+            ("platform", |worker| worker.platform.0 = [0; 32]),
+        ];
+        for (what, change) in changes {
+            assert_eq!(mismatch(statement(), [1; 32], change, [3; 32]), Some(what));
+        }
+    }
+
+    #[test]
+    fn simulated_evidence_says_so() {
+        let verdict = verdict(&statement());
+        let verified = VerifiedWorker {
+            id: WorkerId([1; 32]),
+            worker: worker(&verdict),
+            image: Image { role: Role::Worker, version: 1 },
+            verdict,
+            block: Block { number: 1, hash: [0; 32] },
+            host: Host::new("http://127.0.0.1:1").unwrap(),
+        };
+        let report = verified.report();
+        assert!(verified.is_simulated() && report.simulated);
+        let isolation = report.checks.iter().find(|check| check.claim == "hardware-isolation").unwrap();
+        assert_eq!(isolation.status, CheckStatus::NotChecked);
+        assert!(isolation.detail.contains("SIMULATED"));
+        assert_eq!(verified.recipient().to_string(), encryption::recipient(&[2; 32]).to_string());
+    }
+}

@@ -1,0 +1,715 @@
+//! Jobs, from a program and its files to a checked result.
+//!
+//! 1. [`Jobs::submit`] publishes the program if need be, makes a secret, submits the job and remembers in the [`Store`]
+//!    what is needed later. The inputs stay here.
+//! 2. [`Jobs::follow`] waits for the chain to assign the job, verifies the worker's evidence, and only then encrypts the
+//!    inputs to it, uploads them and starts the job. If the chain gives the job to another worker, it does the same there,
+//!    with fresh ciphertext and the same secret.
+//! 3. [`Jobs::result`] downloads receipt and output, decrypts, and checks one against the other and against the chain.
+//!
+//! A worker that does not verify gets nothing: not the inputs, not their names, not their sizes.
+
+mod archive;
+mod deliver;
+mod store;
+
+pub use archive::{ArchiveError, Output};
+pub use store::{Delivery, JobRecord, Store, StoreError, write_private};
+
+use phala_attestation::Measurement;
+use phala_primitives::{
+    AppId, JobId, Limits, SignedReceipt, WorkerId,
+    input::{MAX_FILES, MAX_RECIPIENTS, is_file_name},
+    job::{JobStatus, Settlement, Visibility, secret_commitment},
+    units::{self, Balance},
+    worker::WorkerStatus,
+};
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+use std::{path::PathBuf, time::Duration};
+
+use crate::{
+    Account, Signer,
+    chain::{App, Chain, ChainError, Event, Included, Job, JobEvent, State, SubmitError, call},
+    encryption::{EncryptionError, Identity, Recipient},
+    evidence::{Check, EvidenceError, WorkerReport},
+    host::{Host, HostError},
+    receipt::{self, ReceiptError},
+};
+
+/// How often the chain and the host are asked.
+const POLL: Duration = Duration::from_millis(400);
+
+/// The time of a block, for estimates.
+const BLOCK_MS: u64 = 2_000;
+
+/// How many blocks a worker has beyond a job's wall time before the job goes to another.
+const GRACE_BLOCKS: u64 = 30;
+
+/// The largest program that can be published.
+const MAX_CODE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What an archive may need beyond the bytes in it.
+const ARCHIVE_OVERHEAD: u64 = 64 * 1024 * 1024;
+
+/// The manifest of an app that has none of its own. One program can be published both ways: the manifests, and with
+/// them the ids, differ.
+fn default_manifest(visibility: Visibility) -> &'static [u8] {
+    match visibility {
+        Visibility::Public => b"{}",
+        Visibility::Private => br#"{"visibility":"private"}"#,
+    }
+}
+
+/// Why a job came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// A file of the user's could not be read.
+    #[error("cannot read {}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The program is too large.
+    #[error("the program has {0} bytes; at most {MAX_CODE_BYTES} can be published")]
+    ProgramTooLarge(u64),
+    /// The program is no WebAssembly.
+    #[error("{} is not WebAssembly; build it for wasm32-wasip2 or wasm32-wasip1", .0.display())]
+    NotWasm(PathBuf),
+    /// A file's name cannot be given to a program.
+    #[error("`{0}` cannot name an input file: names have 1 to 255 bytes and no slash")]
+    FileName(String),
+    /// Two files have one name.
+    #[error("two input files have the name `{0}`")]
+    SameName(String),
+    /// Too many files or recipients.
+    #[error("too many {what}: at most {max}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The most.
+        max: usize,
+    },
+    /// A limit is zero or above what workers accept.
+    #[error("a limit is out of bounds: every limit is at least 1 and at most {:?}", Limits::MAX)]
+    Limits,
+    /// The chain knows no such app.
+    #[error("the chain knows no app {0}; see `phala app list`")]
+    UnknownApp(AppId),
+    /// The app is already published, with the other visibility.
+    #[error("this program is already published as a {} app; run it as such", if *private { "private" } else { "public" })]
+    Visibility {
+        /// What it is published as.
+        private: bool,
+    },
+    /// The program's bytes are needed and not here.
+    #[error(
+        "this machine does not have the program of app {0}, and the worker lacks it too; give the file instead of the id"
+    )]
+    ProgramMissing(AppId),
+    /// Nobody would run it.
+    #[error("no active worker on this chain: see `phala worker list`")]
+    NoWorkers,
+    /// Nobody would run it for that.
+    #[error(
+        "{} is under the market: with this fuel limit the cheapest active worker may cost {}; offer more or lower the fuel limit",
+        crate::amount::format(*offered),
+        crate::amount::format(*needed)
+    )]
+    PriceTooLow {
+        /// What was offered.
+        offered: Balance,
+        /// What the cheapest worker may cost.
+        needed: Balance,
+    },
+    /// The owner cannot pay.
+    #[error(
+        "the account has {} to spend, and the job may cost {}; transfer some PHA to it, or lower the price or the fuel limit",
+        crate::amount::format(*free),
+        crate::amount::format(*needed)
+    )]
+    BalanceTooLow {
+        /// What can be spent.
+        free: Balance,
+        /// What is needed.
+        needed: Balance,
+    },
+    /// The chain knows no such job.
+    #[error("the chain knows no job {0}")]
+    UnknownJob(JobId),
+    /// The job is somebody else's, or was submitted from another machine.
+    #[error("this machine knows nothing of job {0}: its result can be opened only where it was submitted")]
+    NotOurs(JobId),
+    /// The owner cancelled it.
+    #[error("the job was cancelled in block {0}; its escrow was returned")]
+    Cancelled(u32),
+    /// Nobody ended it in time.
+    #[error("no worker ended the job by its deadline; its escrow was returned in block {0}. {1}")]
+    Expired(u32, String),
+    /// The job has not ended.
+    #[error("the job has not ended yet")]
+    NotEnded,
+    /// The transaction did not bring about what it should.
+    #[error("the chain took the transaction but says nothing of a job; the node may be of another version")]
+    NoEvent,
+    /// No randomness.
+    #[error("the system gave no randomness: {0}")]
+    Randomness(String),
+    /// A transaction failed.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// The chain could not be read.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A worker's evidence is bad.
+    #[error("worker {0}: {1}")]
+    Evidence(WorkerId, EvidenceError),
+    /// A host did not do what it should.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// Something could not be encrypted or decrypted.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
+    /// The receipt is bad.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+    /// The result is malformed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// What this machine knows of its jobs could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// A file, which is published if it is not yet.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether only its publisher may run it, and only enclaves see it.
+        private: bool,
+    },
+    /// A published app.
+    App(AppId),
+}
+
+/// A job to be.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What to run.
+    pub program: Program,
+    /// Arguments, without the program's name.
+    pub arguments: Vec<String>,
+    /// The file with the standard input.
+    pub stdin: Option<PathBuf>,
+    /// Input files: the names that the program sees, and where they are.
+    pub files: Vec<(String, PathBuf)>,
+    /// What the job may use at most.
+    pub limits: Limits,
+    /// The most to pay. `None`: enough for any active worker.
+    pub max_price: Option<Balance>,
+    /// After how many blocks the job expires. `None`: enough for three workers in turn.
+    pub deadline_blocks: Option<u32>,
+    /// Who else may read the result.
+    pub recipients: Vec<Recipient>,
+}
+
+impl Request {
+    /// A job without input, with default limits.
+    pub fn new(program: Program) -> Self {
+        Self {
+            program,
+            arguments: vec![],
+            stdin: None,
+            files: vec![],
+            limits: Limits::DEFAULT,
+            max_price: None,
+            deadline_blocks: None,
+            recipients: vec![],
+        }
+    }
+}
+
+/// Something happened to a job. For people.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// The program is being published.
+    Publishing {
+        /// How large it is.
+        bytes: u64,
+    },
+    /// The program is published.
+    Published(Published),
+    /// The job is on chain.
+    Submitted {
+        /// Its number.
+        job: JobId,
+        /// In which block.
+        block: u32,
+        /// What the transaction cost.
+        fee: Balance,
+        /// What is in escrow.
+        escrow: Balance,
+    },
+    /// No worker has it yet.
+    Queued {
+        /// Why that may be, after a while.
+        hint: Option<String>,
+    },
+    /// A worker has it.
+    Assigned {
+        /// The worker.
+        worker: WorkerId,
+        /// 1 for the first.
+        attempt: u32,
+        /// In which block.
+        block: u32,
+    },
+    /// The worker's evidence holds.
+    Verified(Box<WorkerReport>),
+    /// An input is being encrypted.
+    Encrypting {
+        /// Which.
+        name: String,
+    },
+    /// An input is being uploaded.
+    Uploading {
+        /// Which.
+        name: String,
+        /// How much is on its way.
+        sent: u64,
+        /// How much there is.
+        total: u64,
+    },
+    /// Everything is with the worker.
+    Delivered {
+        /// Bytes in the clear.
+        plain_bytes: u64,
+        /// Bytes uploaded for them.
+        cipher_bytes: u64,
+    },
+    /// The enclave has accepted the job.
+    Started,
+    /// What the host says that the enclave does.
+    State(String),
+    /// A receipt is on chain.
+    Settled {
+        /// In which block.
+        block: u32,
+    },
+    /// The result is being downloaded.
+    Downloading {
+        /// How much is here.
+        received: u64,
+        /// How much there is, if the host says so.
+        total: Option<u64>,
+    },
+    /// Something went wrong that may still come right.
+    Warning(String),
+}
+
+/// A published program.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Its id.
+    pub app: AppId,
+    /// SHA-256 of the program.
+    pub code_hash: [u8; 32],
+    /// Where it was published just now; `None` if it had been before.
+    pub included: Option<(u32, Balance)>,
+}
+
+/// How far to follow a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Until the enclave has accepted it. A job that is reassigned later needs to be followed again.
+    Started,
+    /// Until a receipt settles it.
+    Settled,
+}
+
+/// The result of a job, checked.
+#[derive(Clone, Debug)]
+pub struct JobResult {
+    /// The job on chain.
+    pub job: Job,
+    /// How it was paid.
+    pub settlement: Settlement<Account, u32>,
+    /// The app on chain.
+    pub app: App,
+    /// What was sent to the worker that ran it, and what that worker's evidence proved.
+    pub delivery: Delivery,
+    /// What the enclave signed.
+    pub receipt: SignedReceipt,
+    /// Every link of the chain of evidence from the receipt to the output.
+    pub checks: Vec<Check>,
+    /// What the program wrote.
+    pub output: Output,
+    /// The length of the encrypted output.
+    pub output_cipher_bytes: u64,
+}
+
+/// Jobs of one chain.
+#[derive(Clone)]
+pub struct Jobs {
+    chain: Chain,
+    store: Store,
+}
+
+impl Jobs {
+    /// Jobs of a chain, remembered in a store.
+    pub fn new(chain: Chain, store: Store) -> Self {
+        Self { chain, store }
+    }
+
+    /// The chain.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Publishes a program, unless the signer has published it before.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn publish(
+        &self,
+        signer: &Signer,
+        code: &[u8],
+        visibility: Visibility,
+        manifest: Option<&[u8]>,
+    ) -> Result<Published, JobError> {
+        let length = code.len() as u64;
+        let code_bytes = u32::try_from(length).ok().filter(|_| (1..=MAX_CODE_BYTES).contains(&length));
+        let code_bytes = code_bytes.ok_or(JobError::ProgramTooLarge(length))?;
+        let code_hash: [u8; 32] = Sha256::digest(code).into();
+        let manifest_hash: [u8; 32] = Sha256::digest(manifest.unwrap_or(default_manifest(visibility))).into();
+        let app = AppId::new(&signer.account().0, &code_hash, &manifest_hash);
+        self.store.keep_program(code)?;
+        if let Some(known) = self.chain.best().await?.app(app).await? {
+            return match known.visibility == visibility {
+                true => Ok(Published { app, code_hash, included: None }),
+                false => Err(JobError::Visibility { private: known.visibility == Visibility::Private }),
+            };
+        }
+        let publish = call::publish(code_hash, code_bytes, manifest_hash, visibility);
+        match self.chain.submit(signer, publish).await {
+            Ok(included) => Ok(Published { app, code_hash, included: Some((included.block.number, included.fee)) }),
+            // Somebody else, with the same key, was faster.
+            Err(error @ SubmitError::Dispatch(_)) => match self.chain.best().await?.app(app).await? {
+                Some(known) if known.visibility == visibility => Ok(Published { app, code_hash, included: None }),
+                _ => Err(error.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Submits a job; [`Self::follow`] does the rest.
+    ///
+    /// # Errors
+    /// See [`JobError`]. Nothing is paid unless the job is on chain, but a new program stays published.
+    pub async fn submit(
+        &self,
+        signer: &Signer,
+        request: Request,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<JobRecord, JobError> {
+        check_request(&request)?;
+        let state = self.chain.best().await?;
+        let max_price = self.price(&state, &request).await?;
+        let balance = state.balance(signer.account()).await?;
+        let free = balance.free.saturating_sub(balance.frozen);
+        if free <= max_price {
+            return Err(JobError::BalanceTooLow { free, needed: max_price });
+        }
+        let published = self.resolve(signer, &request.program, progress).await?;
+        let app = self.chain.best().await?.app(published.app).await?.ok_or(JobError::UnknownApp(published.app))?;
+
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|error| JobError::Randomness(error.to_string()))?;
+        let deadline_blocks = request
+            .deadline_blocks
+            .map_or_else(|| 3 * (request.limits.wall_ms.div_ceil(BLOCK_MS) + GRACE_BLOCKS) + 60, u64::from);
+        let now = self.chain.best().await?.block().number;
+        let deadline = u32::try_from(u64::from(now) + deadline_blocks).unwrap_or(u32::MAX);
+        let submit =
+            call::submit_job(published.app, request.limits, max_price, deadline, 1, secret_commitment(&secret));
+        let included = self.chain.submit(signer, submit).await?;
+        let job = submitted(&included).ok_or(JobError::NoEvent)?;
+
+        let record = JobRecord {
+            version: 1,
+            genesis_hash: self.chain.genesis_hash(),
+            job,
+            app: published.app,
+            owner: signer.account(),
+            secret,
+            identity: Identity::generate().secret().expose_secret().into(),
+            recipients: request.recipients.iter().map(ToString::to_string).collect(),
+            code_hash: app.code_hash,
+            private: app.visibility == Visibility::Private,
+            arguments: request.arguments,
+            stdin: request.stdin,
+            files: request.files,
+            limits: request.limits,
+            max_price,
+            submitted_at: included.block.number,
+            submission_fee: included.fee,
+            deliveries: vec![],
+        };
+        self.store.save(&record)?;
+        progress(Progress::Submitted { job, block: included.block.number, fee: included.fee, escrow: max_price });
+        Ok(record)
+    }
+
+    /// The record of a job that was submitted from this machine.
+    ///
+    /// # Errors
+    /// [`JobError::NotOurs`].
+    pub fn record(&self, job: JobId) -> Result<JobRecord, JobError> {
+        self.store.load(&self.chain.genesis_hash(), job)?.ok_or(JobError::NotOurs(job))
+    }
+
+    /// Cancels a job that no worker has yet.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn cancel(&self, signer: &Signer, job: JobId) -> Result<Included, JobError> {
+        Ok(self.chain.submit(signer, call::cancel_job(job)).await?)
+    }
+
+    /// Fetches, decrypts and checks the result of a settled job.
+    ///
+    /// # Errors
+    /// See [`JobError`]. Anything that does not hold is an error: there is no result without its checks.
+    pub async fn result(
+        &self,
+        record: &JobRecord,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<JobResult, JobError> {
+        let state = self.chain.best().await?;
+        let job = state.job(record.job).await?.ok_or(JobError::UnknownJob(record.job))?;
+        let settlement = match &job.status {
+            JobStatus::Settled(settlement) => settlement.clone(),
+            JobStatus::Cancelled { at } => return Err(JobError::Cancelled(*at)),
+            JobStatus::Expired { at } => return Err(JobError::Expired(*at, String::new())),
+            JobStatus::Queued | JobStatus::Assigned(_) => return Err(JobError::NotEnded),
+        };
+        let app = state.app(job.app).await?.ok_or(JobError::UnknownApp(job.app))?;
+        let delivery = record
+            .deliveries
+            .iter()
+            .rev()
+            .find(|delivery| {
+                delivery.worker.worker == settlement.worker && delivery.input_hash == settlement.input_hash
+            })
+            .cloned()
+            .ok_or(ReceiptError::Mismatch("input", "anything that was sent from here"))?;
+        // A worker that has moved says so on chain.
+        let endpoint = match state.worker(settlement.worker).await? {
+            Some(worker) => String::from_utf8_lossy(&worker.endpoint).into_owned(),
+            None => delivery.worker.endpoint.clone(),
+        };
+        let host = Host::new(&endpoint)?;
+        let receipt = patiently(progress, || host.receipt(record.job)).await?;
+
+        let (mut archive, mut file_hash, mut output_cipher_bytes) = (None, [0; 32], 0);
+        if receipt.receipt.output_file_hash != [0; 32] {
+            let limit = record.limits.output_bytes.saturating_add(ARCHIVE_OVERHEAD);
+            let cipher = tempfile::Builder::new()
+                .prefix("output-")
+                .tempfile_in(self.store.temporary())
+                .map_err(|error| JobError::File { path: self.store.temporary(), error })?
+                .into_temp_path();
+            let download = || {
+                host.output(record.job, &cipher, limit, |received, total| {
+                    progress(Progress::Downloading { received, total });
+                })
+            };
+            output_cipher_bytes = patiently(progress, download).await?;
+            let identity: Identity = record.identity.parse()?;
+            let path = cipher.to_path_buf();
+            let opened = tokio::task::spawn_blocking(move || {
+                let file_error = |error| JobError::File { path: path.clone(), error };
+                let bytes = std::fs::read(&path).map_err(file_error)?;
+                let hash: [u8; 32] = Sha256::digest(&bytes).into();
+                Ok::<_, JobError>((hash, identity.decrypt(&bytes[..], limit)?))
+            });
+            let (hash, plain) = opened.await.expect("decryption does not panic")?;
+            file_hash = hash;
+            archive = Some(plain);
+        }
+        let measurement: WorkerId = delivery.worker.measurement.parse().map_err(|_| JobError::NoEvent)?;
+        let facts = receipt::Facts {
+            genesis_hash: self.chain.genesis_hash(),
+            id: record.job,
+            job: &job,
+            app: &app,
+            measurement: Some(Measurement(measurement.0)),
+            input_hash: Some(delivery.input_hash),
+            output: archive.as_deref().map(|archive| receipt::Output { file_hash, archive, secret: &record.secret }),
+        };
+        let checks = receipt::verify(&receipt, &facts)?;
+        let output = archive.as_deref().map(Output::read).transpose()?.unwrap_or_default();
+        self.store.forget_stdin(record);
+        Ok(JobResult { job, settlement, app, delivery, receipt, checks, output, output_cipher_bytes })
+    }
+
+    /// The app to run: published now, before, or by somebody else.
+    async fn resolve(
+        &self,
+        signer: &Signer,
+        program: &Program,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Published, JobError> {
+        match program {
+            Program::App(app) => {
+                let known = self.chain.best().await?.app(*app).await?.ok_or(JobError::UnknownApp(*app))?;
+                Ok(Published { app: *app, code_hash: known.code_hash, included: None })
+            }
+            Program::File { path, private } => {
+                let code = read_program(path)?;
+                progress(Progress::Publishing { bytes: code.len() as u64 });
+                let visibility = if *private { Visibility::Private } else { Visibility::Public };
+                let published = self.publish(signer, &code, visibility, None).await?;
+                progress(Progress::Published(published.clone()));
+                Ok(published)
+            }
+        }
+    }
+
+    /// What to offer: what the user says if it is enough for somebody, else enough for everybody.
+    async fn price(&self, state: &State, request: &Request) -> Result<Balance, JobError> {
+        let now = state.timestamp_ms().await? / 1000;
+        let workers = state.workers().await?;
+        let active = workers
+            .iter()
+            .map(|(_, worker)| worker)
+            .filter(|worker| worker.status == WorkerStatus::Active && worker.verdict_expires > now);
+        let costs = active.map(|worker| units::fee(request.limits.fuel, worker.price));
+        let (cheapest, dearest) = (costs.clone().min(), costs.max());
+        match (request.max_price, cheapest, dearest) {
+            (Some(offered), Some(needed), _) if offered < needed => Err(JobError::PriceTooLow { offered, needed }),
+            // A worker may still come.
+            (Some(offered), ..) => Ok(offered),
+            (None, _, Some(dearest)) => Ok(dearest.max(1)),
+            (None, _, None) => Err(JobError::NoWorkers),
+        }
+    }
+}
+
+/// Reads a program and looks at its first bytes.
+///
+/// # Errors
+/// [`JobError::File`], [`JobError::NotWasm`], [`JobError::ProgramTooLarge`].
+pub fn read_program(path: &std::path::Path) -> Result<Vec<u8>, JobError> {
+    let code = std::fs::read(path).map_err(|error| JobError::File { path: path.into(), error })?;
+    if code.len() as u64 > MAX_CODE_BYTES {
+        return Err(JobError::ProgramTooLarge(code.len() as u64));
+    }
+    if !code.starts_with(b"\0asm") {
+        return Err(JobError::NotWasm(path.into()));
+    }
+    Ok(code)
+}
+
+fn check_request(request: &Request) -> Result<(), JobError> {
+    if !request.limits.is_valid() {
+        return Err(JobError::Limits);
+    }
+    if request.files.len() > MAX_FILES {
+        return Err(JobError::TooMany { what: "input files", max: MAX_FILES });
+    }
+    // One place is for this machine's own key.
+    if request.recipients.len() >= MAX_RECIPIENTS {
+        return Err(JobError::TooMany { what: "recipients", max: MAX_RECIPIENTS - 1 });
+    }
+    let mut names = std::collections::BTreeSet::new();
+    for (name, _) in &request.files {
+        if !is_file_name(name) {
+            return Err(JobError::FileName(name.clone()));
+        }
+        if !names.insert(name) {
+            return Err(JobError::SameName(name.clone()));
+        }
+    }
+    for path in request.files.iter().map(|(_, path)| path).chain(&request.stdin) {
+        // Better now than after the job is paid for.
+        std::fs::File::open(path).map_err(|error| JobError::File { path: path.clone(), error })?;
+    }
+    Ok(())
+}
+
+fn submitted(included: &Included) -> Option<JobId> {
+    included.events.iter().find_map(|event| match event {
+        Event::Job(JobEvent::Submitted { job, .. }) => Some(*job),
+        _ => None,
+    })
+}
+
+/// Asks a host again for a while when it does not answer: it may be restarting.
+async fn patiently<T, F: Future<Output = Result<T, HostError>>>(
+    progress: &(dyn Fn(Progress) + Sync),
+    mut ask: impl FnMut() -> F,
+) -> Result<T, HostError> {
+    const ATTEMPTS: u32 = 30;
+    for attempt in 1.. {
+        match ask().await {
+            Err(error) if attempt < ATTEMPTS && (error.is_transient() || not_yet(&error)) => {
+                if attempt == 5 {
+                    progress(Progress::Warning(format!("{error}; trying again")));
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            result => return result,
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// A host that is restarting may not have read its disk yet.
+fn not_yet(error: &HostError) -> bool {
+    matches!(error, HostError::Refused { status: 404, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(files: &[&str]) -> Request {
+        let files = files.iter().map(|name| ((*name).to_owned(), PathBuf::from("/dev/null"))).collect();
+        Request { files, ..Request::new(Program::App(AppId([0; 32]))) }
+    }
+
+    #[test]
+    fn requests_are_checked_before_anything_is_paid() {
+        assert!(check_request(&request(&["a", "b"])).is_ok());
+        assert!(matches!(check_request(&request(&["a", "a"])), Err(JobError::SameName(_))));
+        assert!(matches!(check_request(&request(&["../a"])), Err(JobError::FileName(_))));
+        let none = Limits { fuel: 0, ..Limits::DEFAULT };
+        assert!(matches!(check_request(&Request { limits: none, ..request(&[]) }), Err(JobError::Limits)));
+        let missing = Some("/nonexistent".into());
+        assert!(matches!(check_request(&Request { stdin: missing, ..request(&[]) }), Err(JobError::File { .. })));
+        let crowd = vec![Identity::generate().recipient(); MAX_RECIPIENTS];
+        let crowded = Request { recipients: crowd, ..request(&[]) };
+        assert!(matches!(check_request(&crowded), Err(JobError::TooMany { .. })));
+    }
+
+    #[test]
+    fn programs_must_be_wasm() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wasm");
+        std::fs::write(&path, "#!/bin/sh").unwrap();
+        assert!(matches!(read_program(&path), Err(JobError::NotWasm(_))));
+        std::fs::write(&path, b"\0asm\x01\0\0\0").unwrap();
+        assert!(read_program(&path).is_ok());
+    }
+}
