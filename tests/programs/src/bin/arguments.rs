@@ -1,0 +1,7 @@
+//! Prints its arguments, one a line.
+
+fn main() {
+    for argument in std::env::args().skip(1) {
+        println!("{argument}");
+    }
+}

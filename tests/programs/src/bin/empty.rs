@@ -1,0 +1,3 @@
+//! Does nothing: the cost of a job itself.
+
+fn main() {}

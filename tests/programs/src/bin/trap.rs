@@ -1,0 +1,6 @@
+//! Panics, which traps.
+
+fn main() {
+    println!("before the trap");
+    panic!("as asked");
+}

@@ -1,0 +1,9 @@
+//! What the end-to-end tests share: networks of real processes, and searching where secrets must not be.
+//!
+//! A [`Network`] is what `phala dev up` starts, in a folder and on ports of its own, and is stopped when dropped. Tests
+//! drive it as users do, with the `phala` command, and look at the chain through the SDK.
+
+mod network;
+pub mod search;
+
+pub use network::{Network, Run, binary, data_folder, guest, wait_until};
