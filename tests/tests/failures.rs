@@ -71,6 +71,11 @@ fn processes_stop_cleanly_when_asked() -> Result<()> {
     for process in ["enclave-1", "host-1", "node-1"] {
         network.restart(process, "-TERM")?;
     }
+    // The node takes a moment until it answers.
+    wait_until("the worker is active again", 120, || {
+        let workers = network.phala(&["worker", "list", "--json"])?;
+        Ok((workers.status == Some(0) && workers.json()?[0].is_object()).then_some(()))
+    })?;
     network.job("echo", &[])?.ok()?;
     Ok(())
 }
