@@ -91,7 +91,7 @@ fn twenty_jobs_at_once_over_three_workers() -> Result<()> {
         let chain = network.chain().await?;
         let jobs = Jobs::new(chain.clone(), Store::open(&network.path().join("jobs"))?);
         let signer = Signer::from_uri("//Dave")?;
-        let before = total_balance(&network, &chain.best().await?).await?;
+        let before = total_balance(&chain.best().await?).await?;
         let stdin = network.file("stdin", "the same for all")?;
         let tasks: Vec<_> = (0..20)
             .map(|_| {
@@ -123,15 +123,14 @@ fn twenty_jobs_at_once_over_three_workers() -> Result<()> {
         }
         ensure!(workers.len() == 3, "only {} workers worked", workers.len());
         ensure!(fuels.len() == 1, "the same job used different fuel: {fuels:?}");
-        let after = total_balance(&network, &state).await?;
+        let after = total_balance(&state).await?;
         ensure!(after <= before, "users and operators together do not gain");
         Ok(())
     })
 }
 
 /// What the accounts that take part hold together.
-async fn total_balance(network: &Network, state: &phala_sdk::chain::State) -> Result<u128> {
-    let _ = network;
+async fn total_balance(state: &phala_sdk::chain::State) -> Result<u128> {
     let mut total = 0;
     for key in ["//Dave", "//Worker1", "//Worker2", "//Worker3"] {
         let balance = state.balance(Signer::from_uri(key)?.account()).await?;
