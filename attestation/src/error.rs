@@ -30,4 +30,7 @@ pub enum Error {
     /// The report data is not the hash of the statement.
     #[error("the evidence does not bind the statement")]
     StatementMismatch,
+    /// The evidence is larger than [`MAX_EVIDENCE_BYTES`](crate::MAX_EVIDENCE_BYTES).
+    #[error("the evidence is larger than {} bytes", crate::MAX_EVIDENCE_BYTES)]
+    TooLarge,
 }

@@ -33,7 +33,7 @@ use scale_info::TypeInfo;
 /// Seconds since the Unix epoch.
 pub type UnixSeconds = u64;
 
-/// The largest SCALE encoding of [`Evidence`] that any caller should decode, in bytes.
+/// The largest SCALE encoding of [`Evidence`] that [`verify`] looks at, in bytes.
 pub const MAX_EVIDENCE_BYTES: u32 = 32 * 1024;
 
 /// What a TEE produced to prove what runs in it. Nothing in it is believed before [`verify`].
@@ -65,10 +65,27 @@ pub fn verify(
     policy: &Policy,
     now: UnixSeconds,
 ) -> Result<VerifiedEvidence, Error> {
+    check_size(evidence.encoded_size())?;
     match evidence {
         Evidence::Simulated(quote) => {
             let root = policy.simulated_root.ok_or(Error::SimulatedForbidden)?;
             simulated::verify(quote, &root, now)
         }
+    }
+}
+
+fn check_size(bytes: usize) -> Result<(), Error> {
+    if bytes > MAX_EVIDENCE_BYTES as usize { Err(Error::TooLarge) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_has_a_bound() {
+        let most = MAX_EVIDENCE_BYTES as usize;
+        assert_eq!(check_size(most), Ok(()));
+        assert_eq!(check_size(most + 1), Err(Error::TooLarge));
     }
 }

@@ -198,6 +198,7 @@ mod tests {
             encryption_key: [2; 32],
             genesis_hash: [3; 32],
             operator: [4; 32],
+            block_number: 6,
             block_hash: [5; 32],
         }
     }

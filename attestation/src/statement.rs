@@ -25,13 +25,15 @@ pub struct Statement {
     pub genesis_hash: [u8; 32],
     /// The account that owns the worker.
     pub operator: [u8; 32],
-    /// A recent finalized block of that chain, which proves that the evidence is fresh.
+    /// The number of a recent finalized block of that chain, which proves that the evidence is fresh.
+    pub block_number: u32,
+    /// Its hash.
     pub block_hash: [u8; 32],
 }
 
 impl Statement {
     /// The 64 bytes that the TEE's report carries: SHA-512 over a domain separator and the SCALE encoding.
     pub fn report_data(&self) -> [u8; 64] {
-        Sha512::new().chain_update(b"phala/statement/v1").chain_update(self.encode()).finalize().into()
+        Sha512::new().chain_update(b"phala/statement/v2").chain_update(self.encode()).finalize().into()
     }
 }

@@ -1,10 +1,11 @@
 //! What can be typed.
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use phala_primitives::{AppId, JobId, WorkerId, units::Balance};
+use phala_attestation::Measurement;
+use phala_primitives::{AppId, JobId, WorkerId, hash_from_hex, units::Balance};
 use std::path::PathBuf;
 
-/// The exit status of `job run` when phala itself fails, as `env` and container tools have it.
+/// The exit status of `job run` and `job result` when phala itself fails, as `env` and container tools have it.
 pub(crate) const RUN_FAILURE: u8 = 125;
 
 /// The exit status of `job run` and `job result` when the program did not end by itself.
@@ -85,6 +86,9 @@ pub(crate) enum Command {
     /// Workers: the machines that run jobs.
     #[command(subcommand)]
     Worker(Worker),
+    /// Images: the builds of the enclave that may work on the chain.
+    #[command(subcommand)]
+    Image(Image),
     /// Apps: programs that are published on the chain.
     #[command(subcommand)]
     App(App),
@@ -107,7 +111,7 @@ pub(crate) enum Command {
 impl Command {
     /// The exit status when phala itself fails, where that is not 1.
     pub(crate) fn failure_status(&self) -> Option<u8> {
-        matches!(self, Self::Job(Job::Run(_))).then_some(RUN_FAILURE)
+        matches!(self, Self::Job(Job::Run(_) | Job::Result { .. })).then_some(RUN_FAILURE)
     }
 }
 
@@ -135,7 +139,7 @@ pub(crate) enum Dev {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DevFolder {
-    /// The network's folder. By default ~/.local/share/phala/dev.
+    /// The network's folder: a new or an empty one, or one of an earlier network. By default ~/.local/share/phala/dev.
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
 }
@@ -150,6 +154,9 @@ pub(crate) struct DevUp {
     /// How many nodes make blocks: 1, or 4 (the fewest that go on without one of them).
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_authorities)]
     pub authorities: u8,
+    /// The chain: a built-in one or a chain specification file. By default `dev`, or `local` with four authorities.
+    #[arg(long, value_name = "CHAIN", value_hint = ValueHint::FilePath)]
+    pub chain: Option<String>,
     /// How many jobs each worker runs at once.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub capacity: u32,
@@ -185,7 +192,7 @@ pub(crate) struct DevLogs {
 pub(crate) struct DevDown {
     #[command(flatten)]
     pub folder: DevFolder,
-    /// Remove the network's folder with everything in it.
+    /// Remove everything of the network's, and its folder if nothing else is in it.
     #[arg(long)]
     pub purge: bool,
 }
@@ -257,9 +264,10 @@ pub(crate) enum Worker {
     /// Register a worker whose operator's key is not on its host.
     ///
     /// A host that runs with its operator's key registers by itself. This is for operators who keep the key elsewhere: the
-    /// host hands out fresh evidence, and this command signs and submits it.
+    /// host hands out fresh evidence, and this command signs and submits it. For a worker that is registered it renews the
+    /// verdict, which must happen before it ends: see `phala worker show`.
     #[command(
-        after_help = "Examples:\n  phala worker register --host http://10.0.0.5:8080 --price 0.01 --key operator"
+        after_help = "Examples:\n  phala worker register --host http://10.0.0.5:8640 --price 0.01 --key operator"
     )]
     Register {
         /// The host's URL.
@@ -282,6 +290,56 @@ pub(crate) enum Worker {
         /// Its id: 0x and 64 digits, or the first few of them.
         worker: String,
     },
+    /// Change what a worker asks for its next jobs. Its host sets its own --price again when it is restarted.
+    #[command(after_help = "Examples:\n  phala worker set-price 0x5f3c 0.02 --key operator")]
+    SetPrice {
+        /// Its id: 0x and 64 digits, or the first few of them.
+        worker: String,
+        /// What it asks for 10⁹ fuel, in PHA.
+        #[arg(value_parser = parse_amount)]
+        price: Balance,
+    },
+    /// Change where users reach a worker's host. The host sets its own --endpoint again when it is restarted.
+    #[command(after_help = "Examples:\n  phala worker set-endpoint 0x5f3c https://worker.example.org --key operator")]
+    SetEndpoint {
+        /// Its id: 0x and 64 digits, or the first few of them.
+        worker: String,
+        /// The host's URL.
+        #[arg(value_hint = ValueHint::Url)]
+        endpoint: String,
+    },
+    /// Remove a worker that has no jobs, and free its platform for another. Stop its host first, which would register it again.
+    #[command(
+        after_help = "Examples:\n  phala worker drain 0x5f3c --key operator\n  phala worker deregister 0x5f3c --key operator"
+    )]
+    Deregister {
+        /// Its id: 0x and 64 digits, or the first few of them.
+        worker: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// List the images that are allowed.
+    List,
+    /// Allow an image to work. For the chain's sudo key; on development chains that is //Alice, the default.
+    #[command(
+        after_help = "Examples:\n  phala image allow 0x9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    )]
+    Allow {
+        /// Its measurement, which phala-enclave prints when it starts: 0x and 64 digits.
+        #[arg(value_parser = parse_measurement)]
+        measurement: Measurement,
+        /// Its version, for people.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        version: u32,
+    },
+    /// Forbid an image: its workers get no more jobs. For the chain's sudo key.
+    Forbid {
+        /// Its measurement: 0x and 64 digits.
+        #[arg(value_parser = parse_measurement)]
+        measurement: Measurement,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -300,6 +358,11 @@ pub(crate) enum App {
         /// A manifest, whose hash becomes part of the app's id.
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         manifest: Option<PathBuf>,
+    },
+    /// Take an app back. It gets no more jobs; when the last one has ended it is gone, and its deposit returned.
+    Unpublish {
+        /// Its id: 0x and 64 digits.
+        app: AppId,
     },
     /// List apps.
     List {
@@ -321,7 +384,7 @@ pub(crate) enum Job {
     /// Publishes the program if need be, submits the job, verifies the evidence of the worker that the chain assigns, encrypts
     /// the input to its enclave and nobody else, uploads it, waits, fetches and decrypts the result and checks its
     /// receipt. The program's standard output goes to standard output and nothing else does; its standard
-    /// error and the report go to standard error.
+    /// error and the report go to standard error. With --json and --report, only the program's does.
     #[command(after_long_help = "\
 Exit status:
   the program's own, if it ended by itself
@@ -349,13 +412,21 @@ Examples:
         job: JobId,
     },
     /// Wait for a job that was submitted from here, and get its result.
-    #[command(after_help = "Examples:\n  phala job result 7 > answer.txt\n  phala job result 7 --output results")]
+    #[command(after_help = "\
+Exit status: as that of `phala job run`.
+
+Examples:
+  phala job result 7 > answer.txt
+  phala job result 7 --output results")]
     Result {
         /// The job's number.
         job: JobId,
         /// Where to put output files.
         #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
         output: Option<PathBuf>,
+        /// Write the report, as JSON, to a file.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        report: Option<PathBuf>,
         /// Fail at once if the job has not ended.
         #[arg(long)]
         no_wait: bool,
@@ -394,7 +465,12 @@ pub(crate) struct JobOptions {
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub output: Option<PathBuf>,
 
-    /// The most to pay, in PHA. By default enough for the dearest active worker and all the fuel; what is not used comes back.
+    /// Write the report, as JSON, to a file. With --json it is then not on standard error.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
+
+    /// The most to pay, in PHA. By default what all the fuel costs at twice the median price of the active workers, or at the
+    /// dearest's if that is less. What is not used comes back, but for the fees of the submission.
     #[arg(long, value_name = "PHA", value_parser = parse_amount)]
     pub max_price: Option<Balance>,
 
@@ -447,6 +523,10 @@ pub(crate) enum Verify {
 
 fn parse_amount(text: &str) -> Result<Balance, String> {
     phala_sdk::amount::parse(text).map_err(|error| error.to_string())
+}
+
+fn parse_measurement(text: &str) -> Result<Measurement, String> {
+    hash_from_hex(text.strip_prefix("0x").unwrap_or(text)).map(Measurement).map_err(|error| error.to_string())
 }
 
 fn parse_authorities(text: &str) -> Result<u8, String> {
@@ -517,6 +597,20 @@ mod tests {
         let Command::Job(Job::Run(options)) = cli.command else { panic!("not job run") };
         assert_eq!(options.arguments, ["--file", "z"]);
         assert_eq!(options.files.len(), 1);
+    }
+
+    #[test]
+    fn programs_exit_codes_are_not_mixed_with_ours() {
+        let status = |words: &[&str]| Cli::try_parse_from(words).unwrap().command.failure_status();
+        assert_eq!(status(&["phala", "job", "run", "a.wasm"]), Some(RUN_FAILURE));
+        assert_eq!(status(&["phala", "job", "result", "7", "--report", "r.json"]), Some(RUN_FAILURE));
+        assert_eq!(status(&["phala", "job", "status", "7"]), None);
+    }
+
+    #[test]
+    fn measurements_have_64_digits() {
+        assert_eq!(parse_measurement(&format!("0x{}", "0a".repeat(32))), Ok(Measurement([10; 32])));
+        assert!(parse_measurement("0x0a").is_err());
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(crate) async fn status(folder: &Path, output: &Output) -> Status {
     let Some(network) = Network::load(folder)? else {
         output.result(&json!({ "running": false, "folder": folder }), || {
             format!("No network in {}; start one with `phala dev up`.", folder.display())
-        });
+        })?;
         return Ok(1);
     };
     // A node that hangs must not make this hang.
@@ -115,7 +115,7 @@ pub(crate) async fn status(folder: &Path, output: &Output) -> Status {
             network.node,
             folder.display()
         )
-    });
+    })?;
     Ok(u8::from(!all_run))
 }
 
@@ -128,24 +128,27 @@ async fn down(options: &DevDown, context: &Context, output: &Output) -> Status {
         stopped = stop(network, output).await?;
         network.forget(&folder)?;
     }
-    let is_ours = network.is_some() || folder.join(state::MARKER).is_file();
-    if options.purge && folder.exists() {
-        if !is_ours {
+    let purged = options.purge && folder.exists();
+    if purged {
+        if !state::is_network(&folder) {
             bail!("{} is not the folder of a network; it was left as it is", folder.display());
         }
+        let _lock = state::lock(&folder)?;
         let folder = folder.canonicalize().with_context(|| format!("cannot use {}", folder.display()))?;
         // There are sockets elsewhere only if the folder's path is long.
         let _ = fs::remove_dir_all(up::short_folder(&folder));
-        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+        if !state::purge(&folder)? {
+            output.warn(&format!("{} stays: something that is not the network's is in it", folder.display()));
+        }
     }
     output.clear();
-    let value = json!({ "stopped": stopped, "purged": options.purge && is_ours, "folder": folder });
-    output.result(&value, || match (&network, options.purge && is_ours) {
+    let value = json!({ "stopped": stopped, "purged": purged, "folder": folder });
+    output.result(&value, || match (&network, purged) {
         (None, false) => format!("No network runs in {}.", folder.display()),
-        (None, true) => format!("Removed {}.", folder.display()),
-        (Some(_), true) => format!("Stopped {stopped} processes and removed {}.", folder.display()),
+        (None, true) => format!("Removed the network in {}.", folder.display()),
+        (Some(_), true) => format!("Stopped {stopped} processes and removed the network in {}.", folder.display()),
         (Some(_), false) => format!("Stopped {stopped} processes; `phala dev up` goes on with the same chain."),
-    });
+    })?;
     Ok(0)
 }
 
@@ -175,7 +178,7 @@ pub(crate) async fn stop(network: &Network, output: &Output) -> anyhow::Result<u
 
 async fn logs(options: &DevLogs, context: &Context, output: &Output) -> Status {
     let folder = folder(&options.folder, context);
-    let logs = folder.join("logs");
+    let logs = folder.join(state::LOGS);
     let mut names: Vec<String> = fs::read_dir(&logs)
         .with_context(|| format!("no network was ever started in {}", folder.display()))?
         .flatten()
@@ -192,18 +195,16 @@ async fn logs(options: &DevLogs, context: &Context, output: &Output) -> Status {
     let mut tails = Vec::new();
     for name in names {
         let path = logs.join(format!("{name}.log"));
-        let text = process::tail(&path, options.lines);
-        let prefix = if many { format!("{name:<10} | ") } else { String::new() };
-        print_lines(&text, &prefix, output)?;
+        print_lines(&process::tail(&path, options.lines), &name, many, output)?;
         let length = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        tails.push((path, prefix, length));
+        tails.push((path, name, length));
     }
     if !options.follow {
         return Ok(0);
     }
     loop {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        for (path, prefix, position) in &mut tails {
+        for (path, name, position) in &mut tails {
             let Ok(mut file) = fs::File::open(&*path) else { continue };
             let length = file.metadata().map_or(0, |metadata| metadata.len());
             if length < *position {
@@ -215,14 +216,19 @@ async fn logs(options: &DevLogs, context: &Context, output: &Output) -> Status {
                     // An unfinished line waits for its end.
                     let whole = fresh.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
                     *position += whole as u64;
-                    print_lines(&String::from_utf8_lossy(&fresh[..whole]), prefix, output)?;
+                    print_lines(&String::from_utf8_lossy(&fresh[..whole]), name, many, output)?;
                 }
             }
         }
     }
 }
 
-fn print_lines(text: &str, prefix: &str, output: &Output) -> anyhow::Result<()> {
-    let text: String = text.lines().map(|line| format!("{prefix}{line}\n")).collect();
-    Ok(output.stdout(text.as_bytes())?)
+/// Prints lines of a process's log: as they are, behind its name if there are `many`, or each as JSON.
+fn print_lines(text: &str, process: &str, many: bool, output: &Output) -> anyhow::Result<()> {
+    let lines = text.lines().map(|line| match (output.is_json(), many) {
+        (true, _) => format!("{}\n", json!({ "process": process, "line": line })),
+        (false, true) => format!("{process:<10} | {line}\n"),
+        (false, false) => format!("{line}\n"),
+    });
+    Ok(output.stdout(lines.collect::<String>().as_bytes())?)
 }

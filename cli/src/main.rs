@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     init_logging(cli.global.verbose);
     let output = Output::new(cli.global.json);
-    // `job run` hands through the program's exit code, so its own failures must look different.
+    // `job run` and `job result` hand through the program's exit code, so their own failures must look different.
     let failure = cli.command.failure_status().unwrap_or(FAILURE);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -54,6 +54,7 @@ async fn run(cli: Cli, output: &Output) -> Status {
         Command::Balance(options) => commands::balance::balance(options, &context, output).await,
         Command::Transfer(options) => commands::balance::transfer(options, &context, output).await,
         Command::Worker(command) => commands::worker::run(command, &context, output).await,
+        Command::Image(command) => commands::image::run(command, &context, output).await,
         Command::App(command) => commands::app::run(command, &context, output).await,
         Command::Job(command) => Box::pin(commands::job::run(command, &context, output)).await,
         Command::Verify(command) => commands::verify::run(command, &context, output).await,

@@ -2,10 +2,12 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use phala_primitives::JobId;
 use phala_sdk::evidence::{Check, CheckStatus};
 use serde::Serialize;
 use std::{
-    io::{IsTerminal, Write},
+    fmt,
+    io::{self, IsTerminal, Write},
     sync::Mutex,
     time::Duration,
 };
@@ -21,41 +23,36 @@ impl Output {
         Self { json, bar: Mutex::new(None) }
     }
 
+    /// Whether JSON is printed instead of text.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints a command's result: as JSON, or as `human` writes it.
-    pub(crate) fn result(&self, value: &impl Serialize, human: impl FnOnce() -> String) {
-        self.clear();
+    ///
+    /// # Errors
+    /// The stream's, as for all that follow, but not when whoever reads has enough.
+    pub(crate) fn result(&self, value: &impl Serialize, human: impl FnOnce() -> String) -> io::Result<()> {
         let text = if self.json { json(value) } else { human() };
-        write_line(&mut std::io::stdout(), text.trim_end());
+        self.stdout(format!("{}\n", text.trim_end()).as_bytes())
     }
 
     /// Prints a report beside a command's result: the same to standard error.
-    pub(crate) fn report(&self, value: &impl Serialize, human: impl FnOnce() -> String) {
-        self.clear();
+    pub(crate) fn report(&self, value: &impl Serialize, human: impl FnOnce() -> String) -> io::Result<()> {
         let text = if self.json { json(value) } else { human() };
-        write_line(&mut std::io::stderr(), text.trim_end());
+        self.stderr(format!("{}\n", text.trim_end()).as_bytes())
     }
 
     /// Writes bytes to standard output as they are.
-    ///
-    /// # Errors
-    /// The stream's.
-    pub(crate) fn stdout(&self, bytes: &[u8]) -> std::io::Result<()> {
+    pub(crate) fn stdout(&self, bytes: &[u8]) -> io::Result<()> {
         self.clear();
-        let mut stdout = std::io::stdout().lock();
-        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            // Whoever reads has enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            result => result,
-        }
+        write(&mut io::stdout().lock(), bytes)
     }
 
     /// Writes bytes to standard error as they are.
-    ///
-    /// # Errors
-    /// The stream's.
-    pub(crate) fn stderr(&self, bytes: &[u8]) -> std::io::Result<()> {
+    pub(crate) fn stderr(&self, bytes: &[u8]) -> io::Result<()> {
         self.clear();
-        std::io::stderr().lock().write_all(bytes)
+        write(&mut io::stderr().lock(), bytes)
     }
 
     /// A line for people, to standard error; nothing with `--json`.
@@ -64,8 +61,8 @@ impl Output {
             return;
         }
         match &*self.bar() {
-            Some(bar) => bar.suspend(|| write_line(&mut std::io::stderr(), text)),
-            None => write_line(&mut std::io::stderr(), text),
+            Some(bar) => bar.suspend(|| say(text)),
+            None => say(text),
         }
     }
 
@@ -76,7 +73,7 @@ impl Output {
 
     /// What happens now: one line that changes, if standard error is a terminal.
     pub(crate) fn progress(&self, text: &str) {
-        if self.json || !std::io::stderr().is_terminal() {
+        if self.json || !io::stderr().is_terminal() {
             return;
         }
         let mut slot = self.bar();
@@ -104,12 +101,20 @@ impl Output {
         let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
         // A transparent error says the same as its source.
         causes.dedup();
+        let submitted = error.downcast_ref::<Submitted>();
         if self.json {
             let (message, rest) = causes.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
-            let value = serde_json::json!({ "error": { "message": message, "causes": rest } });
-            write_line(&mut std::io::stderr(), &json(&value));
+            let mut value = serde_json::json!({ "error": { "message": message, "causes": rest } });
+            if let Some(submitted) = submitted {
+                value["error"]["job"] = submitted.0.into();
+                value["error"]["next"] = submitted.next().into();
+            }
+            say(&json(&value));
         } else {
-            write_line(&mut std::io::stderr(), &format!("error: {}", causes.join(": ")));
+            say(&format!("error: {}", causes.join(": ")));
+            if let Some(submitted) = submitted {
+                say(&format!("The job is on the chain; go on with `{}`", submitted.next()));
+            }
         }
     }
 
@@ -118,12 +123,38 @@ impl Output {
     }
 }
 
-/// Writes a line; whoever closed the pipe does not want it.
-fn write_line(stream: &mut impl Write, text: &str) {
-    let _ = writeln!(stream, "{text}").and_then(|()| stream.flush());
+/// The context of what goes wrong after a job's submission.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Submitted(pub JobId);
+
+impl Submitted {
+    /// The command that goes on with the job.
+    fn next(self) -> String {
+        format!("phala job result {}", self.0)
+    }
 }
 
-fn json(value: &impl Serialize) -> String {
+impl fmt::Display for Submitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job {}", self.0)
+    }
+}
+
+/// Writes everything, unless whoever reads has enough.
+fn write(stream: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    match stream.write_all(bytes).and_then(|()| stream.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// A line on standard error for whoever looks there; nobody has to.
+fn say(text: &str) {
+    let _ = write(&mut io::stderr().lock(), format!("{text}\n").as_bytes());
+}
+
+/// JSON over several lines, as everything is printed.
+pub(crate) fn json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect("everything that is printed is plain JSON")
 }
 
@@ -217,6 +248,28 @@ mod tests {
         assert_eq!(number(999), "999");
         assert_eq!(number(1_234_567), "1,234,567");
         assert_eq!(short(&"0x0123456789abcdef0123"), "0x0123456789ab…");
+    }
+
+    #[test]
+    fn only_a_reader_who_has_enough_is_no_error() {
+        struct Fails(io::ErrorKind);
+        impl Write for Fails {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        assert!(write(&mut Fails(io::ErrorKind::BrokenPipe), b"x").is_ok());
+        assert!(write(&mut Fails(io::ErrorKind::StorageFull), b"x").is_err());
+    }
+
+    #[test]
+    fn errors_after_a_submission_know_their_job() {
+        let error = anyhow::anyhow!("the disk is full").context(Submitted(7)).context("later");
+        assert_eq!(error.downcast_ref::<Submitted>().unwrap().next(), "phala job result 7");
+        assert_eq!(format!("{error:#}"), "later: job 7: the disk is full");
     }
 
     #[test]

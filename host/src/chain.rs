@@ -1,4 +1,5 @@
-//! The chain, as the host uses it: it reads public state, and submits what the enclave signed, paid by the operator.
+//! The chain, as the host uses it: it reads public state, and submits what the enclave signed. Heartbeats and receipts
+//! anybody may bring; everything else is the operator's.
 //!
 //! - [`Node`] is what the host needs of a node; [`RpcNode`] is the real one.
 //! - [`Starts`] makes the chain's specification that the enclave starts with.
@@ -14,8 +15,8 @@ mod rpc;
 mod spec;
 
 pub use receipts::Receipts;
-pub use registration::{OperatorConfig, Registration, StepError, fresh_registration};
-pub use rpc::{OperatorKey, RpcNode};
+pub use registration::{OperatorConfig, Registration, StepError, Submits, fresh_registration};
+pub use rpc::{Keys, RpcNode};
 pub use spec::{SpecError, Starts, enclave_spec};
 
 use std::{sync::Arc, time::Duration};
@@ -71,6 +72,9 @@ pub enum SubmitError {
     /// The runtime or the transaction pool refused it.
     #[error("{0}")]
     Refused(String),
+    /// The runtime refused it, and always will.
+    #[error("{0}")]
+    Permanent(String),
     /// The node could not be asked, or the transaction was not seen in a block in time.
     #[error("{0}")]
     Unknown(String),
@@ -179,7 +183,7 @@ async fn submit(node: &dyn Node, metrics: &Metrics, submission: Submission) -> R
     let result = node.submit(submission).await;
     let label = match &result {
         Ok(_) => "included",
-        Err(SubmitError::Refused(_)) => "refused",
+        Err(SubmitError::Refused(_) | SubmitError::Permanent(_)) => "refused",
         Err(SubmitError::Unknown(_)) => "failed",
     };
     metrics.transactions.with_label_values(&[name, label]).inc();
@@ -188,6 +192,24 @@ async fn submit(node: &dyn Node, metrics: &Metrics, submission: Submission) -> R
         Err(error) => tracing::warn!(call = name, %error, "a transaction did not succeed"),
     }
     result
+}
+
+/// Pauses that double with each failure: what the chain refuses may cost a fee.
+#[derive(Debug, Default)]
+struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The pause after one more failure, in blocks: 2, 4, 8, …, and never more than `most`.
+    fn failed(&mut self, most: u32) -> u32 {
+        self.failures = self.failures.saturating_add(1);
+        1u32.checked_shl(self.failures).unwrap_or(most).min(most)
+    }
+
+    fn succeeded(&mut self) {
+        self.failures = 0;
+    }
 }
 
 /// Lets something through once a minute.

@@ -1,14 +1,22 @@
 //! The command line.
 
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, ValueEnum};
-use phala_primitives::{Balance, worker::MAX_ENDPOINT_BYTES};
+use phala_primitives::{
+    Balance,
+    worker::{MAX_CAPACITY, MAX_ENDPOINT_BYTES},
+};
 use phala_sdk::{Account, Signer, amount};
 
 use crate::{
-    chain::{OperatorConfig, OperatorKey},
+    chain::{Keys, OperatorConfig},
     store,
 };
 
@@ -38,7 +46,7 @@ pub struct Options {
     #[arg(long, value_name = "PHA", default_value = "0.01", value_parser = parse_price)]
     pub price: Balance,
     /// How many jobs the enclave may run at once.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CAPACITY)))]
     pub capacity: u32,
     /// For whom the host works.
     #[command(flatten)]
@@ -46,6 +54,13 @@ pub struct Options {
     /// A file with the password of --operator-key-file, when that is encrypted.
     #[arg(long, value_name = "FILE", requires = "operator_key_file")]
     pub operator_password_file: Option<PathBuf>,
+    /// A file with the key of any account with some PHA, like --operator-key-file: it brings heartbeats and receipts to the
+    /// chain, which are free, for an operator whose key is kept elsewhere.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["operator_key", "operator_key_file"])]
+    pub submitter_key_file: Option<PathBuf>,
+    /// A file with the password of --submitter-key-file, when that is encrypted.
+    #[arg(long, value_name = "FILE", requires = "submitter_key_file")]
+    pub submitter_password_file: Option<PathBuf>,
     /// The chain's raw specification, instead of the one that the node gives.
     #[arg(long, value_name = "FILE")]
     pub chain_spec: Option<PathBuf>,
@@ -79,8 +94,8 @@ pub struct OperatorOptions {
     /// A file with the operator's key: a secret URI, or the JSON that polkadot-js and `phala key` write.
     #[arg(long, value_name = "FILE")]
     pub operator_key_file: Option<PathBuf>,
-    /// The operator's account, when its key is kept elsewhere: the host submits nothing, and the operator registers the
-    /// worker with `phala worker register`.
+    /// The operator's account, when its key is kept elsewhere: the operator registers the worker, and renews its verdict,
+    /// with `phala worker register`. Give --submitter-key-file, too: without it the host submits nothing.
     #[arg(long, value_name = "ACCOUNT")]
     pub operator: Option<Account>,
 }
@@ -95,51 +110,41 @@ pub enum LogFormat {
 }
 
 impl Options {
-    /// The operator's key, or just its account.
+    /// For whom the host works, and the key that it holds.
     ///
     /// # Errors
     /// When a file cannot be read, or holds no key.
-    pub fn operator_key(&self) -> Result<OperatorKey> {
-        let operator = &self.operator;
-        if let Some(account) = operator.operator {
-            return Ok(OperatorKey::External(account));
+    pub fn keys(&self) -> Result<Keys> {
+        if let Some(operator) = self.operator.operator {
+            let read = |path| read_key("--submitter", path, self.submitter_password_file.as_deref());
+            let signer = self.submitter_key_file.as_deref().map(read).transpose()?;
+            return Ok(Keys { operator, signer });
         }
-        if let Some(uri) = &operator.operator_key {
-            return Ok(OperatorKey::Held(Box::new(Signer::from_uri(uri).context("reading --operator-key")?)));
-        }
-        let Some(path) = &operator.operator_key_file else {
-            bail!("give one of --operator-key-file, --operator-key and --operator");
+        let signer = match (&self.operator.operator_key, &self.operator.operator_key_file) {
+            (Some(uri), _) => Signer::from_uri(uri).context("reading --operator-key")?,
+            (None, Some(path)) => read_key("--operator", path, self.operator_password_file.as_deref())?,
+            (None, None) => bail!("give one of --operator-key-file, --operator-key and --operator"),
         };
-        let text =
-            fs::read_to_string(path).with_context(|| format!("reading the operator's key from {}", path.display()))?;
-        let signer = if text.trim_start().starts_with('{') {
-            let password = match &self.operator_password_file {
-                Some(path) => fs::read_to_string(path)
-                    .with_context(|| format!("reading the password of the operator's key from {}", path.display()))?,
-                None => String::new(),
-            };
-            Signer::from_keystore_json(&text, password.trim_end_matches(['\r', '\n']))
-                .context("opening --operator-key-file; is --operator-password-file the right one?")
-        } else {
-            Signer::from_uri(text.trim()).context("--operator-key-file holds neither a secret URI nor a keystore")
-        }?;
-        Ok(OperatorKey::Held(Box::new(signer)))
+        Ok(Keys { operator: signer.account(), signer: Some(signer) })
     }
 
     /// What the operator wants.
     ///
     /// # Errors
     /// When the endpoint is no URL that the chain takes.
-    pub fn operator_config(&self, key: &OperatorKey) -> Result<OperatorConfig> {
+    pub fn operator_config(&self, keys: &Keys) -> Result<OperatorConfig> {
         let endpoint = self.endpoint.trim_end_matches('/').to_owned();
         let rest = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
         if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
             bail!("--endpoint must be an http:// or https:// URL; got `{endpoint}`");
         }
+        if !endpoint.bytes().all(|byte| byte.is_ascii_graphic()) {
+            bail!("--endpoint must have visible ASCII characters only; write others as %XX; got `{endpoint}`");
+        }
         if endpoint.len() > MAX_ENDPOINT_BYTES as usize {
             bail!("--endpoint is longer than the {MAX_ENDPOINT_BYTES} bytes that the chain takes");
         }
-        Ok(OperatorConfig { operator: key.account(), endpoint, price: self.price, submits: key.is_held() })
+        Ok(OperatorConfig { operator: keys.operator, endpoint, price: self.price, submits: keys.submits() })
     }
 
     /// How much disk may be used.
@@ -171,13 +176,33 @@ impl Options {
     }
 }
 
+/// The key in a file: a secret URI, or a keystore with its password in another file. `options` begins the names of both.
+fn read_key(options: &str, path: &Path, password: Option<&Path>) -> Result<Signer> {
+    let read = |path: &Path| {
+        fs::read_to_string(path).with_context(|| format!("reading {} for {options}-key-file", path.display()))
+    };
+    let text = read(path)?;
+    if !text.trim_start().starts_with('{') {
+        return Signer::from_uri(text.trim())
+            .with_context(|| format!("{options}-key-file holds neither a secret URI nor a keystore"));
+    }
+    let password = password.map(read).transpose()?.unwrap_or_default();
+    Signer::from_keystore_json(&text, password.trim_end_matches(['\r', '\n']))
+        .with_context(|| format!("opening {options}-key-file; is {options}-password-file the right one?"))
+}
+
 fn parse_price(text: &str) -> Result<Balance, String> {
-    amount::parse(text).map_err(|error| error.to_string())
+    match amount::parse(text) {
+        Ok(0) => Err("the chain takes no worker that works for nothing".into()),
+        Ok(price) => Ok(price),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::Submits;
     use clap::CommandFactory;
 
     const COMMON: [&str; 7] = ["phala-host", "--socket", "s", "--data", "d", "--endpoint", "http://localhost:8640/"];
@@ -197,15 +222,35 @@ mod tests {
         assert!(parse(&["--operator-key", "//Worker1", "--operator-key-file", "f"]).is_err());
         let options = parse(&["--operator-key", "//Alice", "--price", "1.5"]).unwrap();
         assert_eq!(options.price, 1_500_000_000_000);
-        let key = options.operator_key().unwrap();
-        let config = options.operator_config(&key).unwrap();
+        let keys = options.keys().unwrap();
+        let config = options.operator_config(&keys).unwrap();
         assert_eq!(config.endpoint, "http://localhost:8640");
-        assert!(config.submits);
-        let account = key.account().to_string();
+        assert_eq!(config.submits, Submits::Everything);
+        let account = keys.operator.to_string();
         let external = parse(&["--operator", &account]).unwrap();
-        let key = external.operator_key().unwrap();
-        assert_eq!(key.account().to_string(), account);
-        assert!(!external.operator_config(&key).unwrap().submits);
+        let keys = external.keys().unwrap();
+        assert_eq!(keys.operator.to_string(), account);
+        assert_eq!(external.operator_config(&keys).unwrap().submits, Submits::Nothing);
+    }
+
+    #[test]
+    fn a_submitter_works_for_an_operator_whose_key_is_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        fs::write(&file, "//Bob\n").unwrap();
+        let file = file.to_str().unwrap();
+        let alice = Signer::from_uri("//Alice").unwrap().account();
+        let keys = parse(&["--operator", &alice.to_string(), "--submitter-key-file", file]).unwrap().keys().unwrap();
+        assert_eq!((keys.operator, keys.submits()), (alice, Submits::HeartbeatsAndReceipts));
+        assert!(parse(&["--operator-key", "//Alice", "--submitter-key-file", file]).is_err());
+    }
+
+    #[test]
+    fn what_the_chain_would_refuse_is_refused_at_once() {
+        for bad in [["--price", "0"], ["--price", "-1"], ["--capacity", "0"], ["--capacity", "65"]] {
+            assert!(parse(&["--operator-key", "//Alice", bad[0], bad[1]]).is_err(), "{bad:?}");
+        }
+        assert!(parse(&["--operator-key", "//Alice", "--price", "0.000000000001", "--capacity", "64"]).is_ok());
     }
 
     #[test]
@@ -216,7 +261,7 @@ mod tests {
         let (key_name, password_name) = (key.to_str().unwrap(), password.to_str().unwrap());
         let read = || {
             let options = ["--operator-key-file", key_name, "--operator-password-file", password_name];
-            parse(&options).unwrap().operator_key().map(|key| key.account())
+            parse(&options).unwrap().keys().map(|keys| keys.operator)
         };
         let alice = read().unwrap();
         fs::write(&key, phala_sdk::key::encrypt_keystore("//Alice", "test", "secret").unwrap()).unwrap();
@@ -229,10 +274,11 @@ mod tests {
     #[test]
     fn endpoints_must_be_urls() {
         let mut options = parse(&["--operator-key", "//Alice"]).unwrap();
-        let key = options.operator_key().unwrap();
-        for bad in ["localhost:8640", "ftp://host", "http://", "http:///x", &format!("http://{}", "x".repeat(300))] {
+        let keys = options.keys().unwrap();
+        let long = format!("http://{}", "x".repeat(300));
+        for bad in ["localhost:8640", "ftp://host", "http://", "http:///x", "http://a b", "http://ü.example", &long] {
             options.endpoint = bad.into();
-            assert!(options.operator_config(&key).is_err(), "{bad}");
+            assert!(options.operator_config(&keys).is_err(), "{bad}");
         }
     }
 }

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::BoxFuture;
+use futures::{StreamExt, future::BoxFuture, stream};
 use phala_primitives::{Hash, JobId};
 use phala_protocol::{EnclaveReply, EnclaveStatus, HostRequest, Start};
 use tokio::{
@@ -43,6 +43,9 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a pending job is offered to an enclave that refuses it for the moment.
 const RESUME_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// Pending jobs that are offered at once: each may have to wait for the chain.
+const CONCURRENT_RESUMES: usize = 32;
 
 /// What an enclave said of itself when it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,11 +98,6 @@ impl Enclave {
         self.session.borrow().clone()
     }
 
-    /// Changes whenever an enclave starts or goes.
-    pub fn sessions(&self) -> watch::Receiver<Option<Session>> {
-        self.session.subscribe()
-    }
-
     /// The last status that it gave.
     pub fn status(&self) -> EnclaveStatus {
         self.status.borrow().clone()
@@ -114,13 +112,21 @@ impl Enclave {
         link.request(request, REQUEST_TIMEOUT).await
     }
 
-    /// Starts a job.
+    /// Starts a job, once the enclave has seen on chain that it is this worker's.
     ///
     /// # Errors
     /// See [`RequestError`].
     pub async fn start_job(&self, job: JobId, input: Hash) -> Result<(), RequestError> {
-        match self.request(HostRequest::StartJob { job, input }).await? {
-            EnclaveReply::JobAccepted => Ok(()),
+        let link = self.session().ok_or(RequestError::Disconnected)?.link;
+        self.start_job_on(&link, job, input).await
+    }
+
+    async fn start_job_on(&self, link: &Link, job: JobId, input: Hash) -> Result<(), RequestError> {
+        match link.request(HostRequest::StartJob { job, input }, REQUEST_TIMEOUT).await? {
+            EnclaveReply::JobAccepted { blobs } => {
+                self.jobs.pin(job, blobs);
+                Ok(())
+            }
             _ => Err(RequestError::WrongReply),
         }
     }
@@ -231,28 +237,35 @@ impl Enclave {
         let since = Instant::now();
         let mut pending = self.jobs.pending();
         while !pending.is_empty() {
-            let mut again = Vec::new();
-            for (job, input) in pending {
-                if !self.jobs.report(job).state.is_pending() {
-                    continue;
-                }
-                match link.request(HostRequest::StartJob { job, input }, REQUEST_TIMEOUT).await {
-                    Ok(_) => tracing::info!(job, "gave the enclave a pending job again"),
-                    Err(RequestError::Refused(refusal)) if !refusal.retry || since.elapsed() > RESUME_PATIENCE => {
-                        tracing::warn!(job, %refusal, "the enclave does not take a pending job");
-                        if let Err(error) = self.jobs.refused(job, refusal) {
-                            tracing::error!(job, %error, "could not record a refusal");
-                        }
-                    }
-                    Err(error) => {
-                        tracing::debug!(job, %error, "the enclave does not take a pending job yet");
-                        again.push((job, input));
-                    }
-                }
-            }
-            pending = again;
+            let starts = pending.into_iter().map(|(job, input)| self.resume_job(link, since, job, input));
+            let left = stream::iter(starts).buffered(CONCURRENT_RESUMES);
+            pending = left.filter_map(|left| async move { left }).collect().await;
             if !pending.is_empty() {
                 sleep(RETRY_PAUSE).await;
+            }
+        }
+    }
+
+    /// Gives the enclave one job. Returns it when the enclave may take it later.
+    async fn resume_job(&self, link: &Link, since: Instant, job: JobId, input: Hash) -> Option<(JobId, Hash)> {
+        if !self.jobs.report(job).state.is_pending() {
+            return None;
+        }
+        match self.start_job_on(link, job, input).await {
+            Ok(()) => {
+                tracing::info!(job, "gave the enclave a pending job again");
+                None
+            }
+            Err(RequestError::Refused(refusal)) if !refusal.retry || since.elapsed() > RESUME_PATIENCE => {
+                tracing::warn!(job, %refusal, "the enclave does not take a pending job");
+                if let Err(error) = self.jobs.refused(job, refusal) {
+                    tracing::error!(job, %error, "could not record a refusal");
+                }
+                None
+            }
+            Err(error) => {
+                tracing::debug!(job, %error, "the enclave does not take a pending job yet");
+                Some((job, input))
             }
         }
     }

@@ -1,12 +1,14 @@
 //! What users reach: uploads of ciphertext, starts, downloads; and what operators watch.
 //!
 //! Nothing here is secret and nothing here is authenticated: what is uploaded is encrypted to the enclave, and only it
-//! can tell whether a start is a real one. What strangers can do is use up disk and connections: both are bounded.
+//! can tell whether a start is a real one. What strangers can do is use up disk and connections: both are bounded, so that
+//! the host stands; that others are served meanwhile is up to a proxy before it.
 //! Errors are JSON: `{"error": {"code", "message", "hint"}}`.
 
 mod blobs;
 mod error;
 mod jobs;
+mod server;
 mod worker;
 
 pub use error::ApiError;
@@ -18,9 +20,8 @@ use axum::{
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::StatusCode,
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{get, head, post},
-    serve::ListenerExt,
 };
 use tokio::{
     net::TcpListener,
@@ -40,8 +41,16 @@ use crate::{
 /// The largest body of everything but an upload, in bytes.
 const MAX_BODY_BYTES: usize = 4096;
 
-/// How long requests that are under way may take once the host stops.
-const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// How long a start may take: its body to come, and the enclave to answer.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What connections may cost.
+const BOUNDS: server::Bounds = server::Bounds {
+    connections: 512,
+    head: Duration::from_secs(20),
+    write: Duration::from_secs(60),
+    drain: Duration::from_secs(10),
+};
 
 /// What requests are served from.
 pub struct Api {
@@ -75,7 +84,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/registration", get(worker::registration))
         .route("/v1/blobs/{blob}", head(blobs::head).put(blobs::put))
         .route("/v1/jobs/{job}", get(jobs::report))
-        .route("/v1/jobs/{job}/start", post(jobs::start))
+        .route("/v1/jobs/{job}/start", post(jobs::start).route_layer(middleware::from_fn(in_time)))
         .route("/v1/jobs/{job}/receipt", get(jobs::receipt))
         .route("/v1/jobs/{job}/output", get(jobs::output))
         .route("/metrics", get(worker::metrics))
@@ -94,24 +103,7 @@ pub fn router(api: Arc<Api>) -> Router {
 /// # Errors
 /// The listener's.
 pub async fn serve(api: Arc<Api>, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        // Without it small answers wait; nothing breaks.
-        let _ = stream.set_nodelay(true);
-    });
-    let stop = shutdown.clone();
-    let serving = axum::serve(listener, router(api)).with_graceful_shutdown(async move { stop.cancelled().await });
-    let serving = std::future::IntoFuture::into_future(serving);
-    tokio::pin!(serving);
-    tokio::select! {
-        served = &mut serving => served,
-        () = shutdown.cancelled() => match timeout(DRAIN_TIME, serving).await {
-            Ok(served) => served,
-            Err(_) => {
-                tracing::warn!("some requests did not end in time and are cut off");
-                Ok(())
-            }
-        },
-    }
+    server::serve(router(api), listener, shutdown, BOUNDS).await
 }
 
 /// Counts requests by route, not by path: strangers choose paths.
@@ -122,4 +114,10 @@ async fn count(State(api): State<Arc<Api>>, path: Option<MatchedPath>, request: 
     api.metrics.http_requests.with_label_values(&[route, response.status().as_str()]).inc();
     tracing::debug!(%method, route, status = response.status().as_u16(), "served");
     response
+}
+
+/// Ends a start that takes too long, as one whose body does not come.
+async fn in_time(request: Request, next: Next) -> Response {
+    let error = ApiError::new(StatusCode::REQUEST_TIMEOUT, "idle", "the start took too long");
+    timeout(START_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| error.hint("send it again").into_response())
 }

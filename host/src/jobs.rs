@@ -1,8 +1,8 @@
-//! What the host knows of each job: which inputs were started, where the enclave stands, whether its receipt is
-//! settled. Kept in memory and rebuilt from disk.
+//! What the host knows of each job: which input the enclave accepted, where it stands, whether its receipt is settled.
+//! Kept in memory and rebuilt from disk.
 //!
-//! Anybody can ask to start any job with any bytes; only the enclave can tell a real input from noise. So a job
-//! may have several inputs, and one that is refused does not keep another from running.
+//! Anybody can ask to start any job with any bytes; only the enclave can tell a real input from noise. So nothing is
+//! kept of a start before the enclave has accepted it, and none takes anything from a job that was accepted.
 
 use std::{
     collections::BTreeMap,
@@ -23,8 +23,8 @@ use crate::{
 /// The most jobs that wait or run at once, as far as the host is concerned.
 pub const MAX_PENDING: usize = 1024;
 
-/// How many different inputs of one job are remembered.
-const MAX_INPUTS: usize = 4;
+/// The most starts that wait for the enclave's answer at once. The enclave lets a host have more requests open.
+const MAX_STARTS: usize = 128;
 
 /// How long a refusal is remembered for who asks.
 const KEEP_REFUSED: Duration = Duration::from_secs(60 * 60);
@@ -130,26 +130,27 @@ pub enum ReceiptState {
 /// A job as kept in memory and in `jobs/ID.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Record {
-    /// SHA-256 of the encrypted job inputs, hexadecimal, the newest last.
-    inputs: Vec<String>,
+    /// SHA-256 of the encrypted job input that the enclave accepted, hexadecimal.
+    input: Option<String>,
     phase: Phase,
     refusal: Option<RefusalReport>,
+    /// What became of the last receipt, which may be of an earlier attempt than the one that the phase is about.
     receipt: Option<ReceiptState>,
     /// Seconds since the Unix epoch of the last change.
     updated: u64,
+    /// Starts that wait for the enclave's answer.
+    #[serde(skip)]
+    starts: usize,
 }
 
 impl Record {
     fn new() -> Self {
-        Self { inputs: Vec::new(), phase: Phase::Queued, refusal: None, receipt: None, updated: now() }
+        Self { input: None, phase: Phase::Queued, refusal: None, receipt: None, updated: now(), starts: 0 }
     }
 
-    fn hashes(&self) -> Vec<Hash> {
-        let parse = |text: &String| {
-            let mut hash = [0; 32];
-            hex::decode_to_slice(text, &mut hash).ok().map(|()| hash)
-        };
-        self.inputs.iter().filter_map(parse).collect()
+    fn input_hash(&self) -> Option<Hash> {
+        let mut hash = [0; 32];
+        hex::decode_to_slice(self.input.as_ref()?, &mut hash).ok().map(|()| hash)
     }
 }
 
@@ -161,14 +162,11 @@ pub struct Jobs {
     receipt_added: Notify,
 }
 
-/// A start that the enclave has not answered yet. Dropped without [`Start::accepted`], the input is forgotten.
+/// A start that the enclave has not answered yet. Dropped without [`Start::accepted`], it leaves nothing behind.
 pub struct Start<'a> {
     jobs: &'a Jobs,
     job: JobId,
     input: Hash,
-    /// Whether this start is the first to name the input.
-    new: bool,
-    accepted: bool,
 }
 
 /// Why a job could not be started.
@@ -177,6 +175,9 @@ pub enum StartError {
     /// Too many jobs are pending.
     #[error("the host has {MAX_PENDING} jobs pending; try again later")]
     Busy,
+    /// Too many starts are under way.
+    #[error("{MAX_STARTS} starts wait for the enclave; try again in a moment")]
+    Crowded,
 }
 
 impl Jobs {
@@ -195,7 +196,7 @@ impl Jobs {
                         record.receipt = Some(ReceiptState::Open);
                     }
                     if record.phase.is_pending() {
-                        record.hashes().iter().for_each(|input| store.pin_blob(input));
+                        store.pin_blobs(job, record.input_hash());
                     }
                     records.insert(job, record);
                 }
@@ -215,9 +216,12 @@ impl Jobs {
     /// Notes that a start is on its way to the enclave.
     ///
     /// # Errors
-    /// [`StartError::Busy`].
+    /// See [`StartError`].
     pub fn begin(&self, job: JobId, input: Hash) -> Result<Start<'_>, StartError> {
         let mut records = self.records();
+        if records.values().map(|record| record.starts).sum::<usize>() >= MAX_STARTS {
+            return Err(StartError::Crowded);
+        }
         let pending = records.values().filter(|record| record.phase.is_pending()).count();
         let known = records.get(&job).is_some_and(|record| record.phase.is_pending());
         if !known && pending >= MAX_PENDING {
@@ -225,32 +229,25 @@ impl Jobs {
         }
         let record = records.entry(job).or_insert_with(Record::new);
         if record.phase == Phase::Refused {
-            *record = Record::new();
+            *record = Record { receipt: record.receipt.take(), starts: record.starts, ..Record::new() };
         }
-        let text = hex::encode(input);
-        let new = !record.inputs.contains(&text);
-        if new {
-            record.inputs.push(text);
-            self.store.pin_blob(&input);
-            if record.inputs.len() > MAX_INPUTS {
-                let dropped = record.hashes().first().copied();
-                record.inputs.remove(0);
-                dropped.iter().for_each(|blob| self.store.unpin_blob(blob));
-            }
-        }
-        record.updated = now();
+        record.starts += 1;
         self.count(&records);
-        Ok(Start { jobs: self, job, input, new, accepted: false })
+        Ok(Start { jobs: self, job, input })
     }
 
-    /// The enclave says where a job stands.
+    /// The enclave has accepted a job, and needs these blobs until it ends.
+    pub fn pin(&self, job: JobId, blobs: Vec<Hash>) {
+        let records = self.records();
+        if records.get(&job).is_some_and(|record| record.phase.is_pending()) {
+            self.store.pin_blobs(job, blobs);
+        }
+    }
+
+    /// The enclave says where a job stands. The receipt of an earlier attempt stays until there is another.
     pub fn progress(&self, job: JobId, state: JobState) {
         let mut records = self.records();
         let Some(record) = records.get_mut(&job) else { return };
-        if record.phase == Phase::Ended {
-            // Another attempt at a job that ended here before: its receipt replaces the old one.
-            record.receipt = None;
-        }
         record.phase = state.into();
         record.refusal = None;
         record.updated = now();
@@ -269,15 +266,15 @@ impl Jobs {
         }
         let mut records = self.records();
         let record = records.entry(job).or_insert_with(Record::new);
-        let settled = same && record.receipt.is_some();
-        let counted = same && record.phase == Phase::Ended;
-        record.phase = Phase::Ended;
-        record.refusal = None;
-        if !settled {
+        // Otherwise what is known of a receipt may be about another: the chain is asked again.
+        let counted = same && record.phase == Phase::Ended && record.receipt.is_some();
+        if !counted {
             record.receipt = Some(ReceiptState::Open);
         }
+        record.phase = Phase::Ended;
+        record.refusal = None;
         record.updated = now();
-        record.hashes().iter().for_each(|blob| self.store.unpin_blob(blob));
+        self.store.unpin_blobs(job);
         let snapshot = record.clone();
         self.count(&records);
         drop(records);
@@ -304,7 +301,7 @@ impl Jobs {
         record.phase = Phase::Refused;
         record.refusal = Some(refusal.into());
         record.updated = now();
-        record.hashes().iter().for_each(|blob| self.store.unpin_blob(blob));
+        self.store.unpin_blobs(job);
         let snapshot = record.clone();
         self.count(&records);
         drop(records);
@@ -330,7 +327,7 @@ impl Jobs {
     pub fn pending(&self) -> Vec<(JobId, Hash)> {
         let records = self.records();
         let pending = records.iter().filter(|(_, record)| record.phase.is_pending());
-        pending.flat_map(|(job, record)| record.hashes().into_iter().map(|input| (*job, input))).collect()
+        pending.filter_map(|(job, record)| Some((*job, record.input_hash()?))).collect()
     }
 
     /// The jobs whose receipts the chain has not settled.
@@ -340,7 +337,7 @@ impl Jobs {
         open.map(|(job, _)| *job).collect()
     }
 
-    /// A receipt's fate is known. The inputs that the job named are not needed any more.
+    /// A receipt's fate is known. Its job input is not needed any more.
     ///
     /// # Errors
     /// The disk's.
@@ -351,17 +348,22 @@ impl Jobs {
         record.updated = now();
         let snapshot = record.clone();
         drop(records);
-        snapshot.hashes().iter().for_each(|blob| self.store.remove_blob(blob));
-        self.persist(job, &snapshot)
+        self.persist(job, &snapshot)?;
+        if let Some(signed) = self.store.load_receipt(job)? {
+            self.store.remove_blob(&signed.receipt.input_hash);
+        }
+        Ok(())
     }
 
     /// Forgets jobs that nothing has happened to for `retention`, and refused ones sooner. Those with work to do and
     /// those with open receipts stay.
     pub fn forget_old(&self, retention: Duration) {
         let age = |record: &Record| Duration::from_secs(now().saturating_sub(record.updated));
-        let old = |record: &Record| match record.phase {
-            Phase::Refused => age(record) > KEEP_REFUSED.min(retention),
-            phase => !phase.is_pending() && record.receipt != Some(ReceiptState::Open) && age(record) > retention,
+        let old = |record: &Record| match (record.phase, &record.receipt) {
+            (phase, _) if phase.is_pending() => false,
+            (_, Some(ReceiptState::Open)) => false,
+            (Phase::Refused, None) => age(record) > KEEP_REFUSED.min(retention),
+            _ => age(record) > retention,
         };
         let mut records = self.records();
         let forgotten: Vec<_> = records.iter().filter(|(_, record)| old(record)).map(|(job, _)| *job).collect();
@@ -394,25 +396,26 @@ impl Start<'_> {
     ///
     /// # Errors
     /// The disk's.
-    pub fn accepted(mut self) -> Result<(), store::Error> {
-        self.accepted = true;
-        let snapshot = self.jobs.records().get(&self.job).cloned();
-        snapshot.map_or(Ok(()), |record| self.jobs.persist(self.job, &record))
+    pub fn accepted(self) -> Result<(), store::Error> {
+        let mut records = self.jobs.records();
+        let Some(record) = records.get_mut(&self.job) else { return Ok(()) };
+        record.input = Some(hex::encode(self.input));
+        let snapshot = record.clone();
+        drop(records);
+        self.jobs.persist(self.job, &snapshot)
     }
 }
 
 impl Drop for Start<'_> {
     fn drop(&mut self) {
-        if self.accepted || !self.new {
-            return;
-        }
         let mut records = self.jobs.records();
-        if let Some(record) = records.get_mut(&self.job) {
-            let text = hex::encode(self.input);
-            record.inputs.retain(|input| *input != text);
-            self.jobs.store.unpin_blob(&self.input);
-            if record.inputs.is_empty() && record.phase == Phase::Queued {
-                records.remove(&self.job);
+        let Some(record) = records.get_mut(&self.job) else { return };
+        record.starts = record.starts.saturating_sub(1);
+        // No start of this job was accepted since it ended or was refused, if it ever was.
+        if record.starts == 0 && record.input.is_none() && record.phase.is_pending() {
+            match record.receipt {
+                Some(_) => record.phase = Phase::Ended,
+                None => drop(records.remove(&self.job)),
             }
         }
         self.jobs.count(&records);

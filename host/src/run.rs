@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    chain::{self, Node, Receipts, Registration, RpcNode, Starts},
+    chain::{self, Node, Receipts, Registration, RpcNode, Starts, Submits},
     config::Options,
     enclave::{self, Enclave},
     http::{self, Api},
@@ -35,8 +35,8 @@ const STOP_TIME: Duration = Duration::from_secs(15);
 /// # Errors
 /// What keeps the host from starting: a bad option, a port or folder that cannot be used.
 pub async fn run(options: Options) -> Result<()> {
-    let key = options.operator_key()?;
-    let operator = options.operator_config(&key)?;
+    let keys = options.keys()?;
+    let operator = options.operator_config(&keys)?;
     let spec = options.chain_spec()?;
     let metrics = Arc::new(Metrics::default());
     let store = Store::open(&options.data, options.limits())
@@ -59,7 +59,7 @@ pub async fn run(options: Options) -> Result<()> {
     );
 
     let shutdown = CancellationToken::new();
-    let rpc = Arc::new(RpcNode::new(options.node.clone(), key));
+    let rpc = Arc::new(RpcNode::new(options.node.clone(), keys.signer));
     let node: Arc<dyn Node> = rpc.clone();
     let connecting = tokio::spawn(async move { rpc.connect().await });
     let (heads_sender, heads) = watch::channel(None);
@@ -74,7 +74,8 @@ pub async fn run(options: Options) -> Result<()> {
     let registration =
         Registration::new(node.clone(), enclave.clone(), store.clone(), metrics.clone(), operator.clone());
     let registering = tokio::spawn(registration.run(heads.clone()));
-    let receipts = Receipts::new(node.clone(), store.clone(), jobs.clone(), metrics.clone(), operator.submits);
+    let submits = operator.submits != Submits::Nothing;
+    let receipts = Receipts::new(node.clone(), store.clone(), jobs.clone(), metrics.clone(), submits);
     let stop = shutdown.clone();
     let submitting = tokio::spawn(receipts.run(heads.clone(), async move { stop.cancelled().await }));
     let keeping_house = tokio::spawn(keep_house(store.clone(), jobs.clone(), options.retention()));

@@ -24,14 +24,14 @@ pub use blobs::Upload;
 pub use files::{EvidenceBundle, evidence_hash};
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use phala_primitives::Hash;
+use phala_primitives::{Hash, JobId};
 
 /// The longest name of a sealed blob or a compiled program, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
@@ -112,13 +112,13 @@ struct State {
     blobs: HashMap<Hash, Blob>,
     /// Blobs, outputs, partial outputs and reservations of uploads.
     used: u64,
+    /// What each pending job needs, whether it is here or not.
+    pins: HashMap<JobId, HashSet<Hash>>,
 }
 
 struct Blob {
     bytes: u64,
     used_at: SystemTime,
-    /// How many pending jobs name it as their input.
-    pins: u32,
 }
 
 impl Store {

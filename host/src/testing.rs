@@ -41,6 +41,8 @@ use crate::{
 
 pub const WORKER: WorkerId = WorkerId([1; 32]);
 pub const MEASUREMENT: [u8; 32] = [3; 32];
+/// The block that every heartbeat names.
+pub const HEARTBEAT_BLOCK: u32 = 1_000;
 pub const OPERATOR: Account = Account([4; 32]);
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -63,6 +65,7 @@ pub fn registration(number: u8) -> Registration {
         encryption_key: [2; 32],
         genesis_hash: [5; 32],
         operator: OPERATOR.0,
+        block_number: 1,
         block_hash: [number; 32],
     };
     let certificate = simulated::Certificate {
@@ -348,6 +351,8 @@ struct EnclaveState {
     /// What it says to a start of a job.
     refusal: Option<Refusal>,
     started: Vec<(JobId, Hash)>,
+    /// What it says that jobs read.
+    blobs: Vec<Hash>,
     registrations: u8,
 }
 
@@ -387,6 +392,10 @@ impl FakeEnclave {
 
     pub fn refuse_jobs(&self, refusal: Option<Refusal>) {
         self.state.lock().unwrap().refusal = refusal;
+    }
+
+    pub fn need_blobs(&self, blobs: &[Hash]) {
+        self.state.lock().unwrap().blobs = blobs.to_vec();
     }
 
     pub fn started_jobs(&self) -> Vec<(JobId, Hash)> {
@@ -440,7 +449,8 @@ fn answer(state: &Mutex<EnclaveState>, request: HostRequest) -> Result<EnclaveRe
             EnclaveReply::Registration(Box::new(registration(state.registrations)))
         }
         HostRequest::Heartbeat => {
-            let heartbeat = Heartbeat { genesis_hash: [5; 32], worker: WORKER, block_number: 1, block_hash: [0; 32] };
+            let (block_number, block_hash) = (HEARTBEAT_BLOCK, [0; 32]);
+            let heartbeat = Heartbeat { genesis_hash: [5; 32], worker: WORKER, block_number, block_hash };
             EnclaveReply::Heartbeat(SignedHeartbeat { heartbeat, signature: [0; 64] })
         }
         HostRequest::Status => {
@@ -450,7 +460,7 @@ fn answer(state: &Mutex<EnclaveState>, request: HostRequest) -> Result<EnclaveRe
             Some(refusal) => return Err(refusal.clone()),
             None => {
                 state.started.push((job, input));
-                EnclaveReply::JobAccepted
+                EnclaveReply::JobAccepted { blobs: state.blobs.clone() }
             }
         },
         HostRequest::Stop => EnclaveReply::Stopping,

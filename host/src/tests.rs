@@ -28,7 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    chain::{Node, OperatorConfig},
+    chain::{Node, OperatorConfig, Submits},
     http::{self, Api},
     jobs::Phase,
     store::{Limits, evidence_hash},
@@ -56,7 +56,12 @@ async fn serve(host: &FakeHost) -> Server {
         node,
         heads: watch::channel(heads).1,
         metrics: host.metrics.clone(),
-        operator: OperatorConfig { operator: OPERATOR, endpoint: "http://x".into(), price: 1, submits: true },
+        operator: OperatorConfig {
+            operator: OPERATOR,
+            endpoint: "http://x".into(),
+            price: 1,
+            submits: Submits::Everything,
+        },
         capacity: 4,
         uploads: Arc::new(Semaphore::new(2)),
         last_registration: Mutex::new(None),
@@ -220,6 +225,49 @@ async fn a_job_that_the_enclave_refuses_later_says_why() {
     // Noise does not keep the real input out.
     server.client.start(3, &input).await.unwrap();
     assert_eq!(host.jobs.pending(), [(3, input)]);
+}
+
+#[tokio::test]
+async fn starts_leave_a_receipt_alone() {
+    let host = FakeHost::new().await;
+    let enclave = host.connect().await;
+    let server = serve(&host).await;
+    let input = server.upload(b"input").await.unwrap();
+    server.client.start(5, &input).await.unwrap();
+    enclave.notice(EnclaveNotice::JobEnded { job: 5, receipt: Box::new(receipt(5)) });
+    eventually("the job ends", || host.jobs.report(5).state == Phase::Ended).await;
+    // Anybody starts it again: the enclave only says once more how it ended, or refuses.
+    server.client.start(5, &input).await.unwrap();
+    enclave.refuse_jobs(Some(Refusal { reason: "no".into(), retry: false }));
+    server.client.start(5, &input).await.unwrap_err();
+    assert_eq!((host.jobs.report(5).state, host.jobs.open_receipts()), (Phase::Ended, vec![5]));
+    // Another attempt comes to nothing.
+    enclave.notice(EnclaveNotice::JobProgress { job: 5, state: JobState::Running });
+    eventually("the job runs", || host.jobs.report(5).state == Phase::Running).await;
+    assert_eq!(host.jobs.open_receipts(), [5]);
+    enclave.notice(EnclaveNotice::JobRefused { job: 5, refusal: Refusal { reason: "late".into(), retry: true } });
+    eventually("the job is refused", || host.jobs.report(5).state == Phase::Refused).await;
+    server.client.start(5, &input).await.unwrap_err();
+    host.jobs.forget_old(Duration::ZERO);
+    assert_eq!(host.jobs.open_receipts(), [5]);
+}
+
+#[tokio::test]
+async fn what_a_job_reads_is_kept_until_it_ends() {
+    let host = FakeHost::new().await;
+    let enclave = host.connect().await;
+    let server = serve(&host).await;
+    let (input, file) = (server.upload(b"input").await.unwrap(), server.upload(b"file").await.unwrap());
+    enclave.need_blobs(&[input, file]);
+    server.client.start(6, &input).await.unwrap();
+    let present = || [input, file].map(|blob| host.store.blob_bytes(&blob).is_some());
+    let remove = || [input, file].iter().for_each(|blob| host.store.remove_blob(blob));
+    remove();
+    assert_eq!(present(), [true, true]);
+    enclave.notice(EnclaveNotice::JobEnded { job: 6, receipt: Box::new(receipt(6)) });
+    eventually("the job ends", || host.jobs.report(6).state == Phase::Ended).await;
+    remove();
+    assert_eq!(present(), [false, false]);
 }
 
 #[tokio::test]
@@ -473,7 +521,7 @@ fn message() -> impl Strategy<Value = EnclaveMessage> {
         1 => (0..5u64).prop_map(|id| {
             Message::Reply { id, reply: Err(Refusal { reason: "unasked".into(), retry: false }) }
         }),
-        1 => (0..5u64).prop_map(|id| Message::Reply { id, reply: Ok(phala_protocol::EnclaveReply::JobAccepted) }),
+        1 => (0..5u64).prop_map(|id| Message::Reply { id, reply: Ok(phala_protocol::EnclaveReply::Stopping) }),
     ]
 }
 

@@ -3,6 +3,8 @@ use core::fmt;
 use scale_info::TypeInfo;
 use sha2::{Digest, Sha256};
 
+use crate::job::Visibility;
+
 /// A SHA-256 digest, a block hash or an account, as the field's name says.
 pub type Hash = [u8; 32];
 
@@ -34,19 +36,7 @@ macro_rules! id {
             type Err = ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
-                let mut bytes = [0; 32];
-                if digits.len() != 64 {
-                    return Err(ParseIdError);
-                }
-                for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-                    let pair = core::str::from_utf8(pair).map_err(|_| ParseIdError)?;
-                    if pair.starts_with('+') {
-                        return Err(ParseIdError);
-                    }
-                    *byte = u8::from_str_radix(pair, 16).map_err(|_| ParseIdError)?;
-                }
-                Ok(Self(bytes))
+                hash_from_hex(text.strip_prefix("0x").unwrap_or(text)).map(Self)
             }
         }
 
@@ -78,20 +68,39 @@ id! {
 }
 
 impl AppId {
-    /// SHA-256 over a domain separator, the publisher's account, the code hash and the manifest hash.
-    pub fn new(publisher: &Hash, code_hash: &Hash, manifest_hash: &Hash) -> Self {
-        let digest = Sha256::new()
-            .chain_update(b"phala/app/v1")
-            .chain_update(publisher)
-            .chain_update(code_hash)
-            .chain_update(manifest_hash);
-        Self(digest.finalize().into())
+    /// SHA-256 over the SCALE encoding of a domain separator, the publisher's account, and what it publishes: the hash and
+    /// length in bytes of the program, the manifest's hash, and who may run it.
+    pub fn new(
+        publisher: &Hash,
+        code_hash: &Hash,
+        code_bytes: u32,
+        manifest_hash: &Hash,
+        visibility: Visibility,
+    ) -> Self {
+        let parts = (b"phala/app/v2", publisher, code_hash, code_bytes, manifest_hash, visibility);
+        Self(Sha256::digest(parts.encode()).into())
     }
+}
+
+/// Reads 32 bytes from 64 hexadecimal digits of either case, without `0x`.
+///
+/// # Errors
+/// When the text is anything else.
+pub fn hash_from_hex(digits: &str) -> Result<Hash, ParseIdError> {
+    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(ParseIdError);
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+        let pair = core::str::from_utf8(pair).map_err(|_| ParseIdError)?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| ParseIdError)?;
+    }
+    Ok(bytes)
 }
 
 /// The text is not 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected 64 hexadecimal digits, with or without 0x")]
+#[error("expected 64 hexadecimal digits")]
 pub struct ParseIdError;
 
 #[cfg(test)]
@@ -105,6 +114,29 @@ mod tests {
         assert_eq!(id.to_string().trim_start_matches("0x").parse(), Ok(id));
         for bad in ["", "0x", "0xzz", &"+1".repeat(32), &"é".repeat(32), &"0".repeat(65)] {
             assert_eq!(bad.parse::<WorkerId>(), Err(ParseIdError));
+        }
+    }
+
+    #[test]
+    fn hashes_are_read_from_digits_alone() {
+        assert_eq!(hash_from_hex(&"aB".repeat(32)), Ok([0xab; 32]));
+        for bad in ["", &"0x".repeat(32), &format!("0x{}", "0".repeat(64)), &"-1".repeat(32), &"0".repeat(63)] {
+            assert_eq!(hash_from_hex(bad), Err(ParseIdError));
+        }
+    }
+
+    #[test]
+    fn an_app_is_all_that_was_published() {
+        let id = AppId::new(&[1; 32], &[2; 32], 3, &[4; 32], Visibility::Private);
+        assert_eq!(id.to_string(), "0x1ecf11de58c80e3cc6c6fe3165bb793a69f936981bca1b90ef770161b98426ac");
+        for other in [
+            AppId::new(&[0; 32], &[2; 32], 3, &[4; 32], Visibility::Private),
+            AppId::new(&[1; 32], &[0; 32], 3, &[4; 32], Visibility::Private),
+            AppId::new(&[1; 32], &[2; 32], 0, &[4; 32], Visibility::Private),
+            AppId::new(&[1; 32], &[2; 32], 3, &[0; 32], Visibility::Private),
+            AppId::new(&[1; 32], &[2; 32], 3, &[4; 32], Visibility::Public),
+        ] {
+            assert_ne!(other, id);
         }
     }
 }

@@ -7,6 +7,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{AppId, Balance, Hash, WorkerId};
 
+/// The largest program that can be published, in bytes.
+pub const MAX_CODE_BYTES: u32 = 64 * 1024 * 1024;
+
 /// What a job may use at most. Reaching a limit ends the job with that limit's [`FailureReason`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 #[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize))]
@@ -132,6 +135,8 @@ pub struct App<AccountId> {
     pub manifest_hash: Hash,
     /// Who may run it.
     pub visibility: Visibility,
+    /// Whether its publisher has taken it back: it gets no more jobs, and is gone when those that live have ended.
+    pub retired: bool,
 }
 
 /// A job, as the chain stores it under its [`JobId`](crate::JobId).
@@ -175,7 +180,7 @@ pub enum JobStatus<AccountId, BlockNumber> {
         /// In which block.
         at: BlockNumber,
     },
-    /// No worker ended it by its deadline; the whole escrow was returned.
+    /// No worker ended it by its deadline, or could any more; the whole escrow was returned.
     Expired {
         /// In which block.
         at: BlockNumber,

@@ -23,7 +23,7 @@ pub mod receipt;
 pub mod units;
 pub mod worker;
 
-pub use id::{AppId, Hash, JobId, WorkerId};
+pub use id::{AppId, Hash, JobId, ParseIdError, WorkerId, hash_from_hex};
 pub use job::{FailureReason, Limits, Outcome};
 pub use receipt::{Receipt, SignedReceipt};
 pub use units::{Balance, PHA};

@@ -11,6 +11,9 @@ use crate::{Balance, Hash, WorkerId};
 /// Bounds on the length of a worker's endpoint URL, in bytes.
 pub const MAX_ENDPOINT_BYTES: u32 = 256;
 
+/// The most jobs that a worker may run at once.
+pub const MAX_CAPACITY: u32 = 64;
+
 /// A registered worker, as the chain stores it under its [`WorkerId`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 pub struct Worker<AccountId, BlockNumber> {
@@ -40,7 +43,8 @@ pub struct Worker<AccountId, BlockNumber> {
     pub evidence_hash: Hash,
     /// The block of its registration.
     pub registered_at: BlockNumber,
-    /// The block of its last heartbeat, registration or renewal.
+    /// The newest finalized block that its enclave has named: in a heartbeat, or in the statement of its registration or
+    /// renewal.
     pub last_heartbeat: BlockNumber,
 }
 
@@ -52,7 +56,7 @@ pub enum WorkerStatus {
     Active,
     /// Ends the jobs that it has and gets no more; its operator asked for it.
     Draining,
-    /// Missed its heartbeats; gets jobs again after the next.
+    /// Has named no block that is recent enough; gets jobs again after its next heartbeat.
     Unresponsive,
 }
 

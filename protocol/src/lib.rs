@@ -11,6 +11,8 @@
 mod message;
 pub mod wire;
 
+use phala_primitives::{Hash, JobId};
+
 pub use message::{
     ConnectionId, EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, EnclaveStatus, Hello, HostMessage,
     HostNotice, HostReply, HostRequest, JobState, LogLevel, Message, Refusal, Registration, Start,
@@ -27,3 +29,10 @@ pub const MAX_CHUNK_BYTES: u32 = 1024 * 1024;
 
 /// The largest sealed blob, in bytes.
 pub const MAX_SEALED_BYTES: u32 = 4 * 1024 * 1024;
+
+/// The name under which the enclave seals the receipt of a job. Once the chain has decided about the job, the host may
+/// remove it.
+pub fn sealed_receipt_name(genesis_hash: &Hash, job: JobId) -> String {
+    let genesis: String = genesis_hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("job-{genesis}-{job}")
+}

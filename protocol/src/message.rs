@@ -72,9 +72,10 @@ pub enum HostRequest {
     /// How the enclave is. Answered by [`EnclaveReply::Status`].
     Status,
     /// Run the job whose encrypted job input is the blob `input`. All blobs that it names must be with the host
-    /// already. Answered by [`EnclaveReply::JobAccepted`] as soon as it is queued; then comes
-    /// [`EnclaveNotice::JobProgress`], and at last [`EnclaveNotice::JobEnded`]. A job that was accepted before is
-    /// accepted again without running twice.
+    /// already. Answered by [`EnclaveReply::JobAccepted`] once a finalized block gives the job to this worker and the
+    /// input's secret is known to be the job's; that may take a while. Then comes [`EnclaveNotice::JobProgress`], and at
+    /// last [`EnclaveNotice::JobEnded`] or [`EnclaveNotice::JobRefused`]. A job that was accepted before is accepted
+    /// again without running twice; one that has a receipt is announced again, whatever the input.
     StartJob {
         /// The job.
         job: JobId,
@@ -115,8 +116,11 @@ pub enum EnclaveReply {
     Heartbeat(SignedHeartbeat),
     /// How the enclave is.
     Status(EnclaveStatus),
-    /// The job is queued or runs.
-    JobAccepted,
+    /// The job is queued or runs, or has ended.
+    JobAccepted {
+        /// All blobs that it reads, to be kept until it ends. None when it has ended.
+        blobs: Vec<Hash>,
+    },
     /// The enclave exits after this message.
     Stopping,
 }
@@ -271,7 +275,7 @@ pub enum EnclaveNotice {
         /// What the `jobs` pallet's `submit_receipt` takes.
         receipt: Box<SignedReceipt>,
     },
-    /// A job will not run here: the chain does not give it to this worker, or no longer.
+    /// A job that was accepted will not run here after all: the host lacks what it needs, or it is too late.
     JobRefused {
         /// The job.
         job: JobId,
@@ -290,7 +294,7 @@ pub enum EnclaveNotice {
 /// What an enclave does for a job at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum JobState {
-    /// Waits for a place, or for the assignment to be finalized.
+    /// Waits for a place.
     Queued,
     /// Loads and compiles the program.
     Preparing,

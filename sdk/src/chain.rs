@@ -1,4 +1,4 @@
-//! The chain: a connection, state at a block, events, transactions.
+//! The chain: a connection, state at a block, transactions.
 //!
 //! A [`Chain`] is cheap to clone and may be used from many tasks at once. Once connected it reconnects by itself for
 //! ever; calls that were under way wait for the connection. The interface is generated from the runtime's metadata, which is
@@ -8,13 +8,11 @@
 mod api;
 pub mod call;
 mod error;
-mod event;
 mod state;
 mod submit;
 
 pub use call::Call;
 pub use error::{ChainError, ConnectError, DispatchError, SubmitError};
-pub use event::{Event, JobEvent};
 pub use state::{AccountBalance, App, Image, Job, State, Worker};
 pub use submit::Included;
 
@@ -152,14 +150,6 @@ impl Chain {
         Ok(matches!(kind.as_str(), Some("Development" | "Local")))
     }
 
-    /// The chain's name.
-    ///
-    /// # Errors
-    /// See [`ChainError`].
-    pub async fn name(&self) -> Result<String, ChainError> {
-        self.rpc("system_chain", vec![]).await
-    }
-
     /// State at the newest finalized block.
     ///
     /// # Errors
@@ -194,20 +184,12 @@ impl Chain {
         Ok(State::new(self.inner.client.at_block(number).await?))
     }
 
-    /// Every finalized block from now on.
-    ///
-    /// # Errors
-    /// See [`ChainError`]; once subscribed, the stream never ends.
-    pub async fn finalized_blocks(&self) -> Result<Blocks, ChainError> {
-        Blocks::subscribe(self.clone(), true).await
-    }
-
     /// The best block whenever it changes.
     ///
     /// # Errors
     /// See [`ChainError`]; once subscribed, the stream never ends.
     pub async fn best_blocks(&self) -> Result<Blocks, ChainError> {
-        Blocks::subscribe(self.clone(), false).await
+        Ok(Blocks { stream: self.client().stream_best_blocks().await?, chain: self.clone() })
     }
 
     pub(crate) fn client(&self) -> &OnlineClient<Config> {
@@ -226,74 +208,25 @@ async fn probe(url: &str) -> Result<(), String> {
     tokio::net::TcpStream::connect(address).await.map(drop).map_err(|error| error.to_string())
 }
 
-/// A stream of blocks that survives its connection.
+/// The best block whenever it changes: a stream that survives its connection.
 pub struct Blocks {
     chain: Chain,
-    finalized: bool,
     stream: subxt::client::Blocks<Config>,
-    /// Finalized blocks must come without gaps, also over a lost subscription.
-    last: Option<u32>,
-    missed: std::collections::VecDeque<Block>,
 }
 
 impl Blocks {
-    async fn subscribe(chain: Chain, finalized: bool) -> Result<Self, ChainError> {
-        let stream = Self::stream(&chain, finalized).await?;
-        Ok(Self { chain, finalized, stream, last: None, missed: Default::default() })
-    }
-
-    async fn stream(chain: &Chain, finalized: bool) -> Result<subxt::client::Blocks<Config>, ChainError> {
-        let client = chain.client();
-        Ok(if finalized { client.stream_blocks().await? } else { client.stream_best_blocks().await? })
-    }
-
     /// Waits for the next block. Never ends; while the node is away, it waits.
     pub async fn next(&mut self) -> Block {
         loop {
-            if let Some(block) = self.missed.pop_front() {
-                self.last = Some(block.number);
-                return block;
-            }
-            let block = match self.stream.next().await {
-                Some(Ok(block)) => Block { number: block.number() as u32, hash: block.hash().0 },
-                end => {
-                    let reason = end
-                        .map_or("it ended".into(), |result| result.err().map_or_else(String::new, |e| e.to_string()));
-                    tracing::warn!(reason, "the subscription to blocks was lost; subscribing again");
-                    self.resubscribe().await;
-                    continue;
-                }
+            let reason = match self.stream.next().await {
+                Some(Ok(block)) => return Block { number: block.number() as u32, hash: block.hash().0 },
+                Some(Err(error)) => error.to_string(),
+                None => "it ended".into(),
             };
-            if !self.finalized {
-                return block;
-            }
-            match self.last {
-                Some(last) if block.number <= last => {}
-                Some(last) if block.number > last.saturating_add(1) => {
-                    for number in last + 1..block.number {
-                        match self.chain.at_number(number).await {
-                            Ok(state) => self.missed.push_back(state.block()),
-                            Err(error) => tracing::warn!(%error, number, "a finalized block was missed"),
-                        }
-                    }
-                    self.missed.push_back(block);
-                }
-                _ => {
-                    self.last = Some(block.number);
-                    return block;
-                }
-            }
-        }
-    }
-
-    async fn resubscribe(&mut self) {
-        loop {
+            tracing::warn!(reason, "the subscription to blocks was lost; subscribing again");
             tokio::time::sleep(RETRY_PAUSE).await;
-            match Self::stream(&self.chain, self.finalized).await {
-                Ok(stream) => {
-                    self.stream = stream;
-                    return;
-                }
+            match self.chain.client().stream_best_blocks().await {
+                Ok(stream) => self.stream = stream,
                 Err(error) => tracing::warn!(%error, "cannot subscribe to blocks; trying again"),
             }
         }

@@ -2,6 +2,7 @@
 
 use age::{Decryptor, Encryptor};
 use bech32::{Bech32, Hrp};
+use phala_primitives::input::Secret;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use std::{
@@ -57,8 +58,8 @@ impl Identity {
     }
 
     /// The secret key as text (`AGE-SECRET-KEY-1…`), which every age tool reads.
-    pub fn secret(&self) -> secrecy::SecretString {
-        self.0.to_string().expose_secret().to_owned().into()
+    pub fn secret(&self) -> Secret<String> {
+        self.0.to_string().expose_secret().into()
     }
 
     /// Decrypts `input` into memory.
@@ -106,7 +107,7 @@ pub fn recipient(key: &[u8; 32]) -> Recipient {
     text.parse().expect("any 32 bytes are an X25519 public key")
 }
 
-/// An `age` file on disk, deleted when dropped.
+/// An `age` file on disk, deleted when dropped unless it is [kept](Self::keep).
 #[derive(Debug)]
 pub struct Ciphertext {
     path: TempPath,
@@ -122,6 +123,14 @@ impl Ciphertext {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Moves it to `path`, on the same file system, where it stays.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn keep(self, path: &Path) -> io::Result<()> {
+        self.path.persist(path).map_err(|error| error.error)
     }
 }
 
@@ -205,6 +214,10 @@ mod tests {
         assert!(identity.decrypt(&bytes[..], 1_000).is_err());
         assert!(Identity::generate().decrypt(&bytes[..], 10_000_000).is_err());
         assert!(identity.decrypt(&bytes[..bytes.len() - 1], 10_000_000).is_err());
+        let (path, kept) = (cipher.path().to_owned(), folder.path().join("kept"));
+        cipher.keep(&kept).unwrap();
+        assert!(!path.exists() && std::fs::read(kept).unwrap() == bytes);
+        let cipher = encrypt(&mut &plain[..], &[other.recipient()], folder.path()).unwrap();
         let path = cipher.path().to_owned();
         drop(cipher);
         assert!(!path.exists());
@@ -227,6 +240,6 @@ mod tests {
         assert_eq!(parse_recipient(&text).unwrap().to_string(), text);
         assert!(parse_recipient("age1xyz").is_err());
         let secret = identity.secret();
-        assert_eq!(secret.expose_secret().parse::<Identity>().unwrap().recipient().to_string(), text);
+        assert_eq!(secret.parse::<Identity>().unwrap().recipient().to_string(), text);
     }
 }

@@ -15,13 +15,28 @@ use std::{
     },
     time::Duration,
 };
-use tokio::io::AsyncWriteExt;
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, timeout},
+};
 
 /// The largest JSON answer that we read.
 const MAX_JSON_BYTES: usize = 4 * MAX_EVIDENCE_BYTES as usize;
 
-/// How long to wait for a connection, and for each next piece of an answer.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a host may do nothing. Nothing bounds how long an exchange takes as a whole: uploads are of any length.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// Until the next bytes move, in either direction.
+    stall: Duration,
+    /// Between the last byte of an upload and the answer: the system still sends what it has buffered, and the host
+    /// writes to its disk.
+    answer: Duration,
+}
+
+const PATIENCE: Patience = Patience { stall: Duration::from_secs(30), answer: Duration::from_secs(120) };
 
 /// Why a host did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +121,7 @@ pub struct Registration {
 pub struct Host {
     base: String,
     http: reqwest::Client,
+    patience: Patience,
 }
 
 impl Host {
@@ -121,11 +137,10 @@ impl Host {
         }
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(5))
-            .read_timeout(TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .build()
             .map_err(|error| HostError::Unreachable { url: base.clone(), reason: error.to_string() })?;
-        Ok(Self { base, http })
+        Ok(Self { base, http, patience: PATIENCE })
     }
 
     /// Its URL.
@@ -172,7 +187,7 @@ impl Host {
         match response.status() {
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(refusal(response).await),
+            _ => Err(self.refusal(response).await),
         }
     }
 
@@ -194,23 +209,34 @@ impl Host {
             .request(Method::PUT, &blob(sha256))
             .header("content-length", bytes)
             .body(reqwest::Body::wrap_stream(stream));
-        let mut sending = std::pin::pin!(self.send(request));
+        let mut sending = std::pin::pin!(request.send());
         let mut tick = tokio::time::interval(Duration::from_millis(100));
+        let (mut moved, mut since) = (0, Instant::now());
         let response = loop {
             tokio::select! {
-                response = &mut sending => break response?,
-                _ = tick.tick() => progress(sent.load(Ordering::Relaxed).min(bytes)),
+                response = &mut sending => break response.map_err(|error| self.unreachable(&error))?,
+                _ = tick.tick() => {
+                    let now = sent.load(Ordering::Relaxed).min(bytes);
+                    progress(now);
+                    if now != moved {
+                        (moved, since) = (now, Instant::now());
+                    }
+                    let patience = if moved == bytes { self.patience.answer } else { self.patience.stall };
+                    if since.elapsed() > patience {
+                        return Err(self.stalled(patience));
+                    }
+                }
             }
         };
         progress(bytes);
-        if response.status().is_success() { Ok(()) } else { Err(refusal(response).await) }
+        if response.status().is_success() { Ok(()) } else { Err(self.refusal(response).await) }
     }
 
     /// Asks the enclave to run a job.
     pub async fn start(&self, job: JobId, input: &[u8; 32]) -> Result<(), HostError> {
         let body = serde_json::json!({ "input": hex::encode(input) });
         let response = self.send(self.request(Method::POST, &format!("/v1/jobs/{job}/start")).json(&body)).await?;
-        if response.status().is_success() { Ok(()) } else { Err(refusal(response).await) }
+        if response.status().is_success() { Ok(()) } else { Err(self.refusal(response).await) }
     }
 
     /// What the host says about a job.
@@ -238,13 +264,13 @@ impl Host {
     ) -> Result<u64, HostError> {
         let response = self.send(self.request(Method::GET, &format!("/v1/jobs/{job}/output"))).await?;
         if !response.status().is_success() {
-            return Err(refusal(response).await);
+            return Err(self.refusal(response).await);
         }
         let total = response.content_length();
         let mut stream = response.bytes_stream();
         let mut file = tokio::fs::File::create(path).await?;
         let mut received = 0;
-        while let Some(chunk) = stream.next().await {
+        while let Some(chunk) = self.moving(stream.next()).await? {
             let chunk = chunk.map_err(|error| self.unreachable(&error))?;
             received += chunk.len() as u64;
             if received > limit {
@@ -262,7 +288,16 @@ impl Host {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, HostError> {
-        request.send().await.map_err(|error| self.unreachable(&error))
+        self.moving(request.send()).await?.map_err(|error| self.unreachable(&error))
+    }
+
+    /// What `step` gives, unless nothing comes for too long.
+    async fn moving<T>(&self, step: impl Future<Output = T>) -> Result<T, HostError> {
+        timeout(self.patience.stall, step).await.map_err(|_| self.stalled(self.patience.stall))
+    }
+
+    fn stalled(&self, after: Duration) -> HostError {
+        HostError::Unreachable { url: self.base.clone(), reason: format!("nothing moved for {after:?}") }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> HostError {
@@ -277,67 +312,59 @@ impl Host {
     async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, HostError> {
         let response = self.send(self.request(Method::GET, path)).await?;
         if !response.status().is_success() {
-            return Err(refusal(response).await);
+            return Err(self.refusal(response).await);
         }
-        let bytes = bounded(response).await.map_err(|error| match error {
-            Bounded::Network(error) => self.unreachable(&error),
-            Bounded::TooLarge => HostError::Malformed(format!("{path} gave more than {MAX_JSON_BYTES} bytes")),
-        })?;
+        let bytes = self.bounded(response).await?;
         serde_json::from_slice(&bytes).map_err(|error| HostError::Malformed(format!("{path}: {error}")))
+    }
+
+    async fn bounded(&self, response: Response) -> Result<Vec<u8>, HostError> {
+        let mut bytes = Vec::new();
+        let mut stream = response.bytes_stream();
+        while let Some(chunk) = self.moving(stream.next()).await? {
+            bytes.extend_from_slice(&chunk.map_err(|error| self.unreachable(&error))?);
+            if bytes.len() > MAX_JSON_BYTES {
+                return Err(HostError::Malformed(format!("more than {MAX_JSON_BYTES} bytes")));
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// The error in a response that is none of the good ones.
+    async fn refusal(&self, response: Response) -> HostError {
+        #[derive(Deserialize)]
+        struct Answer {
+            error: Body,
+        }
+        #[derive(Deserialize)]
+        struct Body {
+            code: String,
+            message: String,
+            #[serde(default)]
+            hint: Option<String>,
+        }
+        let status = response.status();
+        let body = self.bounded(response).await.unwrap_or_default();
+        let hint = |hint: Option<String>| hint.map(|hint| printable(&hint)).filter(|hint| !hint.is_empty());
+        match serde_json::from_slice::<Answer>(&body) {
+            Ok(Answer { error }) => HostError::Refused {
+                status: status.as_u16(),
+                code: printable(&error.code),
+                message: printable(&error.message),
+                hint: hint(error.hint),
+            },
+            Err(_) => HostError::Refused {
+                status: status.as_u16(),
+                code: "http".into(),
+                message: format!("HTTP status {status}"),
+                hint: None,
+            },
+        }
     }
 }
 
 fn blob(sha256: &[u8; 32]) -> String {
     format!("/v1/blobs/{}", hex::encode(sha256))
-}
-
-enum Bounded {
-    Network(reqwest::Error),
-    TooLarge,
-}
-
-async fn bounded(response: Response) -> Result<Vec<u8>, Bounded> {
-    let mut bytes = Vec::new();
-    let mut stream = response.bytes_stream();
-    while let Some(chunk) = stream.next().await {
-        bytes.extend_from_slice(&chunk.map_err(Bounded::Network)?);
-        if bytes.len() > MAX_JSON_BYTES {
-            return Err(Bounded::TooLarge);
-        }
-    }
-    Ok(bytes)
-}
-
-/// The error in a response that is none of the good ones.
-async fn refusal(response: Response) -> HostError {
-    #[derive(Deserialize)]
-    struct Answer {
-        error: Body,
-    }
-    #[derive(Deserialize)]
-    struct Body {
-        code: String,
-        message: String,
-        #[serde(default)]
-        hint: Option<String>,
-    }
-    let status = response.status();
-    let body = bounded(response).await.unwrap_or_default();
-    let hint = |hint: Option<String>| hint.map(|hint| printable(&hint)).filter(|hint| !hint.is_empty());
-    match serde_json::from_slice::<Answer>(&body) {
-        Ok(Answer { error }) => HostError::Refused {
-            status: status.as_u16(),
-            code: printable(&error.code),
-            message: printable(&error.message),
-            hint: hint(error.hint),
-        },
-        Err(_) => HostError::Refused {
-            status: status.as_u16(),
-            code: "http".into(),
-            message: format!("HTTP status {status}"),
-            hint: None,
-        },
-    }
 }
 
 /// A stranger's text, fit for a terminal.
@@ -354,6 +381,68 @@ fn scale<T: Decode>(what: &str, text: &str) -> Result<T, HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+        net::TcpListener,
+    };
+
+    /// What a slow host reads at once, in bytes.
+    const PIECE: usize = 1 << 20;
+
+    /// How many pieces a test uploads: more than both ends' sockets hold.
+    const PIECES: u64 = 24;
+
+    /// Uploads to a host that reads `pieces`, with a pause after each, and then answers or says nothing for ever.
+    async fn upload(patience: Patience, pieces: u64, answers: bool) -> Result<(), HostError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move {
+            let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                assert!(stream.read_line(&mut line).await.unwrap() > 0);
+            }
+            let mut piece = vec![0; PIECE];
+            for _ in 0..pieces {
+                stream.read_exact(&mut piece).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            if answers {
+                stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let bytes = PIECES * PIECE as u64;
+        file.as_file().set_len(bytes).unwrap();
+        let host = Host { patience, ..Host::new(&endpoint).unwrap() };
+        let result = host.upload(file.path(), &[1; 32], bytes, |_| ()).await;
+        serving.abort();
+        result
+    }
+
+    #[tokio::test]
+    async fn an_upload_may_take_any_time_while_it_moves() {
+        let patience = Patience { stall: Duration::from_millis(600), answer: Duration::from_secs(10) };
+        let start = Instant::now();
+        upload(patience, PIECES, true).await.unwrap();
+        assert!(start.elapsed() > patience.stall, "the host was not slow");
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_stalls_ends() {
+        let patience = Patience { stall: Duration::from_millis(300), answer: Duration::from_secs(60) };
+        let error = upload(patience, 1, false).await.unwrap_err();
+        assert!(error.is_transient() && error.to_string().contains("nothing moved for 300ms"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_upload_without_an_answer_ends() {
+        let patience = Patience { stall: Duration::from_secs(60), answer: Duration::from_millis(700) };
+        let error = upload(patience, PIECES, false).await.unwrap_err();
+        assert!(error.to_string().contains("nothing moved for 700ms"), "{error}");
+    }
 
     #[test]
     fn only_http_endpoints_are_used() {

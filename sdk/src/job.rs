@@ -1,10 +1,10 @@
 //! Jobs, from a program and its files to a checked result.
 //!
-//! 1. [`Jobs::submit`] publishes the program if need be, makes a secret, submits the job and remembers in the [`Store`]
-//!    what is needed later. The inputs stay here.
+//! 1. [`Jobs::submit`] publishes the program if need be, makes a secret, remembers in the [`Store`] what is needed later, and
+//!    submits the job. The inputs stay here. If it is cut off, [`Jobs::recover`] finds out whether the job is on chain.
 //! 2. [`Jobs::follow`] waits for the chain to assign the job, verifies the worker's evidence, and only then encrypts the
 //!    inputs to it, uploads them and starts the job. If the chain gives the job to another worker, it does the same there,
-//!    with fresh ciphertext and the same secret.
+//!    with the same ciphertext; only the job input is made again.
 //! 3. [`Jobs::result`] downloads receipt and output, decrypts, and checks one against the other and against the chain.
 //!
 //! A worker that does not verify gets nothing: not the inputs, not their names, not their sizes.
@@ -14,23 +14,21 @@ mod deliver;
 mod store;
 
 pub use archive::{ArchiveError, Output};
-pub use store::{Delivery, JobRecord, Store, StoreError, write_private};
+pub use store::{Delivery, EncryptedInputs, JobRecord, Store, StoreError, write_private};
 
 use phala_attestation::Measurement;
 use phala_primitives::{
     AppId, JobId, Limits, SignedReceipt, WorkerId,
     input::{MAX_FILES, MAX_RECIPIENTS, is_file_name},
-    job::{JobStatus, Settlement, Visibility, secret_commitment},
+    job::{JobStatus, MAX_CODE_BYTES, Settlement, Visibility, secret_commitment},
     units::{self, Balance},
-    worker::WorkerStatus,
 };
-use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
     Account, Signer,
-    chain::{App, Chain, ChainError, Event, Included, Job, JobEvent, State, SubmitError, call},
+    chain::{App, Call, Chain, ChainError, Included, Job, State, SubmitError, call},
     encryption::{EncryptionError, Identity, Recipient},
     evidence::{Check, EvidenceError, WorkerReport},
     host::{Host, HostError},
@@ -46,20 +44,21 @@ const BLOCK_MS: u64 = 2_000;
 /// How many blocks a worker has beyond a job's wall time before the job goes to another.
 const GRACE_BLOCKS: u64 = 30;
 
-/// The largest program that can be published.
-const MAX_CODE_BYTES: u64 = 64 * 1024 * 1024;
-
 /// What an archive may need beyond the bytes in it.
 const ARCHIVE_OVERHEAD: u64 = 64 * 1024 * 1024;
 
-/// The manifest of an app that has none of its own. One program can be published both ways: the manifests, and with
-/// them the ids, differ.
-fn default_manifest(visibility: Visibility) -> &'static [u8] {
-    match visibility {
-        Visibility::Public => b"{}",
-        Visibility::Private => br#"{"visibility":"private"}"#,
-    }
-}
+/// The manifest of an app that has none of its own.
+const DEFAULT_MANIFEST: &[u8] = b"{}";
+
+/// How many blocks a submission may take to get into one, and the job to be assigned.
+const SUBMISSION_BLOCKS: u64 = 5;
+
+/// How many times the median price is offered where the user names no price.
+const OFFER: Balance = 2;
+
+/// After how many finalized blocks a job that is not on chain was never submitted: more than it takes to try as often as
+/// [`Chain::submit`] does.
+const PENDING_BLOCKS: u32 = 1_000;
 
 /// Why a job came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -95,15 +94,17 @@ pub enum JobError {
     /// A limit is zero or above what workers accept.
     #[error("a limit is out of bounds: every limit is at least 1 and at most {:?}", Limits::MAX)]
     Limits,
+    /// The deadline is too near for any worker.
+    #[error("the deadline is too near: with this limit of wall time it must be at least {0} blocks away")]
+    DeadlineTooNear(u64),
     /// The chain knows no such app.
     #[error("the chain knows no app {0}; see `phala app list`")]
     UnknownApp(AppId),
-    /// The app is already published, with the other visibility.
-    #[error("this program is already published as a {} app; run it as such", if *private { "private" } else { "public" })]
-    Visibility {
-        /// What it is published as.
-        private: bool,
-    },
+    /// The app's publisher has taken it back.
+    #[error(
+        "the app {0} is being unpublished and gets no more jobs; publish it again once it is gone from `phala app list`"
+    )]
+    Retired(AppId),
     /// The program's bytes are needed and not here.
     #[error(
         "this machine does not have the program of app {0}, and the worker lacks it too; give the file instead of the id"
@@ -114,7 +115,8 @@ pub enum JobError {
     NoWorkers,
     /// Nobody would run it for that.
     #[error(
-        "{} is under the market: with this fuel limit the cheapest active worker may cost {}; offer more or lower the fuel limit",
+        "{} is under the market: nobody asks that little. With this fuel limit the cheapest active worker may cost {}; offer \
+         more or lower the fuel limit",
         crate::amount::format(*offered),
         crate::amount::format(*needed)
     )]
@@ -126,7 +128,8 @@ pub enum JobError {
     },
     /// The owner cannot pay.
     #[error(
-        "the account has {} to spend, and the job may cost {}; transfer some PHA to it, or lower the price or the fuel limit",
+        "the account has {} to spend, and the job may cost {} and its fees; transfer some PHA to it, or lower the price or the \
+         fuel limit",
         crate::amount::format(*free),
         crate::amount::format(*needed)
     )]
@@ -157,6 +160,12 @@ pub enum JobError {
     /// No randomness.
     #[error("the system gave no randomness: {0}")]
     Randomness(String),
+    /// Nobody knows whether the job was submitted.
+    #[error(
+        "the job may or may not have been submitted: {0}. If it was, `phala job list` shows it, and `phala job result` goes on \
+         with it"
+    )]
+    Unresolved(SubmitError),
     /// A transaction failed.
     #[error(transparent)]
     Submit(#[from] SubmitError),
@@ -210,7 +219,7 @@ pub struct Request {
     pub files: Vec<(String, PathBuf)>,
     /// What the job may use at most.
     pub limits: Limits,
-    /// The most to pay. `None`: enough for any active worker.
+    /// The most to pay. `None`: twice the median of what active workers ask, and not more than the dearest asks.
     pub max_price: Option<Balance>,
     /// After how many blocks the job expires. `None`: enough for three workers in turn.
     pub deadline_blocks: Option<u32>,
@@ -388,71 +397,115 @@ impl Jobs {
         manifest: Option<&[u8]>,
     ) -> Result<Published, JobError> {
         let length = code.len() as u64;
-        let code_bytes = u32::try_from(length).ok().filter(|_| (1..=MAX_CODE_BYTES).contains(&length));
+        let code_bytes = u32::try_from(length).ok().filter(|length| (1..=MAX_CODE_BYTES).contains(length));
         let code_bytes = code_bytes.ok_or(JobError::ProgramTooLarge(length))?;
         let code_hash: [u8; 32] = Sha256::digest(code).into();
-        let manifest_hash: [u8; 32] = Sha256::digest(manifest.unwrap_or(default_manifest(visibility))).into();
-        let app = AppId::new(&signer.account().0, &code_hash, &manifest_hash);
+        let manifest_hash: [u8; 32] = Sha256::digest(manifest.unwrap_or(DEFAULT_MANIFEST)).into();
+        let app = AppId::new(&signer.account().0, &code_hash, code_bytes, &manifest_hash, visibility);
         self.store.keep_program(code)?;
-        if let Some(known) = self.chain.best().await?.app(app).await? {
-            return match known.visibility == visibility {
-                true => Ok(Published { app, code_hash, included: None }),
-                false => Err(JobError::Visibility { private: known.visibility == Visibility::Private }),
-            };
+        let before = Published { app, code_hash, included: None };
+        match self.chain.best().await?.app(app).await? {
+            Some(known) if known.retired => return Err(JobError::Retired(app)),
+            Some(_) => return Ok(before),
+            None => {}
         }
         let publish = call::publish(code_hash, code_bytes, manifest_hash, visibility);
         match self.chain.submit(signer, publish).await {
-            Ok(included) => Ok(Published { app, code_hash, included: Some((included.block.number, included.fee)) }),
-            // Somebody else, with the same key, was faster.
-            Err(error @ SubmitError::Dispatch(_)) => match self.chain.best().await?.app(app).await? {
-                Some(known) if known.visibility == visibility => Ok(Published { app, code_hash, included: None }),
-                _ => Err(error.into()),
-            },
-            Err(error) => Err(error.into()),
+            Ok(included) => Ok(Published { included: Some((included.block.number, included.fee)), ..before }),
+            Err(error) => {
+                // Somebody else, with the same key, may have been faster.
+                let refused = matches!(error, SubmitError::Dispatch(_));
+                let published = refused && self.chain.best().await?.app(app).await?.is_some();
+                if published { Ok(before) } else { Err(error.into()) }
+            }
         }
+    }
+
+    /// Takes an app back: it gets no more jobs, and is gone, with its deposit returned, once those that live have ended.
+    /// Whether it is gone already.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn unpublish(&self, signer: &Signer, app: AppId) -> Result<(Included, bool), JobError> {
+        let included = self.chain.submit(signer, call::unpublish(app)).await?;
+        let gone = self.chain.at(included.block.hash).await?.app(app).await?.is_none();
+        Ok((included, gone))
     }
 
     /// Submits a job; [`Self::follow`] does the rest.
     ///
     /// # Errors
-    /// See [`JobError`]. Nothing is paid unless the job is on chain, but a new program stays published.
+    /// See [`JobError`]. Nothing is paid unless the job is on chain, but a new program stays published. Only after
+    /// [`JobError::Unresolved`] the job may be on chain all the same.
     pub async fn submit(
         &self,
         signer: &Signer,
         request: Request,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<JobRecord, JobError> {
+        let stdin = request.stdin.clone();
+        let prepared = Box::pin(self.prepare(signer, request, progress)).await;
+        let (mut record, call) = prepared.inspect_err(|_| self.store.forget_stdin(stdin.as_deref()))?;
+        // From here on the job may get onto the chain, and nobody else has what opens it.
+        self.store.save_pending(&record)?;
+        let included = match self.chain.submit(signer, call).await {
+            Ok(included) => included,
+            Err(error @ SubmitError::Unresolved { .. }) => return Err(JobError::Unresolved(error)),
+            Err(error) => {
+                self.store.forget_pending(&record)?;
+                return Err(error.into());
+            }
+        };
+        record.job = included.job.ok_or(JobError::NoEvent)?;
+        record.submitted_at = included.block.number;
+        record.submission_fee = included.fee;
+        self.store.confirm(&record)?;
+        progress(Progress::Submitted {
+            job: record.job,
+            block: record.submitted_at,
+            fee: record.submission_fee,
+            escrow: record.max_price,
+        });
+        Ok(record)
+    }
+
+    /// Everything about a job but its submission: its record, and the call that submits it.
+    async fn prepare(
+        &self,
+        signer: &Signer,
+        request: Request,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(JobRecord, Call), JobError> {
         check_request(&request)?;
         let state = self.chain.best().await?;
-        let max_price = self.price(&state, &request).await?;
+        let max_price = price(&state, &request).await?;
         let balance = state.balance(signer.account()).await?;
         let free = balance.free.saturating_sub(balance.frozen);
         if free <= max_price {
             return Err(JobError::BalanceTooLow { free, needed: max_price });
         }
         let published = self.resolve(signer, &request.program, progress).await?;
-        let app = self.chain.best().await?.app(published.app).await?.ok_or(JobError::UnknownApp(published.app))?;
+        let state = self.chain.best().await?;
+        let app = state.app(published.app).await?.ok_or(JobError::UnknownApp(published.app))?;
+        if app.retired {
+            return Err(JobError::Retired(published.app));
+        }
 
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|error| JobError::Randomness(error.to_string()))?;
-        let deadline_blocks = request
-            .deadline_blocks
-            .map_or_else(|| 3 * (request.limits.wall_ms.div_ceil(BLOCK_MS) + GRACE_BLOCKS) + 60, u64::from);
-        let now = self.chain.best().await?.block().number;
+        let deadline_blocks = request.deadline_blocks.map_or_else(|| 3 * term(&request.limits) + 60, u64::from);
+        let now = state.block().number;
         let deadline = u32::try_from(u64::from(now) + deadline_blocks).unwrap_or(u32::MAX);
         let submit =
             call::submit_job(published.app, request.limits, max_price, deadline, 1, secret_commitment(&secret));
-        let included = self.chain.submit(signer, submit).await?;
-        let job = submitted(&included).ok_or(JobError::NoEvent)?;
-
         let record = JobRecord {
             version: 1,
             genesis_hash: self.chain.genesis_hash(),
-            job,
+            job: 0,
             app: published.app,
             owner: signer.account(),
-            secret,
-            identity: Identity::generate().secret().expose_secret().into(),
+            secret: secret.into(),
+            identity: Identity::generate().secret(),
             recipients: request.recipients.iter().map(ToString::to_string).collect(),
             code_hash: app.code_hash,
             private: app.visibility == Visibility::Private,
@@ -461,13 +514,41 @@ impl Jobs {
             files: request.files,
             limits: request.limits,
             max_price,
-            submitted_at: included.block.number,
-            submission_fee: included.fee,
+            submitted_at: now,
+            submission_fee: 0,
+            encrypted: None,
             deliveries: vec![],
         };
-        self.store.save(&record)?;
-        progress(Progress::Submitted { job, block: included.block.number, fee: included.fee, escrow: max_price });
-        Ok(record)
+        Ok((record, submit))
+    }
+
+    /// Finds out about jobs whose submission was cut off: remembers those that are on chain, and returns their numbers;
+    /// forgets those that will never be.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn recover(&self) -> Result<Vec<JobId>, JobError> {
+        let pending = self.store.pending(&self.chain.genesis_hash())?;
+        if pending.is_empty() {
+            return Ok(vec![]);
+        }
+        // In this order: what is finalized now is in the state that is read next.
+        let finalized = self.chain.finalized().await?.block().number;
+        let jobs = self.chain.best().await?.jobs().await?;
+        let mut recovered = Vec::new();
+        for mut record in pending {
+            let commitment = secret_commitment(&record.secret);
+            let found = jobs.iter().find(|(_, job)| job.owner == record.owner && job.secret_commitment == commitment);
+            if let Some((id, job)) = found {
+                record.job = *id;
+                record.submitted_at = job.submitted_at;
+                self.store.confirm(&record)?;
+                recovered.push(*id);
+            } else if finalized > record.submitted_at.saturating_add(PENDING_BLOCKS) {
+                self.store.forget_pending(&record)?;
+            }
+        }
+        Ok(recovered)
     }
 
     /// The record of a job that was submitted from this machine.
@@ -483,7 +564,17 @@ impl Jobs {
     /// # Errors
     /// See [`JobError`].
     pub async fn cancel(&self, signer: &Signer, job: JobId) -> Result<Included, JobError> {
-        Ok(self.chain.submit(signer, call::cancel_job(job)).await?)
+        let included = self.chain.submit(signer, call::cancel_job(job)).await?;
+        if let Ok(record) = self.record(job) {
+            self.forget_inputs(&record);
+        }
+        Ok(included)
+    }
+
+    /// Deletes what was kept on this machine of the inputs of a job that has ended.
+    pub fn forget_inputs(&self, record: &JobRecord) {
+        self.store.forget_stdin(record.stdin.as_deref());
+        self.store.forget_ciphertext(record);
     }
 
     /// Fetches, decrypts and checks the result of a settled job.
@@ -497,6 +588,9 @@ impl Jobs {
     ) -> Result<JobResult, JobError> {
         let state = self.chain.best().await?;
         let job = state.job(record.job).await?.ok_or(JobError::UnknownJob(record.job))?;
+        if !matches!(job.status, JobStatus::Queued | JobStatus::Assigned(_)) {
+            self.forget_inputs(record);
+        }
         let settlement = match &job.status {
             JobStatus::Settled(settlement) => settlement.clone(),
             JobStatus::Cancelled { at } => return Err(JobError::Cancelled(*at)),
@@ -559,7 +653,6 @@ impl Jobs {
         };
         let checks = receipt::verify(&receipt, &facts)?;
         let output = archive.as_deref().map(Output::read).transpose()?.unwrap_or_default();
-        self.store.forget_stdin(record);
         Ok(JobResult { job, settlement, app, delivery, receipt, checks, output, output_cipher_bytes })
     }
 
@@ -585,25 +678,26 @@ impl Jobs {
             }
         }
     }
+}
 
-    /// What to offer: what the user says if it is enough for somebody, else enough for everybody.
-    async fn price(&self, state: &State, request: &Request) -> Result<Balance, JobError> {
-        let now = state.timestamp_ms().await? / 1000;
-        let workers = state.workers().await?;
-        let active = workers
-            .iter()
-            .map(|(_, worker)| worker)
-            .filter(|worker| worker.status == WorkerStatus::Active && worker.verdict_expires > now);
-        let costs = active.map(|worker| units::fee(request.limits.fuel, worker.price));
-        let (cheapest, dearest) = (costs.clone().min(), costs.max());
-        match (request.max_price, cheapest, dearest) {
-            (Some(offered), Some(needed), _) if offered < needed => Err(JobError::PriceTooLow { offered, needed }),
-            // A worker may still come.
-            (Some(offered), ..) => Ok(offered),
-            (None, _, Some(dearest)) => Ok(dearest.max(1)),
-            (None, _, None) => Err(JobError::NoWorkers),
-        }
+/// What to offer: what the user says if it is enough for somebody, else what [`offer`] says.
+async fn price(state: &State, request: &Request) -> Result<Balance, JobError> {
+    let workers = state.active_workers().await?;
+    let mut costs: Vec<_> = workers.iter().map(|(_, worker)| units::fee(request.limits.fuel, worker.price)).collect();
+    costs.sort_unstable();
+    match (request.max_price, costs.first()) {
+        (Some(offered), Some(&needed)) if offered < needed => Err(JobError::PriceTooLow { offered, needed }),
+        // A worker may still come.
+        (Some(offered), _) => Ok(offered),
+        (None, _) => offer(&costs).ok_or(JobError::NoWorkers),
     }
+}
+
+/// What is offered where the user names no price: enough for most workers, however dear the dearest is. From what each
+/// may cost, in ascending order; `None` without workers.
+fn offer(costs: &[Balance]) -> Option<Balance> {
+    let median = costs.get(costs.len().saturating_sub(1) / 2)?;
+    Some(median.saturating_mul(OFFER).min(*costs.last()?).max(1))
 }
 
 /// Reads a program and looks at its first bytes.
@@ -612,7 +706,7 @@ impl Jobs {
 /// [`JobError::File`], [`JobError::NotWasm`], [`JobError::ProgramTooLarge`].
 pub fn read_program(path: &std::path::Path) -> Result<Vec<u8>, JobError> {
     let code = std::fs::read(path).map_err(|error| JobError::File { path: path.into(), error })?;
-    if code.len() as u64 > MAX_CODE_BYTES {
+    if code.len() as u64 > u64::from(MAX_CODE_BYTES) {
         return Err(JobError::ProgramTooLarge(code.len() as u64));
     }
     if !code.starts_with(b"\0asm") {
@@ -621,9 +715,18 @@ pub fn read_program(path: &std::path::Path) -> Result<Vec<u8>, JobError> {
     Ok(code)
 }
 
+/// How many blocks a worker has for a job.
+fn term(limits: &Limits) -> u64 {
+    limits.wall_ms.div_ceil(BLOCK_MS) + GRACE_BLOCKS
+}
+
 fn check_request(request: &Request) -> Result<(), JobError> {
     if !request.limits.is_valid() {
         return Err(JobError::Limits);
+    }
+    let least = term(&request.limits) + SUBMISSION_BLOCKS;
+    if request.deadline_blocks.is_some_and(|blocks| u64::from(blocks) < least) {
+        return Err(JobError::DeadlineTooNear(least));
     }
     if request.files.len() > MAX_FILES {
         return Err(JobError::TooMany { what: "input files", max: MAX_FILES });
@@ -646,13 +749,6 @@ fn check_request(request: &Request) -> Result<(), JobError> {
         std::fs::File::open(path).map_err(|error| JobError::File { path: path.clone(), error })?;
     }
     Ok(())
-}
-
-fn submitted(included: &Included) -> Option<JobId> {
-    included.events.iter().find_map(|event| match event {
-        Event::Job(JobEvent::Submitted { job, .. }) => Some(*job),
-        _ => None,
-    })
 }
 
 /// Asks a host again for a while when it does not answer: it may be restarting.
@@ -696,11 +792,26 @@ mod tests {
         assert!(matches!(check_request(&request(&["../a"])), Err(JobError::FileName(_))));
         let none = Limits { fuel: 0, ..Limits::DEFAULT };
         assert!(matches!(check_request(&Request { limits: none, ..request(&[]) }), Err(JobError::Limits)));
+        let near = Request { deadline_blocks: Some(64), ..request(&[]) };
+        assert!(matches!(check_request(&near), Err(JobError::DeadlineTooNear(65))));
+        assert!(check_request(&Request { deadline_blocks: Some(65), ..near }).is_ok());
         let missing = Some("/nonexistent".into());
         assert!(matches!(check_request(&Request { stdin: missing, ..request(&[]) }), Err(JobError::File { .. })));
         let crowd = vec![Identity::generate().recipient(); MAX_RECIPIENTS];
         let crowded = Request { recipients: crowd, ..request(&[]) };
         assert!(matches!(check_request(&crowded), Err(JobError::TooMany { .. })));
+    }
+
+    #[test]
+    fn the_default_offer_is_not_the_dearests() {
+        assert_eq!(offer(&[]), None);
+        assert_eq!(offer(&[0]), Some(1));
+        assert_eq!(offer(&[7]), Some(7));
+        assert_eq!(offer(&[10, 15]), Some(15));
+        assert_eq!(offer(&[10, 12, 1_000_000]), Some(24));
+        // The cheaper half decides.
+        assert_eq!(offer(&[10, 1_000_000]), Some(20));
+        assert_eq!(offer(&[Balance::MAX - 1, Balance::MAX]), Some(Balance::MAX));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use schnorrkel::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha512;
-use std::{fmt, fs, path::Path, str::FromStr};
+use std::{fmt, str::FromStr};
 use subxt_signer::{DeriveJunction, SecretUri, bip39::Mnemonic, sr25519::Keypair};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -30,9 +30,6 @@ pub enum KeyError {
     /// Wrong password, or the file was changed.
     #[error("wrong password, or the keystore file is damaged")]
     Password,
-    /// The file system refused.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
     /// No randomness.
     #[error("the system gave no randomness: {0}")]
     Randomness(String),
@@ -83,14 +80,6 @@ impl Signer {
                 other => KeyError::Keystore(other.to_string()),
             }
         })
-    }
-
-    /// The key in a keystore file.
-    ///
-    /// # Errors
-    /// See [`KeyError`].
-    pub fn from_keystore_file(path: &Path, password: &str) -> Result<Self, KeyError> {
-        Self::from_keystore_json(&fs::read_to_string(path)?, password)
     }
 
     /// The account that signs.

@@ -1,7 +1,6 @@
 //! The Rust SDK: the chain, the evidence of workers, and encrypted jobs.
 //!
-//! - [`chain`]: a connection that survives its node, typed state at any block, events, transactions from many tasks at
-//!   once.
+//! - [`chain`]: a connection that survives its node, typed state at any block, transactions from many tasks at once.
 //! - [`evidence`]: fetches a worker's evidence and checks it against the chain; what passes is a [`VerifiedWorker`], and
 //!   nothing else can be encrypted to.
 //! - [`job`]: everything from a program and its files to a decrypted, checked result.

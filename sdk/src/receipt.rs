@@ -213,6 +213,7 @@ mod tests {
         code_bytes: 1,
         manifest_hash: [0; 32],
         visibility: Visibility::Public,
+        retired: false,
     };
 
     fn check(signed: &SignedReceipt, job: &Job, archive: &[u8]) -> Result<Vec<Check>, ReceiptError> {

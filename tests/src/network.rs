@@ -9,7 +9,7 @@ use std::{
     fs::{self, File},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -234,11 +234,12 @@ impl Network {
         Ok(())
     }
 
-    /// Ends a process with a signal and starts it again, with the same command line.
+    /// Ends a process with a signal and starts it again, with the same command line. Returns how it ended, if it was this
+    /// function that started it.
     ///
     /// # Errors
     /// When there is no such process, or it does not end.
-    pub fn restart(&self, name: &str, signal: &str) -> Result<()> {
+    pub fn restart(&self, name: &str, signal: &str) -> Result<Option<ExitStatus>> {
         let pid = self.pid(name)?;
         let process = PathBuf::from(format!("/proc/{pid}"));
         let command_line = fs::read(process.join("cmdline"))?;
@@ -246,9 +247,8 @@ impl Network {
         let mut words = command_line.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(OsStr::from_bytes);
         let mut command = Command::new(words.next().context("a process has a name")?);
         self.signal(name, signal)?;
-        if let Some(mut old) = self.restarted().remove(name) {
-            old.wait()?;
-        }
+        let old = self.restarted().remove(name);
+        let ended = old.map(|mut old| old.wait()).transpose()?;
         wait_until(&format!("{name} ends"), 60, || {
             let status = fs::read_to_string(process.join("status")).unwrap_or_default();
             Ok((status.is_empty() || status.contains("State:\tZ")).then_some(()))
@@ -256,7 +256,17 @@ impl Network {
         let log = File::create(self.path().join(format!("{name}-restarted.log")))?;
         command.args(words).current_dir(working_folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.restarted().insert(name.to_owned(), command.spawn()?);
-        Ok(())
+        Ok(ended)
+    }
+
+    /// Waits until the chain has `count` more blocks.
+    ///
+    /// # Errors
+    /// When it does not within a minute and four seconds for each.
+    pub fn wait_blocks(&self, count: u64) -> Result<()> {
+        let best = || self.state()?["best_block"].as_u64().context("the node answers");
+        let goal = best()? + count;
+        wait_until(&format!("block {goal}"), 60 + 4 * count, || Ok((best()? >= goal).then_some(())))
     }
 
     /// A `phala` command on this network, with data of this network's own.

@@ -7,10 +7,12 @@ use phala_sdk::{
     job::{Jobs, Program, Request, Store, Until},
 };
 use phala_tests::{Network, binary, data_folder, guest};
+use serde_json::Value;
 use std::{
     collections::BTreeSet,
     fs,
     io::Write,
+    path::Path,
     process::{Command, Stdio},
     thread,
 };
@@ -140,7 +142,7 @@ async fn total_balance(state: &phala_sdk::chain::State) -> Result<u128> {
 }
 
 /// A private app's code reaches the worker encrypted; standard input may come from a pipe; the program's exit code is
-/// the command's; arguments and output files work; a stock age opens a result made for another recipient.
+/// the command's; arguments, input files and output files work.
 #[test]
 fn everything_a_job_can_be() -> Result<()> {
     let network = Network::start(1)?;
@@ -162,12 +164,70 @@ fn everything_a_job_can_be() -> Result<()> {
     let run = network.job("arguments", &["--", "--by", "month"])?.ok()?;
     ensure!(run.stdout().contains("--by") && run.stdout().contains("month"), "{}", run.stdout());
 
-    let submitted = network.submit("echo", &["--stdin", &network.file("later", "later")?])?;
-    let result = network.phala(&["job", "result", &submitted.to_string()])?.ok()?;
-    ensure!(result.stdout() == "later", "{}", result.stdout());
-    let status = network.phala(&["job", "status", &submitted.to_string(), "--json"])?.ok()?.json()?;
-    ensure!(status["status"] == "completed", "{status}");
+    let input = format!("a.txt={}", network.file("input", "content")?);
+    let run = network.job("list", &["--file", &input])?.ok()?;
+    ensure!(run.stdout().starts_with("a.txt 7 "), "{}", run.stdout());
+
+    // Output files; and the report in a file of its own.
+    let (folder, report) = (network.path().join("files"), network.path().join("report.json"));
+    let arguments = ["--output", text(&folder)?, "--report", text(&report)?, "--", "more.txt=more"];
+    let run = network.job("files", &arguments)?.ok()?;
+    ensure!(fs::read(folder.join("hello.txt"))? == b"hello, world\n");
+    ensure!(fs::read(folder.join("more.txt"))? == b"more");
+    ensure!(run.stderr.is_empty(), "the report is in its file only: {}", run.stderr);
+    let report: Value = serde_json::from_slice(&fs::read(&report)?)?;
+    let names = report["output"]["files"].as_array().context("files")?;
+    ensure!(names.len() == 2, "{report}");
     Ok(())
+}
+
+/// A job whose user leaves and comes back, and a second reader of its result, who has nothing but the stock age and
+/// tar commands and a key of his own.
+#[test]
+fn a_stock_age_opens_a_result_made_for_another_recipient() -> Result<()> {
+    let network = Network::start(1)?;
+    let identity = network.path().join("age.txt");
+    let keygen = run(Command::new("age-keygen").arg("-o").arg(&identity))?;
+    let recipient =
+        keygen.lines().find_map(|line| line.strip_prefix("Public key: ")).context("a recipient")?.to_owned();
+    let stdin = network.file("later", "later")?;
+    let job = network.submit("echo", &["--stdin", &stdin, "--recipient", &recipient])?;
+    let result = network.phala(&["job", "result", &job.to_string(), "--json"])?.ok()?;
+    ensure!(result.stdout() == "later", "{}", result.stdout());
+    let status = network.phala(&["job", "status", &job.to_string(), "--json"])?.ok()?.json()?;
+    ensure!(status["status"] == "completed", "{status}");
+
+    let report = result.report()?;
+    let endpoint = report["worker"]["endpoint"].as_str().with_context(|| format!("no endpoint in {report}"))?;
+    let cipher = network.path().join("output.age");
+    let bytes = tokio::runtime::Runtime::new()?.block_on(async {
+        let response = reqwest::get(format!("{endpoint}/v1/jobs/{job}/output")).await?.error_for_status()?;
+        anyhow::Ok(response.bytes().await?)
+    })?;
+    fs::write(&cipher, bytes)?;
+    let (archive, opened) = (network.path().join("output.tar"), network.path().join("opened"));
+    run(Command::new("age").args(["--decrypt", "-i"]).arg(&identity).arg("-o").arg(&archive).arg(&cipher))?;
+    fs::create_dir(&opened)?;
+    run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&opened))?;
+    ensure!(fs::read(opened.join("stdout"))? == b"later");
+
+    // Who is no recipient opens nothing.
+    let other = network.path().join("other.txt");
+    run(Command::new("age-keygen").arg("-o").arg(&other))?;
+    ensure!(!Command::new("age").args(["--decrypt", "-i"]).arg(&other).arg(&cipher).output()?.status.success());
+    Ok(())
+}
+
+/// Runs a command that must succeed, and gives what it says on standard error.
+fn run(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("starting {command:?}; scripts/setup.sh installs it"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{command:?}: {stderr}");
+    Ok(stderr)
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("the path is text")
 }
 
 /// A gibibyte of input goes through a host and an enclave that need less than 512 MiB each.

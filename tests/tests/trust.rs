@@ -68,7 +68,7 @@ fn a_worker_whose_image_is_no_longer_allowed_gets_no_job_and_does_not_verify() -
     let verdict = network.phala(&["verify", "worker", &worker])?;
     ensure!(verdict.status != Some(0), "a worker with a forbidden image verifies: {}", verdict.stdout());
     let (mut client, job) = submit_in_background(&network)?;
-    std::thread::sleep(Duration::from_secs(10));
+    network.wait_blocks(5)?;
     ensure!(job_status(&network, job)? == "queued");
     client.kill()?;
     client.wait()?;
@@ -120,7 +120,7 @@ fn a_worker_with_an_expired_verdict_gets_no_job_until_it_renews() -> Result<()> 
         chain.submit(&network.sudo(), submit).await?;
         anyhow::Ok(())
     })?;
-    std::thread::sleep(Duration::from_secs(6));
+    network.wait_blocks(3)?;
     ensure!(job_status(&network, 0)? == "queued");
 
     tokio::runtime::Runtime::new()?.block_on(async {
@@ -190,6 +190,7 @@ fn register_minted(node: &str, operator: &str) -> Result<String> {
             encryption_key: [7; 32],
             genesis_hash: chain.genesis_hash(),
             operator: operator.account().0,
+            block_number: parent.number,
             block_hash: parent.hash,
         };
         let platform = development_root().certify([9; 32], 1, 0, u64::MAX);

@@ -98,7 +98,7 @@ impl_runtime_apis! {
             let epoch_config = Babe::epoch_config().unwrap_or(BABE_GENESIS_EPOCH_CONFIG);
             sp_consensus_babe::BabeConfiguration {
                 slot_duration: Babe::slot_duration(),
-                epoch_length: EPOCH_DURATION_IN_SLOTS,
+                epoch_length: configs::EpochDuration::get(),
                 c: epoch_config.c,
                 authorities: Babe::authorities().to_vec(),
                 randomness: Babe::randomness(),

@@ -10,7 +10,7 @@ use frame_support::{
 };
 use frame_system::{EnsureRoot, limits};
 use pallet_transaction_payment::{FungibleAdapter, Multiplier, TargetedFeeAdjustment};
-use phala_primitives::units;
+use phala_primitives::{units, worker::MAX_CAPACITY};
 use sp_runtime::{
     FixedPointNumber, Perbill, Permill, Perquintill,
     traits::{AccountIdConversion, Bounded, ConvertInto},
@@ -73,8 +73,14 @@ impl pallet_timestamp::Config for Runtime {
 /// The most authorities that blocks are made for.
 pub type MaxAuthorities = ConstU32<100>;
 
+parameter_types! {
+    /// Slots in an epoch. A chain specification may put another number at genesis, as tests of many changes of
+    /// authorities do, under the key that is twox128 of `:EpochDuration:`. It must never change afterwards.
+    pub storage EpochDuration: u64 = EPOCH_DURATION_IN_SLOTS;
+}
+
 impl pallet_babe::Config for Runtime {
-    type EpochDuration = ConstU64<EPOCH_DURATION_IN_SLOTS>;
+    type EpochDuration = EpochDuration;
     type ExpectedBlockTime = ConstU64<MILLISECS_PER_BLOCK>;
     // Epochs end with sessions.
     type EpochChangeTrigger = pallet_babe::ExternalTrigger;
@@ -193,10 +199,10 @@ impl pallet_phala_attestation::Config for Runtime {
 }
 
 impl pallet_phala_workers::Config for Runtime {
-    type HeartbeatTimeout = ConstU32<15>;
-    // Finality may lag for two minutes before heartbeats are refused.
-    type MaxHeartbeatAge = ConstU32<60>;
-    type MaxCapacity = ConstU32<64>;
+    // A minute. A heartbeat names a finalized block, some blocks behind the best, and is sent every five blocks or so: that
+    // leaves finality forty seconds to lag before workers count as silent.
+    type HeartbeatTimeout = ConstU32<30>;
+    type MaxCapacity = ConstU32<MAX_CAPACITY>;
     type MaxChecksPerBlock = ConstU32<64>;
     type OnUnavailable = Jobs;
     type WeightInfo = pallet_phala_workers::weights::SubstrateWeight<Runtime>;
@@ -217,19 +223,20 @@ parameter_types! {
 impl pallet_phala_jobs::Config for Runtime {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
-    // The verifiable random output of the parent block: fresh in each block, and unknown to who submits a job, as
-    // that block does not exist yet. The parent's author can only withhold its own block to draw again. The
-    // alternative, one value for a whole epoch, is known before any of that epoch's jobs is submitted, and
-    // so lets a user pick the moment that gives a job to a friend's worker.
+    // The verifiable random output of the parent block: fresh in each block, and unknown to who submits a job, unless that
+    // is the parent's author, who knows it and decides what is in the block or withholds it. The alternative, one value
+    // for a whole epoch, is known to everybody before any of that epoch's jobs is submitted, and so lets any user
+    // pick the moment that gives a job to a friend's worker.
     type Randomness = pallet_babe::ParentBlockRandomness<Runtime>;
     type Treasury = TreasuryAccount;
     type TreasuryShare = TreasuryShare;
+    // 0.0006 PHA for the shortest deadline of a job of a minute, 3 PHA for a deadline in a week.
+    type PlaceFee = ConstU128<{ PHA / 100_000 }>;
     type MillisecsPerBlock = ConstU64<MILLISECS_PER_BLOCK>;
     type ReceiptGrace = ConstU32<30>;
     type MaxDeadline = ConstU32<{ 7 * DAYS }>;
     type Retention = ConstU32<{ 7 * DAYS }>;
     type MaxAssignmentsPerBlock = ConstU32<32>;
-    type MaxWakesPerBlock = ConstU32<32>;
-    type MaxPrunesPerBlock = ConstU32<32>;
+    type MaxWakesPerBlock = ConstU32<64>;
     type WeightInfo = pallet_phala_jobs::weights::SubstrateWeight<Runtime>;
 }

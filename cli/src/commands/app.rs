@@ -39,12 +39,34 @@ pub(crate) async fn run(command: args::App, context: &Context, output: &Output) 
                     None => "before".into(),
                 };
                 format!("{}\nPublished {how}. Run it with `phala job run {}`", published.app, published.app)
-            });
+            })?;
             Ok(0)
         }
+        args::App::Unpublish { app } => unpublish(app, context, output).await,
         args::App::List { mine } => list(mine, context, output).await,
         args::App::Show { app } => show(app, context, output).await,
     }
+}
+
+async fn unpublish(app: AppId, context: &Context, output: &Output) -> Status {
+    let jobs = context.jobs().await?;
+    let signer = context.signer(jobs.chain()).await?;
+    output.progress("Unpublishing …");
+    let (included, gone) = jobs.unpublish(&signer, app).await?;
+    let value = json!({
+        "app": app,
+        "gone": gone,
+        "block": included.block.number,
+        "fee": amount::format_number(included.fee),
+    });
+    output.result(&value, || {
+        let how = match gone {
+            true => "is gone, and its deposit is back",
+            false => "gets no more jobs; it is gone, and its deposit back, when those that live have ended",
+        };
+        format!("From block {} on the app {how}", included.block.number)
+    })?;
+    Ok(0)
 }
 
 fn value(id: &AppId, app: &App) -> Value {
@@ -55,11 +77,13 @@ fn value(id: &AppId, app: &App) -> Value {
         "code_hash": format!("0x{}", hex::encode(app.code_hash)),
         "code_bytes": app.code_bytes,
         "manifest_hash": format!("0x{}", hex::encode(app.manifest_hash)),
+        "retired": app.retired,
     })
 }
 
 fn visibility(app: &App) -> &'static str {
     match app.visibility {
+        _ if app.retired => "retired",
         Visibility::Public => "public",
         Visibility::Private => "private",
     }
@@ -87,7 +111,7 @@ async fn list(mine: bool, context: &Context, output: &Output) -> Status {
             });
             table(&["app", "visibility", "size", "publisher", "code"], rows)
         }
-    });
+    })?;
     Ok(0)
 }
 
@@ -103,6 +127,6 @@ async fn show(id: AppId, context: &Context, output: &Output) -> Status {
             ("Code", format!("0x{} ({})", hex::encode(app.code_hash), bytes(app.code_bytes.into()))),
             ("Manifest", format!("0x{}", hex::encode(app.manifest_hash))),
         ])
-    });
+    })?;
     Ok(0)
 }

@@ -34,7 +34,7 @@ pub(crate) async fn balance(options: BalanceOptions, context: &Context, output: 
             ("Held", format!("{} (escrow and deposits)", amount::format(balance.reserved))),
             ("Block", state.block().number.to_string()),
         ])
-    });
+    })?;
     Ok(0)
 }
 
@@ -72,6 +72,6 @@ pub(crate) async fn transfer(options: TransferOptions, context: &Context, output
             included.block.number,
             amount::format(included.fee)
         )
-    });
+    })?;
     Ok(0)
 }

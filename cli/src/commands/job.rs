@@ -1,23 +1,30 @@
 //! `phala job`.
 
 use anyhow::{Context as _, bail};
-use phala_primitives::{AppId, JobId, Limits, Outcome, job::JobStatus, units::Balance};
+use phala_primitives::{
+    AppId, JobId, Limits, Outcome,
+    job::{JobStatus, Settlement},
+    units::Balance,
+};
 use phala_sdk::{
-    amount,
+    Account, amount,
     chain::Job,
     encryption,
     evidence::{CheckStatus, WorkerReport},
     job::{JobError, JobRecord, JobResult, Jobs, Program, Progress, Request, Until},
 };
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     Status,
     args::{self, JOB_FAILED, JobOptions},
     commands::verify::verdict,
     context::Context,
-    output::{Output, bytes, facts, number, short, table},
+    output::{Output, Submitted, bytes, facts, json as json_text, number, short, table},
 };
 
 /// The exit status of a command that was interrupted.
@@ -28,30 +35,52 @@ pub(crate) async fn run(command: args::Job, context: &Context, output: &Output) 
         args::Job::Run(options) => Box::pin(run_job(options, context, output)).await,
         args::Job::Submit(options) => Box::pin(submit(options, context, output)).await,
         args::Job::Status { job } => status(job, context, output).await,
-        args::Job::Result { job, output: folder, no_wait } => {
-            let jobs = context.jobs().await?;
+        args::Job::Result { job, output: folder, report, no_wait } => {
+            let jobs = open(context, output).await?;
             let record = jobs.record(job)?;
-            Box::pin(finish(&jobs, record, folder, !no_wait, output)).await
+            Box::pin(finish(&jobs, record, Destination { folder, report }, !no_wait, output)).await
         }
         args::Job::Cancel { job } => cancel(job, context, output).await,
         args::Job::List { all, limit } => list(all, limit, context, output).await,
     }
 }
 
+/// Where a result goes beside standard output and error.
+struct Destination {
+    /// The folder for output files.
+    folder: Option<PathBuf>,
+    /// The file for the report.
+    report: Option<PathBuf>,
+}
+
+/// Jobs of the node's chain, among them those that a command submitted which did not live to see it.
+async fn open(context: &Context, output: &Output) -> anyhow::Result<Jobs> {
+    let jobs = context.jobs().await?;
+    match jobs.recover().await {
+        Ok(recovered) => {
+            for job in recovered {
+                output.note(&format!("job {job} is on the chain, though the command that submitted it was cut off"));
+            }
+        }
+        Err(error) => output.warn(&format!("cannot find out about jobs whose submission was cut off: {error}")),
+    }
+    Ok(jobs)
+}
+
 async fn run_job(options: JobOptions, context: &Context, output: &Output) -> Status {
-    let folder = options.output.clone();
+    let destination = Destination { folder: options.output.clone(), report: options.report.clone() };
     let jobs = context.jobs().await?;
     let record = begin(&jobs, options, context, output).await?;
-    Box::pin(finish(&jobs, record, folder, true, output)).await
+    Box::pin(finish(&jobs, record, destination, true, output)).await
 }
 
 async fn submit(options: JobOptions, context: &Context, output: &Output) -> Status {
-    if options.output.is_some() {
-        bail!("--output belongs to `phala job result`, which fetches the result");
+    if options.output.is_some() || options.report.is_some() {
+        bail!("--output and --report belong to `phala job result`, which fetches the result");
     }
     let jobs = context.jobs().await?;
     let mut record = begin(&jobs, options, context, output).await?;
-    Box::pin(jobs.follow(&mut record, Until::Started, &|progress| show(progress, output))).await?;
+    Box::pin(follow(&jobs, &mut record, Until::Started, output)).await.context(Submitted(record.job))?;
     let worker = record.deliveries.last().map(|delivery| &delivery.worker);
     let value = json!({
         "job": record.job,
@@ -61,7 +90,7 @@ async fn submit(options: JobOptions, context: &Context, output: &Output) -> Stat
         "fee": amount::format_number(record.submission_fee),
         "worker": worker,
     });
-    output.result(&value, || record.job.to_string());
+    output.result(&value, || record.job.to_string())?;
     output.note(&format!("Job {0} runs; get its result with `phala job result {0}`", record.job));
     Ok(0)
 }
@@ -85,12 +114,15 @@ async fn begin(jobs: &Jobs, options: JobOptions, context: &Context, output: &Out
     }
     let recipients = options.recipients.iter().map(|text| encryption::parse_recipient(text));
     let recipients = recipients.collect::<Result<_, _>>()?;
-    let mut kept = None;
     let stdin = match options.stdin {
         Some(path) if path == Path::new("-") => {
             output.progress("Reading standard input …");
-            kept = Some(jobs.store().keep_stdin(&mut std::io::stdin().lock())?);
-            kept.clone()
+            Some(jobs.store().keep_stdin(&mut std::io::stdin().lock())?)
+        }
+        // A pipe by name, as the shell's `<(…)` is.
+        Some(path) if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) => {
+            let mut pipe = fs::File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            Some(jobs.store().keep_stdin(&mut pipe)?)
         }
         Some(path) => Some(absolute(path)?),
         None => None,
@@ -112,12 +144,7 @@ async fn begin(jobs: &Jobs, options: JobOptions, context: &Context, output: &Out
         recipients,
     };
     output.progress("Submitting the job …");
-    let submitted = jobs.submit(&signer, request, &|progress| show(progress, output)).await;
-    if let (Err(_), Some(path)) = (&submitted, kept) {
-        // No job needs it.
-        let _ = std::fs::remove_file(path);
-    }
-    Ok(submitted?)
+    Ok(jobs.submit(&signer, request, &|progress| show(progress, output)).await?)
 }
 
 /// The job may go on in another folder.
@@ -125,38 +152,58 @@ fn absolute(path: PathBuf) -> anyhow::Result<PathBuf> {
     path.canonicalize().with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Sees a job through to its end, and prints what came of it.
-async fn finish(jobs: &Jobs, mut record: JobRecord, folder: Option<PathBuf>, wait: bool, output: &Output) -> Status {
-    let report = |progress| show(progress, output);
+/// Sees a job through, and forgets what was kept for one that came to nothing.
+async fn follow(jobs: &Jobs, record: &mut JobRecord, until: Until, output: &Output) -> Result<(), JobError> {
+    let result = Box::pin(jobs.follow(record, until, &|progress| show(progress, output))).await;
+    if let Err(JobError::Cancelled(_) | JobError::Expired(..)) = &result {
+        jobs.forget_inputs(record);
+    }
+    result
+}
+
+/// Sees a job through to its end, and prints what came of it. Whatever goes wrong names the job.
+async fn finish(jobs: &Jobs, mut record: JobRecord, to: Destination, wait: bool, output: &Output) -> Status {
+    let submitted = Submitted(record.job);
     if wait {
-        let id = record.job;
-        let follow = Box::pin(jobs.follow(&mut record, Until::Settled, &report));
         tokio::select! {
-            result = follow => result?,
+            result = Box::pin(follow(jobs, &mut record, Until::Settled, output)) => result.context(submitted)?,
             _ = tokio::signal::ctrl_c() => {
                 output.clear();
-                output.note(&format!("interrupted; job {id} goes on: `phala job result {id}` gets its result"));
+                output.note(&format!("interrupted; job {0} goes on: `phala job result {0}` gets its result", submitted.0));
                 return Ok(INTERRUPTED);
             }
         }
     }
     output.progress("Fetching the result …");
-    let result = Box::pin(jobs.result(&record, &report)).await;
-    let result = result.with_context(|| format!("job {}", record.job))?;
-    output.stdout(&result.output.stdout)?;
-    output.stderr(&result.output.stderr)?;
-    if let Some(folder) = &folder {
-        result.output.write_files(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
-    }
-    output.report(&report_json(&record, &result, folder.as_deref()), || {
-        let separator =
-            if result.output.stderr.is_empty() || result.output.stderr.ends_with(b"\n") { "" } else { "\n" };
-        format!("{separator}{}", report_text(&record, &result, folder.as_deref()))
-    });
+    let result = Box::pin(jobs.result(&record, &|progress| show(progress, output))).await.context(submitted)?;
+    print(&record, &result, &to, output).context(submitted)?;
     Ok(match result.settlement.outcome {
         Outcome::Completed { exit_code } => exit_code,
         Outcome::Failed(_) => JOB_FAILED,
     })
+}
+
+/// Puts everything about a result where it belongs.
+fn print(record: &JobRecord, result: &JobResult, to: &Destination, output: &Output) -> anyhow::Result<()> {
+    output.stdout(&result.output.stdout)?;
+    output.stderr(&result.output.stderr)?;
+    if let Some(folder) = &to.folder {
+        result.output.write_files(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
+    }
+    let value = report_json(record, result, to.folder.as_deref());
+    if let Some(path) = &to.report {
+        fs::write(path, format!("{}\n", json_text(&value)))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        if output.is_json() {
+            return Ok(());
+        }
+    }
+    output.report(&value, || {
+        let separator =
+            if result.output.stderr.is_empty() || result.output.stderr.ends_with(b"\n") { "" } else { "\n" };
+        format!("{separator}{}", report_text(record, result, to.folder.as_deref()))
+    })?;
+    Ok(())
 }
 
 /// Tells a person what happens.
@@ -255,7 +302,7 @@ fn report_text(record: &JobRecord, result: &JobResult, folder: Option<&Path>) ->
             ),
         ),
         ("Refund", format!("{} of {} in escrow", amount::format(settlement.refund), amount::format(record.max_price))),
-        ("Transaction", format!("{} for the submission", amount::format(record.submission_fee))),
+        ("Submission", format!("{} for the transaction and the place", amount::format(record.submission_fee))),
         (
             "Blocks",
             format!(
@@ -284,13 +331,38 @@ fn report_text(record: &JobRecord, result: &JobResult, folder: Option<&Path>) ->
     format!("Job {id} {}\n{}", outcome(settlement.outcome), facts(&rows))
 }
 
+/// How a job was paid, for JSON.
+fn settlement_json(settlement: &Settlement<Account, u32>) -> Value {
+    json!({
+        "worker": settlement.worker,
+        "operator": settlement.operator,
+        "outcome": settlement.outcome,
+        "fuel": settlement.fuel,
+        "fee": amount::format_number(settlement.paid + settlement.treasury),
+        "paid": amount::format_number(settlement.paid),
+        "treasury": amount::format_number(settlement.treasury),
+        "refund": amount::format_number(settlement.refund),
+        "input_hash": format!("0x{}", hex::encode(settlement.input_hash)),
+        "output_hash": format!("0x{}", hex::encode(settlement.output_hash)),
+        "receipt_hash": format!("0x{}", hex::encode(settlement.receipt_hash)),
+        "settled_at": settlement.at,
+    })
+}
+
+/// Adds the members of one JSON object to another, in place of those with the same name.
+fn extend(value: &mut Value, more: Value) {
+    if let (Value::Object(value), Value::Object(more)) = (value, more) {
+        value.extend(more);
+    }
+}
+
 fn report_json(record: &JobRecord, result: &JobResult, folder: Option<&Path>) -> Value {
     let (settlement, delivery) = (&result.settlement, &result.delivery);
     let files = result.output.files.iter().map(|(name, content)| json!({ "name": name, "bytes": content.len() }));
-    json!({
+    let mut value = settlement_json(settlement);
+    let more = json!({
         "job": record.job,
         "app": record.app,
-        "outcome": settlement.outcome,
         "reason": match settlement.outcome {
             Outcome::Failed(reason) => Some(reason.description()),
             Outcome::Completed { .. } => None,
@@ -307,24 +379,18 @@ fn report_json(record: &JobRecord, result: &JobResult, folder: Option<&Path>) ->
             "files": files.collect::<Vec<_>>(),
             "folder": folder,
         },
-        "fuel": settlement.fuel,
         "fuel_limit": record.limits.fuel,
-        "fee": amount::format_number(settlement.paid + settlement.treasury),
-        "paid": amount::format_number(settlement.paid),
-        "treasury": amount::format_number(settlement.treasury),
-        "refund": amount::format_number(settlement.refund),
         "escrow": amount::format_number(record.max_price),
-        "transaction_fee": amount::format_number(record.submission_fee),
+        "submission_fee": amount::format_number(record.submission_fee),
         "blocks": {
             "submitted": record.submitted_at,
             "seen_by_enclave": assigned_at(result),
             "settled": settlement.at,
         },
-        "input_hash": format!("0x{}", hex::encode(settlement.input_hash)),
-        "output_hash": format!("0x{}", hex::encode(settlement.output_hash)),
-        "receipt_hash": format!("0x{}", hex::encode(settlement.receipt_hash)),
         "receipt_checks": result.checks,
-    })
+    });
+    extend(&mut value, more);
+    value
 }
 
 fn status_name(job: &Job) -> &'static str {
@@ -360,29 +426,15 @@ fn job_json(id: JobId, job: &Job) -> Value {
             "assigned_at": assignment.assigned_at,
             "due": assignment.due,
         }),
-        JobStatus::Settled(settlement) => json!({
-            "worker": settlement.worker,
-            "operator": settlement.operator,
-            "outcome": settlement.outcome,
-            "fuel": settlement.fuel,
-            "paid": amount::format_number(settlement.paid),
-            "treasury": amount::format_number(settlement.treasury),
-            "refund": amount::format_number(settlement.refund),
-            "input_hash": format!("0x{}", hex::encode(settlement.input_hash)),
-            "output_hash": format!("0x{}", hex::encode(settlement.output_hash)),
-            "receipt_hash": format!("0x{}", hex::encode(settlement.receipt_hash)),
-            "settled_at": settlement.at,
-        }),
+        JobStatus::Settled(settlement) => settlement_json(settlement),
         JobStatus::Cancelled { at } | JobStatus::Expired { at } => json!({ "ended_at": at }),
     };
-    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
-        value.extend(more);
-    }
+    extend(&mut value, more);
     value
 }
 
 async fn status(id: JobId, context: &Context, output: &Output) -> Status {
-    let jobs = context.jobs().await?;
+    let jobs = open(context, output).await?;
     let state = jobs.chain().best().await?;
     let job = state.job(id).await?.ok_or(JobError::UnknownJob(id))?;
     let ours = jobs.record(id).is_ok();
@@ -431,7 +483,7 @@ async fn status(id: JobId, context: &Context, output: &Output) -> Status {
             rows.push(("Result", format!("phala job result {id}")));
         }
         facts(&rows)
-    });
+    })?;
     Ok(0)
 }
 
@@ -441,12 +493,12 @@ async fn cancel(id: JobId, context: &Context, output: &Output) -> Status {
     output.progress("Cancelling …");
     let included = jobs.cancel(&signer, id).await?;
     let value = json!({ "job": id, "block": included.block.number, "fee": amount::format_number(included.fee) });
-    output.result(&value, || format!("Job {id} cancelled in block {}; its escrow is back", included.block.number));
+    output.result(&value, || format!("Job {id} cancelled in block {}; its escrow is back", included.block.number))?;
     Ok(0)
 }
 
 async fn list(all: bool, limit: usize, context: &Context, output: &Output) -> Status {
-    let chain = context.chain().await?;
+    let chain = open(context, output).await?.chain().clone();
     let state = chain.best().await?;
     let mut jobs = state.jobs().await?;
     if !all {
@@ -482,6 +534,6 @@ async fn list(all: bool, limit: usize, context: &Context, output: &Output) -> St
             });
             table(&["job", "status", "app", "worker", "fuel", "fee", "block"], rows)
         }
-    });
+    })?;
     Ok(0)
 }

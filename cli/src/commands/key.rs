@@ -45,7 +45,7 @@ fn generate(name: &str, context: &Context, output: &Output) -> Status {
                 ("Mnemonic", mnemonic.expose_secret().to_owned()),
             ])
         )
-    });
+    })?;
     Ok(0)
 }
 
@@ -71,7 +71,7 @@ fn import(name: &str, from: Option<std::path::PathBuf>, context: &Context, outpu
             store(name, &secret, password.expose_secret(), context)?
         }
     };
-    output.result(&json!({ "name": name, "account": account }), || format!("{name} is {account}"));
+    output.result(&json!({ "name": name, "account": account }), || format!("{name} is {account}"))?;
     Ok(0)
 }
 
@@ -97,7 +97,7 @@ fn list(context: &Context, output: &Output) -> Status {
         false => {
             table(&["name", "account"], keys.iter().map(|(name, account)| vec![name.clone(), account.to_string()]))
         }
-    });
+    })?;
     Ok(0)
 }
 
@@ -110,7 +110,7 @@ fn show(key: &str, context: &Context, output: &Output) -> Status {
         let mut rows = vec![("Account", account.to_string()), ("Public key", public)];
         rows.extend(file.map(|path| ("File", path.display().to_string())));
         facts(&rows)
-    });
+    })?;
     Ok(0)
 }
 

@@ -49,7 +49,7 @@ async fn verify(text: &str, context: &Context, output: &Output) -> Status {
             ("Platform", report.platform.clone()),
         ]);
         format!("{facts}\n{}", checks(&report.checks))
-    });
+    })?;
     Ok(0)
 }
 
@@ -89,7 +89,7 @@ async fn verify_receipt(id: JobId, context: &Context, output: &Output) -> Status
             text.push_str(&format!("\nThe worker:\n{}\n", checks(&report.checks)));
         }
         text
-    });
+    })?;
     Ok(0)
 }
 

@@ -24,6 +24,18 @@ pub(crate) async fn run(command: args::Worker, context: &Context, output: &Outpu
         args::Worker::Register { host, price, endpoint } => register(&host, price, endpoint, context, output).await,
         args::Worker::Drain { worker } => change(&worker, call::drain, "gets no more jobs", context, output).await,
         args::Worker::Resume { worker } => change(&worker, call::resume, "gets jobs again", context, output).await,
+        args::Worker::SetPrice { worker, price } => {
+            let effect = format!("asks {} for 10⁹ fuel", amount::format(price));
+            change(&worker, |id| call::set_price(id, price), &effect, context, output).await
+        }
+        args::Worker::SetEndpoint { worker, endpoint } => {
+            let endpoint = endpoint.trim_end_matches('/');
+            let effect = format!("is at {endpoint}");
+            change(&worker, |id| call::set_endpoint(id, endpoint), &effect, context, output).await
+        }
+        args::Worker::Deregister { worker } => {
+            change(&worker, call::deregister, "is registered no more", context, output).await
+        }
     }
 }
 
@@ -105,7 +117,7 @@ async fn list(all: bool, context: &Context, output: &Output) -> Status {
             ]
         });
         table(&["worker", "status", "jobs", "price per 10⁹ fuel", "speed", "tee", "endpoint"], rows)
-    });
+    })?;
     Ok(0)
 }
 
@@ -139,7 +151,7 @@ async fn show(text: &str, context: &Context, output: &Output) -> Status {
             ("Heartbeat", format!("in block {} of {}", worker.last_heartbeat, state.block().number)),
             ("Evidence", format!("check it with `phala verify worker {}`", &id.to_string()[..14])),
         ])
-    });
+    })?;
     Ok(0)
 }
 
@@ -182,17 +194,23 @@ async fn register(host: &str, price: u128, endpoint: Option<String>, context: &C
     });
     output.result(&value, || {
         format!("Worker {id} {what} in block {} (fee {})", included.block.number, amount::format(included.fee))
-    });
+    })?;
     Ok(0)
 }
 
-async fn change(text: &str, call: fn(WorkerId) -> Call, effect: &str, context: &Context, output: &Output) -> Status {
+async fn change(
+    text: &str,
+    call: impl FnOnce(WorkerId) -> Call,
+    effect: &str,
+    context: &Context,
+    output: &Output,
+) -> Status {
     let chain = context.chain().await?;
     let signer = context.signer(&chain).await?;
     let (id, _) = find(&chain.best().await?, text).await?;
     output.progress("Submitting …");
     let included = chain.submit(&signer, call(id)).await?;
     let value = json!({ "worker": id, "block": included.block.number, "fee": amount::format_number(included.fee) });
-    output.result(&value, || format!("Worker {id} {effect} from block {} on", included.block.number));
+    output.result(&value, || format!("Worker {id} {effect} from block {} on", included.block.number))?;
     Ok(0)
 }

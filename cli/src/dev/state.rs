@@ -1,5 +1,6 @@
 //! What is written down about a network: its folder holds `network.json` while it runs, the processes' logs in `logs/`,
-//! nodes in `node-N/`, workers in `worker-N/`.
+//! nodes in `node-N/`, workers in `worker-N/`. Nothing but these is ever removed, and only from a folder that was empty
+//! when it became a network's.
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -10,10 +11,26 @@ use std::{
 
 use super::process::Process;
 
-/// The file that says that a folder is a network's, and may be purged.
-pub(crate) const MARKER: &str = ".phala-network";
+/// The file that says that a folder is a network's.
+const MARKER: &str = ".phala-network";
 
 const FILE: &str = "network.json";
+
+/// The folder of the logs.
+pub(crate) const LOGS: &str = "logs";
+
+/// The file with the measurement of the enclave that was started last.
+pub(crate) const MEASUREMENT: &str = "measurement";
+
+/// The folder of a node.
+pub(crate) fn node_folder(number: usize) -> String {
+    format!("node-{number}")
+}
+
+/// The folder of a worker.
+pub(crate) fn worker_folder(number: u8) -> String {
+    format!("worker-{number}")
+}
 
 /// What a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,9 +116,13 @@ pub(crate) struct Lock {
     _file: File,
 }
 
-/// Makes the folder if need be, and locks it.
+/// Makes the folder if need be, and locks it. A folder that holds anything and is no network's is left as it is.
 pub(crate) fn lock(folder: &Path) -> anyhow::Result<Lock> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    if !is_network(folder) && entries.next().is_some() {
+        bail!("{} holds other things; give an empty folder, or a new one, with --dir", folder.display());
+    }
     let path: PathBuf = folder.join(MARKER);
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     match file.try_lock() {
@@ -109,6 +130,55 @@ pub(crate) fn lock(folder: &Path) -> anyhow::Result<Lock> {
         Err(TryLockError::WouldBlock) => bail!("another `phala dev` works on {}; wait for it", folder.display()),
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }
+}
+
+/// Whether `phala dev up` has made the folder a network's.
+pub(crate) fn is_network(folder: &Path) -> bool {
+    // Not through a link, which could lead to another network's.
+    fs::symlink_metadata(folder.join(MARKER)).is_ok_and(|metadata| metadata.is_file())
+}
+
+fn is_worker(name: &str) -> bool {
+    is_numbered(name, "worker-")
+}
+
+/// Whether a network keeps something under this name in its folder.
+fn is_ours(name: &str) -> bool {
+    [FILE, MARKER, LOGS, MEASUREMENT].contains(&name) || is_worker(name) || is_numbered(name, "node-")
+}
+
+fn is_numbered(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix).is_some_and(|number| number.parse::<u8>().is_ok_and(|n| n.to_string() == number))
+}
+
+/// Removes the workers of a network that does not run.
+pub(crate) fn remove_workers(folder: &Path) -> anyhow::Result<()> {
+    remove(folder, is_worker)
+}
+
+/// Removes a network that does not run, and its folder if nothing else is in it. Whether that was so.
+pub(crate) fn purge(folder: &Path) -> anyhow::Result<bool> {
+    remove(folder, is_ours)?;
+    match fs::remove_dir(folder) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot remove {}", folder.display())),
+    }
+}
+
+/// Removes what has a name that `which` knows. Links are removed, not followed.
+fn remove(folder: &Path, which: fn(&str) -> bool) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let entry = entry.with_context(|| format!("cannot read {}", folder.display()))?;
+        if !entry.file_name().to_str().is_some_and(which) {
+            continue;
+        }
+        let path = entry.path();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -143,5 +213,58 @@ mod tests {
         assert!(lock(folder.path()).is_err());
         drop(held);
         assert!(lock(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn a_folder_with_other_things_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = folder.path().join("worker-notes");
+        fs::write(&kept, "mine").unwrap();
+        let error = lock(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("--dir"), "{error}");
+        assert!(!is_network(folder.path()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        // A link to another network's marker does not make it one.
+        let other = tempfile::tempdir().unwrap();
+        drop(lock(other.path()).unwrap());
+        std::os::unix::fs::symlink(other.path().join(MARKER), folder.path().join(MARKER)).unwrap();
+        assert!(lock(folder.path()).is_err());
+    }
+
+    #[test]
+    fn only_what_is_a_networks_is_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let (folder, outside) = (parent.path().join("network"), parent.path().join("outside"));
+        drop(lock(&folder).unwrap());
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("file"), "mine").unwrap();
+        let make = || {
+            for name in [LOGS.to_owned(), node_folder(1), worker_folder(12)] {
+                fs::create_dir_all(folder.join(name).join("deep")).unwrap();
+            }
+            fs::write(folder.join(MEASUREMENT), "").unwrap();
+        };
+        make();
+        let others = ["worker-", "worker-01", "worker-x", "node-1.bak", "notes"];
+        for name in others {
+            fs::create_dir(folder.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(&outside, folder.join("worker-2")).unwrap();
+
+        remove_workers(&folder).unwrap();
+        assert!(!folder.join("worker-12").exists() && folder.join("node-1").exists());
+        assert!(!purge(&folder).unwrap());
+        let mut left: Vec<_> =
+            fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["node-1.bak", "notes", "worker-", "worker-01", "worker-x"]);
+        assert!(outside.join("file").exists());
+
+        for name in others {
+            fs::remove_dir(folder.join(name)).unwrap();
+        }
+        make();
+        assert!(purge(&folder).unwrap());
+        assert!(!folder.exists());
     }
 }

@@ -2,10 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use phala_attestation::{Measurement, Role as ImageRole};
-use phala_primitives::{
-    units::{Balance, PHA},
-    worker::WorkerStatus,
-};
+use phala_primitives::units::{Balance, PHA};
 use phala_sdk::{
     Signer, amount,
     chain::{Chain, call},
@@ -85,7 +82,7 @@ pub(crate) async fn up(options: DevUp, context: &Context, output: &Output) -> St
         let _ = builder.network.forget(&builder.folder);
         return Err(error.context("the network did not come up, and was stopped"));
     }
-    builder.report();
+    builder.report()?;
     Ok(0)
 }
 
@@ -128,7 +125,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     async fn build(&mut self) -> anyhow::Result<()> {
         let mut ports = Ports::default();
-        fs::create_dir_all(self.folder.join("logs")).context("cannot make the folder of the logs")?;
+        fs::create_dir_all(self.folder.join(state::LOGS)).context("cannot make the folder of the logs")?;
         let measurement = self.measure()?;
         self.network.measurement = format!("0x{}", hex::encode(measurement.0));
         self.forget_old_enclaves()?;
@@ -155,26 +152,29 @@ impl Builder<'_> {
     /// Another image cannot open what an older one sealed, and a platform backs one worker only: after a rebuild, workers
     /// start on new platforms.
     fn forget_old_enclaves(&self) -> anyhow::Result<()> {
-        let path = self.folder.join("measurement");
+        let path = self.folder.join(state::MEASUREMENT);
         let old = fs::read_to_string(&path).unwrap_or_default();
         if !old.is_empty() && old.trim() != self.network.measurement {
             self.output.note("The enclave was built anew: its workers start with new identities.");
-            for entry in fs::read_dir(&self.folder).context("cannot read the network's folder")?.flatten() {
-                if entry.file_name().as_bytes().starts_with(b"worker-") {
-                    fs::remove_dir_all(entry.path()).context("cannot remove an old worker")?;
-                }
-            }
+            state::remove_workers(&self.folder).context("cannot remove the old workers")?;
         }
         fs::write(&path, &self.network.measurement).context("cannot write the measurement")
     }
 
     async fn start_nodes(&mut self, ports: &mut Ports) -> anyhow::Result<Chain> {
         let count = usize::from(self.options.authorities);
-        let kind = if count == 1 { "dev" } else { "local" };
+        let specification = match &self.options.chain {
+            None => if count == 1 { "dev" } else { "local" }.to_owned(),
+            // The node runs in another folder.
+            Some(file) if Path::new(file).is_file() => {
+                fs::canonicalize(file).with_context(|| format!("cannot use {file}"))?.display().to_string()
+            }
+            Some(name) => name.clone(),
+        };
         let mut first: Option<(Chain, String)> = None;
         for (index, name) in AUTHORITIES.iter().take(count).enumerate() {
             let number = index + 1;
-            let base = self.folder.join(format!("node-{number}"));
+            let base = self.folder.join(state::node_folder(number));
             fs::create_dir_all(&base).with_context(|| format!("cannot make {}", base.display()))?;
             let key = base.join("network-key");
             if !key.exists() {
@@ -186,7 +186,7 @@ impl Builder<'_> {
             let p2p_port = ports.take(0)?;
             let mut arguments = strings(&[
                 "--chain",
-                kind,
+                &specification,
                 "--validator",
                 &format!("--{name}"),
                 "--base-path",
@@ -250,7 +250,7 @@ impl Builder<'_> {
 
     fn start_workers(&mut self, ports: &mut Ports) -> anyhow::Result<()> {
         for number in 1..=self.options.workers {
-            let base = self.folder.join(format!("worker-{number}"));
+            let base = self.folder.join(state::worker_folder(number));
             let data = base.join("host");
             fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
             let socket = self.socket(&base, number)?;
@@ -314,11 +314,9 @@ impl Builder<'_> {
         let wanted: BTreeSet<String> = self.network.workers.iter().map(|worker| worker.endpoint.clone()).collect();
         let started = Instant::now();
         loop {
-            let workers = chain.best().await?.workers().await?;
-            let active = workers.iter().filter(|(_, worker)| {
-                worker.status == WorkerStatus::Active && wanted.contains(&*String::from_utf8_lossy(&worker.endpoint))
-            });
-            let active = active.count();
+            let workers = chain.best().await?.active_workers().await?;
+            let ours = |endpoint: &[u8]| wanted.contains(&*String::from_utf8_lossy(endpoint));
+            let active = workers.iter().filter(|(_, worker)| ours(&worker.endpoint)).count();
             if active >= wanted.len() {
                 return Ok(());
             }
@@ -357,7 +355,7 @@ impl Builder<'_> {
 
     fn start(&mut self, name: &str, role: Role, program: PathBuf, arguments: &[String]) -> anyhow::Result<()> {
         self.output.progress(&format!("Starting {name} …"));
-        let log = self.folder.join("logs").join(format!("{name}.log"));
+        let log = self.folder.join(state::LOGS).join(format!("{name}.log"));
         // The log of an earlier run stays beside it.
         if log.exists() {
             let _ = fs::rename(&log, log.with_extension("log.old"));
@@ -381,11 +379,11 @@ impl Builder<'_> {
     }
 
     fn last_words(&self, name: &str) -> String {
-        let log = self.folder.join("logs").join(format!("{name}.log"));
+        let log = self.folder.join(state::LOGS).join(format!("{name}.log"));
         format!("the end of {}:\n{}", log.display(), tail(&log, 12))
     }
 
-    fn report(&self) {
+    fn report(&self) -> std::io::Result<()> {
         let network = &self.network;
         let seconds = self.began.elapsed().as_secs_f32();
         let workers: Vec<_> = network
@@ -419,7 +417,7 @@ impl Builder<'_> {
             text.push_str("  phala job run hello.wasm     run a program confidentially\n");
             text.push_str("  phala dev status|logs|down");
             text
-        });
+        })
     }
 }
 

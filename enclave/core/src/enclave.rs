@@ -5,7 +5,7 @@ use phala_attestation::{Role, Statement};
 use phala_engine::Engine;
 use phala_primitives::{
     Hash,
-    worker::{Heartbeat, Performance, PerformanceReport, SignedHeartbeat, SignedPerformanceReport},
+    worker::{Heartbeat, MAX_CAPACITY, Performance, PerformanceReport, SignedHeartbeat, SignedPerformanceReport},
 };
 use phala_protocol::{
     EnclaveReply, EnclaveStatus, Hello, HostMessage, HostNotice, HostRequest, LogLevel, Message, Refusal, Registration,
@@ -35,9 +35,6 @@ const TASK_THREADS: usize = 3;
 /// Requests of the host that may be open at once.
 const OPEN_REQUESTS: usize = 256;
 
-/// The most jobs at once that a host may ask for.
-const MAX_CAPACITY: u32 = 256;
-
 /// How long a registration waits for a finalized block.
 const FINALITY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -50,7 +47,9 @@ pub struct Enclave {
     host: Host,
     tasks: Tasks,
     chain_source: Arc<ChainSource>,
-    /// Set by the first start.
+    /// Set by the first start that got as far as the chain, so that the next one follows no second.
+    chain: futures::lock::Mutex<Option<Arc<dyn Chain>>>,
+    /// Set by the first start that went well.
     started: futures::lock::Mutex<Option<Arc<Started>>>,
     open_requests: AtomicUsize,
     stopping: AtomicBool,
@@ -65,6 +64,9 @@ pub enum End {
     /// The host sent what is no message. Connect again.
     #[error("the host sent a malformed message")]
     Malformed,
+    /// The host asks more and more and does not read the answers. Connect again.
+    #[error("the host has {OPEN_REQUESTS} requests open and reads no answers")]
+    Unread,
     /// The host speaks another version of the protocol.
     #[error("the host speaks another protocol or version; run enclave and host of the same release")]
     Version,
@@ -113,6 +115,7 @@ impl Enclave {
             host,
             tasks,
             chain_source,
+            chain: futures::lock::Mutex::new(None),
             started: futures::lock::Mutex::new(None),
             open_requests: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -137,9 +140,9 @@ impl Enclave {
         let read = async {
             loop {
                 let Ok(frame) = receiver.receive().await else { return End::HungUp };
-                match wire::decode::<HostMessage>(&frame) {
-                    Ok(message) => self.handle(message, &outbound),
-                    Err(_) => return End::Malformed,
+                let Ok(message) = wire::decode::<HostMessage>(&frame) else { return End::Malformed };
+                if let Err(end) = self.handle(message, &outbound) {
+                    return end;
                 }
             }
         };
@@ -150,7 +153,7 @@ impl Enclave {
     }
 
     /// Takes a message. Never waits: the host's answers must get through while everything else is stuck.
-    fn handle(self: &Arc<Self>, message: HostMessage, outbound: &async_channel::Sender<Vec<u8>>) {
+    fn handle(self: &Arc<Self>, message: HostMessage, outbound: &async_channel::Sender<Vec<u8>>) -> Result<(), End> {
         match message {
             Message::Reply { id, reply } => self.host.answered(id, reply),
             Message::Notice(HostNotice::Received { connection, bytes }) => self.host.received(connection, &bytes),
@@ -159,16 +162,21 @@ impl Enclave {
                 if matches!(request, HostRequest::Start(_)) {
                     self.host.up(outbound);
                 }
+                let Some(open) = Open::new(self.clone()) else {
+                    // Kept nowhere, so that a host that asks and does not read costs no memory.
+                    let refused = encode_reply(id, Err(refusal(true, "too many requests are open")));
+                    return match outbound.try_send(refused) {
+                        Err(async_channel::TrySendError::Full(_)) => Err(End::Unread),
+                        Ok(()) | Err(async_channel::TrySendError::Closed(_)) => Ok(()),
+                    };
+                };
                 let (this, outbound) = (self.clone(), outbound.clone());
-                let open = Open::new(self.clone());
                 self.tasks.spawn(async move {
                     let stop = matches!(request, HostRequest::Stop);
-                    let reply = match open {
-                        Some(_) => this.answer(request).await,
-                        None => Err(refusal(true, "too many requests are open")),
-                    };
+                    let reply = this.answer(request).await;
                     let stopped = stop && reply.is_ok();
                     let _ = outbound.send(encode_reply(id, reply)).await;
+                    drop(open);
                     if stopped {
                         this.stopping.store(true, Ordering::Release);
                         // What is queued still goes out.
@@ -177,6 +185,7 @@ impl Enclave {
                 });
             }
         }
+        Ok(())
     }
 
     async fn answer(self: &Arc<Self>, request: HostRequest) -> Result<EnclaveReply, Refusal> {
@@ -194,7 +203,7 @@ impl Enclave {
             HostRequest::Heartbeat => self.heartbeat(&started),
             HostRequest::Status => Ok(EnclaveReply::Status(status(&started))),
             HostRequest::StartJob { job, input } => {
-                started.jobs.start(job, input).await.map(|()| EnclaveReply::JobAccepted)
+                started.jobs.start(job, input).await.map(|blobs| EnclaveReply::JobAccepted { blobs })
             }
             HostRequest::Stop => {
                 // What cannot be stored now is read from the chain again.
@@ -240,8 +249,8 @@ impl Enclave {
     }
 
     async fn set_up(&self, spec: ChainSpec, start: (Hash, u32)) -> Result<Started, Refusal> {
-        let keys = Arc::new(self.keys().await?);
-        let chain = (self.chain_source)(spec).await.map_err(|error| refusal(false, error.to_string()))?;
+        let chain = self.chain(spec).await?;
+        let keys = Arc::new(self.keys(&chain.genesis_hash()).await?);
         let chain = Guarded::load(chain, self.tee.clone(), self.host.clone()).await?;
         let chain = Arc::new(chain);
         let (_, capacity) = start;
@@ -252,7 +261,6 @@ impl Enclave {
         let context = Arc::new(Context {
             tee: self.tee.clone(),
             host: self.host.clone(),
-            tasks: self.tasks.clone(),
             keys: keys.clone(),
             chain: chain.clone(),
             engine,
@@ -262,22 +270,33 @@ impl Enclave {
         Ok(Started { start, keys, chain, jobs, jobs_context: context, performance: futures::lock::Mutex::new(None) })
     }
 
-    /// Unseals the keys, or makes them when there are none.
-    async fn keys(&self) -> Result<Keys, Refusal> {
-        match self.host.load_sealed(keys::SEALED_NAME).await? {
-            Some(sealed) => Keys::unseal(&*self.tee, &sealed).map_err(|error| {
+    /// The chain that `spec` describes: the one that an earlier start has left, or another.
+    async fn chain(&self, spec: ChainSpec) -> Result<Arc<dyn Chain>, Refusal> {
+        let mut kept = self.chain.lock().await;
+        if let Some(chain) = kept.as_ref().filter(|chain| chain.update(&spec)) {
+            return Ok(chain.clone());
+        }
+        let chain = (self.chain_source)(spec).await.map_err(|error| refusal(false, error.to_string()))?;
+        *kept = Some(chain.clone());
+        Ok(chain)
+    }
+
+    /// Unseals the keys for a chain, or makes them when there are none.
+    async fn keys(&self, genesis_hash: &Hash) -> Result<Keys, Refusal> {
+        let name = keys::sealed_name(genesis_hash);
+        match self.host.load_sealed(&name).await? {
+            Some(sealed) => Keys::unseal(&*self.tee, genesis_hash, &sealed).map_err(|error| {
                 refusal(
                     false,
                     format!(
-                        "the enclave's keys do not unseal: {error}; remove the sealed blob `{}` to begin with new keys, \
-                         which make a new worker",
-                        keys::SEALED_NAME
+                        "the enclave's keys do not unseal: {error}; remove the sealed blob `{name}` to begin with new \
+                         keys, which make a new worker"
                     ),
                 )
             }),
             None => {
-                let (keys, sealed) = Keys::generate(&*self.tee);
-                self.host.store_sealed(keys::SEALED_NAME, sealed).await?;
+                let (keys, sealed) = Keys::generate(&*self.tee, genesis_hash);
+                self.host.store_sealed(&name, sealed).await?;
                 self.host.log(LogLevel::Info, format!("made new keys; this is worker {}", keys.worker()));
                 Ok(keys)
             }
@@ -295,6 +314,7 @@ impl Enclave {
             encryption_key: started.keys.encryption_key(),
             genesis_hash,
             operator,
+            block_number: block.number,
             block_hash: block.hash,
         };
         let evidence = self.tee.evidence(statement.report_data()).map_err(|error| refusal(true, error.to_string()))?;

@@ -4,14 +4,14 @@
 //! file is used in two steps.
 //!
 //! 1. [`verify`] reads the ciphertext once, from beginning to end, hashing *and* decrypting it. Afterwards the file is known
-//!    to be the one that the user named, and to be a valid `age` file for this enclave. A wrong hash is the host's
+//!    to be the one that the user named, and to be a valid `age` file for the identity given. A wrong hash is the host's
 //!    fault and refuses the job; a right hash over a broken file is the user's and fails it.
 //! 2. [`VerifiedFile::open`] reads again wherever the program wants to. What the host serves now is not hashed
 //!    again. It need not be: the beginning of the file, with the header that holds the file key and with the
 //!    payload's nonce, is kept from the first step and served from the enclave's memory. Header and nonce determine the payload's
 //!    key, under which each chunk of the payload is authenticated together with its position and with whether it is
-//!    the last (`age`'s STREAM). Without the kept beginning the host could serve *another* valid file, encrypted to
-//!    this enclave by somebody else, in the second step. With it, a byte that differs from the verified ones fails to
+//!    the last (`age`'s STREAM). Without the kept beginning whoever knows the recipient could have the host serve
+//!    *another* valid file in the second step. With it, a byte that differs from the verified ones fails to
 //!    decrypt, and that is the host's fault.
 
 use age::{Decryptor, armor::ArmoredReader, stream::StreamReader, x25519::Identity};
@@ -46,7 +46,7 @@ pub(crate) trait Blobs: Send + Sync {
 pub(crate) enum FileError {
     /// The host does not have it, or served something else.
     Host(Refusal),
-    /// The user's file is no `age` file for this enclave, or is broken.
+    /// The user's file is no `age` file for the identity, or is broken.
     Invalid(&'static str),
 }
 
@@ -131,7 +131,7 @@ fn open<R: Read>(reader: R, identity: &Identity) -> Result<StreamReader<ArmoredR
     let decryptor = Decryptor::new(ArmoredReader::new(reader)).map_err(|_| "it is not an age file")?;
     decryptor
         .decrypt(std::iter::once(identity as &dyn age::Identity))
-        .map_err(|_| "it is not encrypted to this worker's recipient")
+        .map_err(|_| "it is encrypted to another recipient")
 }
 
 /// The first reading of a blob.
@@ -389,7 +389,7 @@ mod tests {
         let cases = [
             (b"no age file at all".to_vec(), "it is not an age file"),
             (Vec::new(), "it is not an age file"),
-            (encrypt(&Identity::generate(), b"x"), "it is not encrypted to this worker's recipient"),
+            (encrypt(&Identity::generate(), b"x"), "it is encrypted to another recipient"),
             (good[..good.len() - 1].to_vec(), "it is not a valid age file: it is truncated or was changed"),
             ([&good[..], b"x"].concat(), "it is not a valid age file: it is truncated or was changed"),
             (flipped, "it is not a valid age file: it is truncated or was changed"),
@@ -401,7 +401,7 @@ mod tests {
     }
 
     /// The attack that keeping the beginning prevents: after the verification the host serves another file that is
-    /// just as valid, because anybody can encrypt to this enclave.
+    /// just as valid, made by somebody who knows the recipient.
     #[test]
     fn a_file_cannot_be_exchanged_after_its_verification() {
         let identity = Identity::generate();

@@ -1,15 +1,15 @@
 //! Job inputs: the confidential part of a job, checked before anything else happens.
 
-use age::x25519::Recipient;
+use age::x25519::{Identity, Recipient};
 use hkdf::Hkdf;
 use phala_primitives::{
     AppId, Hash, JobId,
-    input::{EncryptedFile, JobInput, MAX_FILES, MAX_JOB_INPUT_BYTES, MAX_RECIPIENTS, NamedFile, is_file_name},
+    input::{EncryptedFile, JobInput, MAX_FILES, MAX_JOB_INPUT_BYTES, MAX_RECIPIENTS, NamedFile, Secret, is_file_name},
     job::secret_commitment,
 };
 use sha2::Sha256;
 use std::collections::HashSet;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// The longest ciphertext of a job input: the largest plaintext in armor, with room for a long header.
 pub(crate) const MAX_CIPHERTEXT_BYTES: u64 = 2 * MAX_JOB_INPUT_BYTES as u64;
@@ -23,7 +23,9 @@ pub(crate) struct CheckedInput {
     /// Sorted by name.
     pub files: Vec<NamedFile>,
     pub recipients: Vec<Recipient>,
-    pub secret: Zeroizing<Hash>,
+    pub secret: Secret<Hash>,
+    /// Opens code, standard input and files, and nothing else does.
+    pub identity: Identity,
 }
 
 /// Why a job input was refused. The host learns it; it holds nothing of the user's.
@@ -56,14 +58,15 @@ pub enum InputError {
     /// A recipient is no `age` X25519 recipient.
     #[error("a recipient is not an age X25519 recipient (age1…)")]
     Recipient,
+    /// The identity is no `age` X25519 identity.
+    #[error("the identity is not an age X25519 identity (AGE-SECRET-KEY-1…)")]
+    Identity,
 }
 
 impl CheckedInput {
     /// Parses and checks the plaintext of a job input.
     pub(crate) fn new(json: &[u8], genesis_hash: &Hash, job: JobId) -> Result<Self, InputError> {
         let mut input: JobInput = serde_json::from_slice(json).map_err(|_| InputError::Syntax)?;
-        let secret = Zeroizing::new(input.secret);
-        input.secret.zeroize();
         if input.version != 1 {
             return Err(InputError::Version);
         }
@@ -85,6 +88,7 @@ impl CheckedInput {
         }
         let recipients = input.recipients.iter().map(|text| text.parse().map_err(|_| InputError::Recipient));
         let recipients = recipients.collect::<Result<_, _>>()?;
+        let identity: Identity = input.identity.parse().map_err(|_| InputError::Identity)?;
         input.files.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Self {
             app: input.app,
@@ -93,8 +97,15 @@ impl CheckedInput {
             stdin: input.stdin,
             files: input.files,
             recipients,
-            secret,
+            secret: input.secret,
+            identity,
         })
+    }
+
+    /// The blobs that the job reads beside its input and a public program.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = Hash> {
+        let single = self.code.iter().chain(&self.stdin).map(|file| file.sha256);
+        single.chain(self.files.iter().map(|file| file.sha256))
     }
 
     /// Whether the secret is the one that the job's owner committed to.
@@ -114,15 +125,16 @@ impl CheckedInput {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use age::secrecy::ExposeSecret;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     fn input() -> Value {
         json!({
             "version": 1, "genesis_hash": "01".repeat(32), "job": 5, "app": format!("0x{}", "02".repeat(32)),
-            "secret": "03".repeat(32), "arguments": ["-x"],
+            "secret": "03".repeat(32), "identity": Identity::generate().to_string().expose_secret(), "arguments": ["-x"],
             "files": [{ "name": "b", "sha256": "04".repeat(32), "bytes": 9 }, { "name": "a", "sha256": "04".repeat(32), "bytes": 9 }],
-            "recipients": [age::x25519::Identity::generate().to_public().to_string()],
+            "recipients": [Identity::generate().to_public().to_string()],
         })
     }
 
@@ -152,6 +164,8 @@ mod tests {
             ("arguments", json!(["a\0b"]), InputError::Argument),
             ("surprise", json!(1), InputError::Syntax),
             ("secret", json!("03"), InputError::Syntax),
+            ("identity", json!(null), InputError::Syntax),
+            ("identity", json!("age1nonsense"), InputError::Identity),
             ("files", json!([{ "name": "../x", "sha256": "04".repeat(32), "bytes": 9 }]), InputError::FileName),
         ];
         for (field, value, error) in cases {

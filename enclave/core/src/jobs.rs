@@ -1,11 +1,11 @@
 //! Jobs: from a host's request to a signed receipt.
 //!
 //! ```text
-//! StartJob ─ decrypt, check the input ──► refused: to be asked again, or never
-//!               │ accepted
-//!               ▼
-//!            wait for the assignment in a finalized block ──► refused: not this worker's, wrong secret
+//! StartJob ─ look for the assignment in a finalized block ──► refused: another worker's, or ended
 //!               │
+//!               ▼
+//!            decrypt, check the input ──► refused: for another job, wrong secret
+//!               │ accepted
 //!               ▼
 //!            wait for a place, fetch and compile the program, verify the files
 //!               │                                      └───► failed: broken file, no program
@@ -14,22 +14,27 @@
 //! ```
 //!
 //! # Invariants
-//! - No receipt without the job's secret: only who knows what the chain's commitment opens starts or fails a job.
+//! - No receipt without the job's secret: only who knows what the chain's commitment opens starts or fails a job, or takes
+//!   a place from others.
+//! - The worker's key opens job inputs only. A job's files open with the identity in its own input: nobody reads another
+//!   job's file by naming it in his own.
 //! - Whatever a host does wrong (absent, wrong or changed bytes) refuses the job and gives no receipt. Only the user's
 //!   data and program decide an outcome.
-//! - One receipt for each assignment: it is sealed at the host before it is sent, and sent again when asked again.
+//! - One receipt for each assignment, whatever inputs come: it is sealed at the host before it is sent, and sent again
+//!   when asked again.
 
+use age::x25519::Identity;
 use codec::{DecodeAll, Encode};
 use phala_engine::{Compiled, Engine, Execution, InvalidProgram, Job};
 use phala_primitives::{
     FailureReason, Hash, JobId, Outcome, Receipt, SignedReceipt,
     input::EncryptedFile,
-    job::{Assignment, JobStatus, Visibility},
+    job::{Assignment, JobStatus, MAX_CODE_BYTES, Visibility},
 };
-use phala_protocol::{EnclaveNotice, EnclaveRequest, JobState, LogLevel, Refusal};
+use phala_protocol::{EnclaveNotice, EnclaveRequest, JobState, LogLevel, Refusal, sealed_receipt_name};
 use sha2::{Digest, Sha256};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -46,15 +51,18 @@ use crate::{
     input::{CheckedInput, InputError, MAX_CIPHERTEXT_BYTES},
     keys::Keys,
     output::{Output, OutputHashes, deliver},
-    programs::Programs,
-    tasks::{Tasks, thread},
+    programs::{Name, Programs},
+    tasks::thread,
 };
 
 /// Jobs that may wait for each one that may run.
 const WAITING_PER_PLACE: usize = 4;
 
-/// How long a job may wait for its assignment to be finalized.
-const ASSIGNMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Starts that may wait for the chain, each of another job.
+const MAX_WAITING: usize = 64;
+
+/// How long a start may wait for its job's assignment to be finalized.
+const ASSIGNMENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Receipts of ended jobs that are sent again when the host comes back.
 const KEPT_RECEIPTS: usize = 64;
@@ -62,17 +70,13 @@ const KEPT_RECEIPTS: usize = 64;
 /// Attempts to hand a result over.
 const DELIVERIES: usize = 3;
 
-/// The largest program.
-const MAX_CODE_BYTES: u64 = 64 * 1024 * 1024;
-
 /// The longest ciphertext of a private program: armor makes a file longer by a third.
-const MAX_CODE_CIPHERTEXT_BYTES: u64 = 2 * MAX_CODE_BYTES;
+const MAX_CODE_CIPHERTEXT_BYTES: u64 = 2 * MAX_CODE_BYTES as u64;
 
 /// What jobs need of the enclave.
 pub(crate) struct Context {
     pub tee: Arc<dyn Tee>,
     pub host: Host,
-    pub tasks: Tasks,
     pub keys: Arc<Keys>,
     pub chain: Arc<Guarded>,
     pub engine: Engine,
@@ -85,10 +89,20 @@ pub(crate) struct Jobs {
     blobs: Arc<dyn Blobs>,
     places: usize,
     queue: async_channel::Sender<Ready>,
-    active: Mutex<HashMap<JobId, Hash>>,
+    /// Accepted and not ended.
+    active: Mutex<HashMap<JobId, Active>>,
+    /// Jobs of which a start waits for the chain.
+    waiting: Mutex<HashSet<JobId>>,
     receipts: Mutex<VecDeque<SignedReceipt>>,
     running: AtomicU32,
     ended: AtomicU64,
+}
+
+/// A job that was accepted.
+struct Active {
+    input_hash: Hash,
+    /// All that it reads of the host.
+    blobs: Vec<Hash>,
 }
 
 /// A job that waits for a place.
@@ -96,9 +110,35 @@ struct Ready {
     job: JobId,
     input_hash: Hash,
     input: CheckedInput,
-    chain_job: ChainJob,
+    assigned: Assigned,
+    app: ChainApp,
+}
+
+/// A job as a finalized block gives it to this worker.
+struct Assigned {
+    job: ChainJob,
     assignment: Assignment<u32>,
     block: Block,
+}
+
+/// What a finalized block says of a job that it does not give to this worker.
+enum NotAssigned {
+    /// The next block may give it.
+    Yet(String),
+    /// Another worker has it, or it has ended.
+    Refused(Refusal),
+}
+
+/// A start that waits for the chain.
+struct Waiting<'a> {
+    jobs: &'a Jobs,
+    job: JobId,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        lock(&self.jobs.waiting).remove(&self.job);
+    }
 }
 
 /// How a job ends without a program having run.
@@ -149,6 +189,7 @@ impl Jobs {
             places,
             queue,
             active: Mutex::default(),
+            waiting: Mutex::default(),
             receipts: Mutex::default(),
             running: AtomicU32::new(0),
             ended: AtomicU64::new(0),
@@ -186,45 +227,67 @@ impl Jobs {
         self.context.host.notice(notice).await;
     }
 
-    /// Takes a job, if its input is good. It goes on by itself.
-    pub(crate) async fn start(self: &Arc<Self>, job: JobId, input_hash: Hash) -> Result<(), Refusal> {
-        {
-            let mut active = lock(&self.active);
-            match active.get(&job) {
-                Some(same) if *same == input_hash => return Ok(()),
-                Some(_) => return Err(refusal(true, format!("job {job} is already started with another input"))),
-                None => {}
-            }
-            if active.len() >= self.places.saturating_mul(WAITING_PER_PLACE.saturating_add(1)) {
-                return Err(refusal(true, "this worker has as many jobs as it can hold; try again later"));
-            }
-            active.insert(job, input_hash);
+    /// Takes a job that a finalized block gives to this worker and whose input is good; it goes on by itself. Returns the
+    /// blobs that it reads.
+    pub(crate) async fn start(&self, job: JobId, input_hash: Hash) -> Result<Vec<Hash>, Refusal> {
+        if let Some(blobs) = self.accepted(job, &input_hash)? {
+            return Ok(blobs);
         }
-        let accepted = self.accept(job, input_hash).await;
-        match accepted {
-            Ok(accepted) => {
-                let this = self.clone();
-                self.context.tasks.spawn(async move { this.drive(job, input_hash, accepted).await });
-                Ok(())
-            }
-            Err(refusal) => {
-                self.forget(job);
-                Err(refusal)
+        let assigned = self.assigned(job).await;
+        if let Some(receipt) = self.ended_before(job).await? {
+            let another_attempt = matches!(&assigned, Ok(found) if found.job.attempts != receipt.receipt.attempt);
+            if !another_attempt {
+                self.announce(receipt).await;
+                return Ok(Vec::new());
             }
         }
+        let assigned = assigned?;
+        let input = self.read_input(job, input_hash).await?;
+        if !input.opens(&assigned.job.secret_commitment) {
+            return Err(refusal(
+                false,
+                "the job input's secret is not the one that the job's owner committed to on chain",
+            ));
+        }
+        if input.app != assigned.job.app {
+            return Err(refusal(false, "the job input is for another app than the job"));
+        }
+        let app = self.app(&assigned).await?;
+        let program = (app.visibility == Visibility::Public).then_some(app.code_hash);
+        let blobs: Vec<_> = [input_hash].into_iter().chain(program).chain(input.blobs()).collect();
+        self.claim(job, assigned.job.attempts, Active { input_hash, blobs: blobs.clone() })?;
+        self.progress(job, JobState::Queued).await;
+        // The queue is closed only when all of this is dropped.
+        drop(self.queue.send(Ready { job, input_hash, input, assigned, app }).await);
+        Ok(blobs)
+    }
+
+    /// The blobs of a job that was accepted with this input; `None` when it was not accepted at all.
+    fn accepted(&self, job: JobId, input_hash: &Hash) -> Result<Option<Vec<Hash>>, Refusal> {
+        match lock(&self.active).get(&job) {
+            None => Ok(None),
+            Some(active) if active.input_hash == *input_hash => Ok(Some(active.blobs.clone())),
+            Some(_) => Err(refusal(true, format!("job {job} is already started with another input"))),
+        }
+    }
+
+    /// Accepts an attempt at a job: at most once.
+    fn claim(&self, job: JobId, attempt: u32, claim: Active) -> Result<(), Refusal> {
+        let mut active = lock(&self.active);
+        // A job's receipt is kept before the job leaves `active`: one or the other shows that another start was faster.
+        let ended = lock(&self.receipts).iter().any(|kept| (kept.receipt.job, kept.receipt.attempt) == (job, attempt));
+        if ended || active.contains_key(&job) {
+            return Err(refusal(true, format!("another start of job {job} was faster; ask again")));
+        }
+        if active.len() >= self.places.saturating_mul(WAITING_PER_PLACE.saturating_add(1)) {
+            return Err(refusal(true, "this worker has as many jobs as it can hold; try again later"));
+        }
+        active.insert(job, claim);
+        Ok(())
     }
 
     fn forget(&self, job: JobId) {
         lock(&self.active).remove(&job);
-    }
-
-    async fn accept(&self, job: JobId, input_hash: Hash) -> Result<Accepted, Refusal> {
-        if let Some(receipt) = self.ended_before(job).await?
-            && receipt.receipt.input_hash == input_hash
-        {
-            return Ok(Accepted::Ended(Box::new(receipt)));
-        }
-        self.read_input(job, input_hash).await.map(|input| Accepted::New(Box::new(input)))
     }
 
     /// The receipt of an earlier run, from the host's sealed blobs.
@@ -232,7 +295,7 @@ impl Jobs {
         if let Some(receipt) = lock(&self.receipts).iter().find(|receipt| receipt.receipt.job == job) {
             return Ok(Some(receipt.clone()));
         }
-        let name = self.sealed_name(job);
+        let name = sealed_receipt_name(&self.context.chain.genesis_hash(), job);
         let Some(sealed) = self.context.host.load_sealed(&name).await? else { return Ok(None) };
         let receipt = self.context.tee.unseal(&name, &sealed).ok().and_then(|encoded| {
             let receipt = SignedReceipt::decode_all(&mut &encoded[..]).ok()?;
@@ -246,11 +309,6 @@ impl Jobs {
                 .log(LogLevel::Warn, format!("the sealed receipt of job {job} is not authentic; ignoring it"));
         }
         Ok(receipt)
-    }
-
-    fn sealed_name(&self, job: JobId) -> String {
-        let genesis = self.context.chain.genesis_hash();
-        format!("job-{}-{job}", hex::encode(genesis.get(..8).unwrap_or_default()))
     }
 
     async fn read_input(&self, job: JobId, input_hash: Hash) -> Result<CheckedInput, Refusal> {
@@ -272,7 +330,7 @@ impl Jobs {
                 _ if too_large => Err(refusal(false, InputError::TooLarge.to_string())),
                 Err(FileError::Host(refusal)) => Err(refusal),
                 Err(FileError::Invalid(reason)) => {
-                    Err(refusal(false, format!("the job input cannot be decrypted: {reason}")))
+                    Err(refusal(false, format!("the job input cannot be decrypted by this worker: {reason}")))
                 }
                 Ok(_) => {
                     CheckedInput::new(&json, &genesis_hash, job).map_err(|error| refusal(false, error.to_string()))
@@ -282,76 +340,80 @@ impl Jobs {
         .await
     }
 
-    /// Waits for the job's assignment and puts it into the queue.
-    async fn drive(self: Arc<Self>, job: JobId, input_hash: Hash, accepted: Accepted) {
-        self.progress(job, JobState::Queued).await;
-        match self.assigned(job, input_hash, accepted).await {
-            Ok(Next::Run(ready)) => drop(self.queue.send(*ready).await),
-            Ok(Next::Announce(receipt)) => {
-                self.forget(job);
-                self.keep((*receipt).clone());
-                self.announce(*receipt).await;
-            }
-            Err(refusal) => self.refuse(job, refusal).await,
-        }
-    }
-
-    async fn assigned(&self, job: JobId, input_hash: Hash, accepted: Accepted) -> Result<Next, Refusal> {
-        let assignment = self.assignment(job).await;
-        let input = match accepted {
-            Accepted::New(input) => *input,
-            Accepted::Ended(receipt) => match &assignment {
-                Ok((chain_job, ..)) if chain_job.attempts != receipt.receipt.attempt => {
-                    self.read_input(job, input_hash).await?
-                }
-                _ => return Ok(Next::Announce(receipt)),
-            },
-        };
-        let (chain_job, assignment, block) = assignment?;
-        if !input.opens(&chain_job.secret_commitment) {
-            return Err(refusal(
-                false,
-                "the job input's secret is not the one that the job's owner committed to on chain",
-            ));
-        }
-        if input.app != chain_job.app {
-            return Err(refusal(false, "the job input is for another app than the job"));
-        }
-        Ok(Next::Run(Box::new(Ready { job, input_hash, input, chain_job, assignment, block })))
-    }
-
-    /// Waits until a finalized block has the job assigned to this worker, or decides otherwise.
-    async fn assignment(&self, job: JobId) -> Result<(ChainJob, Assignment<u32>, Block), Refusal> {
+    /// The job, once a finalized block gives it to this worker.
+    async fn assigned(&self, job: JobId) -> Result<Assigned, Refusal> {
         let (chain, tee) = (&*self.context.chain, &self.context.tee);
         let deadline = tee.now().saturating_add(ASSIGNMENT_TIMEOUT);
         let mut seen = chain.finalized();
-        let mut last = "the light client has no finalized block yet".to_owned();
+        let mut why = "the light client has no finalized block yet".to_owned();
+        let mut waiting = None;
         loop {
             if let Some(block) = seen {
-                match read::<ChainJob>(chain, block.hash, job_key(job), "job").await {
-                    Err(error) => last = error.to_string(),
-                    Ok(None) => last = format!("there is no job {job} in finalized block {}", block.number),
-                    Ok(Some(found)) => match found.status {
-                        JobStatus::Assigned(assignment) if assignment.worker == self.context.keys.worker() => {
-                            return Ok((found, assignment, block));
-                        }
-                        JobStatus::Assigned(assignment) => {
-                            last = format!("the chain has assigned job {job} to {}", assignment.worker);
-                        }
-                        JobStatus::Queued => last = format!("job {job} is not assigned yet in block {}", block.number),
-                        JobStatus::Settled(_) => return Err(refusal(false, format!("job {job} is settled already"))),
-                        JobStatus::Cancelled { .. } => return Err(refusal(false, format!("job {job} was cancelled"))),
-                        JobStatus::Expired { .. } => return Err(refusal(false, format!("job {job} has expired"))),
-                    },
+                match self.look(job, block).await {
+                    Ok(assigned) => return Ok(assigned),
+                    Err(NotAssigned::Refused(refusal)) => return Err(refusal),
+                    Err(NotAssigned::Yet(reason)) => why = reason,
                 }
+            }
+            if waiting.is_none() {
+                waiting = Some(self.wait(job)?);
             }
             let next = chain.finalized_after(seen.map(|block| block.number));
             let timeout = tee.sleep(deadline.saturating_sub(tee.now()));
             match futures::future::select(next, timeout).await {
                 futures::future::Either::Left((block, _)) => seen = Some(block),
-                futures::future::Either::Right(_) => return Err(refusal(true, last)),
+                futures::future::Either::Right(_) => return Err(refusal(true, why)),
             }
         }
+    }
+
+    /// What a finalized block says of a job.
+    async fn look(&self, job: JobId, block: Block) -> Result<Assigned, NotAssigned> {
+        let found = read::<ChainJob>(&*self.context.chain, block.hash, job_key(job), "job").await;
+        let number = block.number;
+        let Some(found) = found.map_err(|error| NotAssigned::Yet(error.to_string()))? else {
+            return Err(NotAssigned::Yet(format!("there is no job {job} in finalized block {number}")));
+        };
+        let refused = |retry: bool, reason: String| Err(NotAssigned::Refused(refusal(retry, reason)));
+        match found.status {
+            JobStatus::Assigned(assignment) if assignment.worker == self.context.keys.worker() => {
+                Ok(Assigned { job: found, assignment, block })
+            }
+            JobStatus::Assigned(assignment) => {
+                refused(true, format!("the chain has assigned job {job} to {} in block {number}", assignment.worker))
+            }
+            JobStatus::Queued => {
+                Err(NotAssigned::Yet(format!("job {job} is not assigned in finalized block {number}")))
+            }
+            JobStatus::Settled(_) => refused(false, format!("job {job} is settled already")),
+            JobStatus::Cancelled { .. } => refused(false, format!("job {job} was cancelled")),
+            JobStatus::Expired { .. } => refused(false, format!("job {job} has expired")),
+        }
+    }
+
+    fn wait(&self, job: JobId) -> Result<Waiting<'_>, Refusal> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.len() >= MAX_WAITING {
+            return Err(refusal(true, "too many starts wait for the chain; try again in a moment"));
+        }
+        if !waiting.insert(job) {
+            return Err(refusal(
+                true,
+                format!("a start of job {job} waits for the chain already; try again in a moment"),
+            ));
+        }
+        Ok(Waiting { jobs: self, job })
+    }
+
+    async fn app(&self, assigned: &Assigned) -> Result<ChainApp, Refusal> {
+        let (at, job) = (assigned.block.hash, &assigned.job);
+        let app = read::<ChainApp>(&*self.context.chain, at, app_key(&job.app), "app").await;
+        let app = app.map_err(|error| refusal(true, format!("the job's app could not be read: {error}")))?;
+        let app = app.ok_or_else(|| refusal(false, "the chain does not have the job's app"))?;
+        if app.visibility == Visibility::Private && app.publisher != job.owner {
+            return Err(refusal(false, "the app is private and the job's owner is not its publisher"));
+        }
+        Ok(app)
     }
 
     async fn progress(&self, job: JobId, state: JobState) {
@@ -383,7 +445,7 @@ impl Jobs {
                 Err(refusal) => self.refuse(job, refusal).await,
                 Ok(receipt) => {
                     self.ended.fetch_add(1, Ordering::Relaxed);
-                    let name = self.sealed_name(job);
+                    let name = sealed_receipt_name(&self.context.chain.genesis_hash(), job);
                     let sealed = self.context.tee.seal(&name, &receipt.encode());
                     if let Err(error) = self.context.host.store_sealed(&name, sealed).await {
                         let message = format!("the host did not store the receipt of job {job}: {error}");
@@ -399,32 +461,28 @@ impl Jobs {
 
     fn try_run(&self, ready: Ready) -> Result<SignedReceipt, Refusal> {
         let context = &*self.context;
-        if context.chain.finalized().is_some_and(|block| block.number > ready.assignment.due) {
-            return Err(refusal(true, "the assignment ran out while the job waited for a place"));
-        }
+        self.check_due(&ready.assigned.assignment)?;
         block_on(self.progress(ready.job, JobState::Preparing));
-        let app: Option<ChainApp> = block_on(self.read_app(&ready))?;
-        let app = app.ok_or_else(|| refusal(false, "the chain does not have the job's app"))?;
-        if app.visibility == Visibility::Private && app.publisher != ready.chain_job.owner {
-            return Err(refusal(false, "the app is private and the job's owner is not its publisher"));
-        }
-        let (outcome, execution, hashes) = match self.execute(&ready, &app) {
+        let (outcome, execution, hashes) = match self.execute(&ready) {
             Err(Abort::Refused(refusal)) => return Err(refusal),
             Err(Abort::Failed(reason)) => (Outcome::Failed(reason), None, None),
             Ok(execution) => {
+                // Nobody pays for a receipt that is late, so nobody gets the result.
+                self.check_due(&ready.assigned.assignment)?;
                 block_on(self.progress(ready.job, JobState::Finishing));
                 let hashes = self.deliver(&ready, &execution)?;
                 (execution.outcome, Some(execution), Some(hashes))
             }
         };
+        let Assigned { job, block, .. } = &ready.assigned;
         let receipt = Receipt {
             genesis_hash: context.chain.genesis_hash(),
             job: ready.job,
-            attempt: ready.chain_job.attempts,
-            app: ready.chain_job.app,
+            attempt: job.attempts,
+            app: job.app,
             worker: context.keys.worker(),
             measurement: context.tee.measurement().0,
-            code_hash: app.code_hash,
+            code_hash: ready.app.code_hash,
             input_hash: ready.input_hash,
             output_hash: hashes.map_or([0; 32], |hashes| hashes.archive),
             output_file_hash: hashes.map_or([0; 32], |hashes| hashes.file),
@@ -432,42 +490,34 @@ impl Jobs {
             fuel: execution.as_ref().map_or(0, |execution| execution.fuel),
             input_bytes: execution.as_ref().map_or(0, |execution| execution.input_bytes),
             output_bytes: execution.as_ref().map_or(0, |execution| execution.output_bytes),
-            block_number: ready.block.number,
-            block_hash: ready.block.hash,
+            block_number: block.number,
+            block_hash: block.hash,
         };
         let signature = context.keys.sign(&receipt.signed_bytes());
         Ok(SignedReceipt { receipt, signature })
     }
 
-    /// Reads the app where the assignment was seen, or, after a long wait for a place, in the newest finalized block:
-    /// apps do not change.
-    async fn read_app(&self, ready: &Ready) -> Result<Option<ChainApp>, Refusal> {
-        let chain = &*self.context.chain;
-        let key = app_key(&ready.chain_job.app);
-        let blocks = [Some(ready.block), chain.finalized()];
-        let mut result = Err(refusal(true, "the light client has no finalized block"));
-        for block in blocks.into_iter().flatten() {
-            result = read(chain, block.hash, key.clone(), "app")
-                .await
-                .map_err(|error| refusal(true, format!("the job's app could not be read: {error}")));
-            if result.is_ok() {
-                break;
+    /// Refuses when no block that may still take the receipt can come, as far as the light client knows.
+    fn check_due(&self, assignment: &Assignment<u32>) -> Result<(), Refusal> {
+        match self.context.chain.finalized() {
+            Some(block) if block.number >= assignment.due => {
+                Err(refusal(true, format!("the assignment ran out in block {}", assignment.due)))
             }
+            _ => Ok(()),
         }
-        result
     }
 
-    fn execute(&self, ready: &Ready, app: &ChainApp) -> Result<Execution, Abort> {
+    fn execute(&self, ready: &Ready) -> Result<Execution, Abort> {
         let context = &*self.context;
-        let program = self.program(ready, app)?;
+        let program = self.program(ready)?;
         let input = &ready.input;
-        let identity = context.keys.identity();
-        let stdin = input.stdin.as_ref().map(|file| self.verify(file)).transpose()?;
-        let files = input.files.iter().map(|named| Ok((named.name.clone(), self.verify(&named.file)?)));
+        let identity = &input.identity;
+        let stdin = input.stdin.map(|file| self.verify(file, identity)).transpose()?;
+        let files = input.files.iter().map(|named| Ok((named.name.clone(), self.verify(named.file(), identity)?)));
         let files = files.collect::<Result<Vec<_>, Abort>>()?;
 
         block_on(self.progress(ready.job, JobState::Running));
-        let limits = ready.chain_job.limits;
+        let ChainJob { limits, submitted_at_ms, .. } = ready.assigned.job;
         let tee = context.tee.clone();
         let deadline = tee.now().saturating_add(Duration::from_millis(limits.wall_ms));
         let job = Job {
@@ -478,28 +528,27 @@ impl Jobs {
             },
             files: files.into_iter().map(|(name, file)| (name, Box::new(file.open(identity)) as _)).collect(),
             seed: *input.seed(),
-            now_ms: ready.chain_job.submitted_at_ms,
+            now_ms: submitted_at_ms,
             limits,
             interrupt: Box::new(move || tee.now() >= deadline),
         };
         context.engine.run(&program, job).map_err(|error| Abort::Refused(refusal(true, error.to_string())))
     }
 
-    fn verify(&self, file: &EncryptedFile) -> Result<VerifiedFile, Abort> {
-        let identity = self.context.keys.identity();
+    fn verify(&self, file: EncryptedFile, identity: &Identity) -> Result<VerifiedFile, Abort> {
         let verified = verify(&self.blobs, file.sha256, file.bytes, identity, &mut |_| Ok(()))?;
         if verified.length != file.bytes { Err(Abort::Failed(FailureReason::InvalidInput)) } else { Ok(verified) }
     }
 
-    fn program(&self, ready: &Ready, app: &ChainApp) -> Result<Arc<Compiled>, Abort> {
-        let programs = &self.context.programs;
-        match (app.visibility, &ready.input.code) {
-            (Visibility::Public, _) => programs.prepare(app.code_hash, || self.public_code(app)),
+    fn program(&self, ready: &Ready) -> Result<Arc<Compiled>, Abort> {
+        let (programs, app) = (&self.context.programs, &ready.app);
+        match (app.visibility, ready.input.code) {
+            (Visibility::Public, _) => programs.prepare(Name::Public(app.code_hash), || self.public_code(app)),
             (Visibility::Private, Some(file)) => {
                 // Decrypted and checked even where the program is compiled already: what a job's outcome is must not depend
                 // on what a worker has in its cache.
-                let code = self.private_code(file, app)?;
-                programs.prepare(app.code_hash, || Ok(code))
+                let code = self.private_code(file, &ready.input.identity, app)?;
+                programs.prepare(Name::Private(ready.assigned.job.app), || Ok(code))
             }
             (Visibility::Private, None) => Err(Abort::Failed(FailureReason::InvalidInput)),
         }
@@ -525,13 +574,13 @@ impl Jobs {
         Ok(code)
     }
 
-    fn private_code(&self, file: &EncryptedFile, app: &ChainApp) -> Result<Vec<u8>, Abort> {
+    fn private_code(&self, file: EncryptedFile, identity: &Identity, app: &ChainApp) -> Result<Vec<u8>, Abort> {
         if file.bytes > MAX_CODE_CIPHERTEXT_BYTES {
             return Err(Abort::Failed(FailureReason::CodeMismatch));
         }
         let mut code: Vec<u8> = Vec::new();
         let mut too_long = false;
-        let verified = verify(&self.blobs, file.sha256, file.bytes, self.context.keys.identity(), &mut |bytes| {
+        let verified = verify(&self.blobs, file.sha256, file.bytes, identity, &mut |bytes| {
             if code.len().saturating_add(bytes.len()) > MAX_CODE_BYTES as usize {
                 too_long = true;
                 return Err("it is longer than any worker accepts");
@@ -570,18 +619,6 @@ impl Jobs {
         }
         result
     }
-}
-
-/// What became of a host's request.
-enum Accepted {
-    New(Box<CheckedInput>),
-    /// It has run already.
-    Ended(Box<SignedReceipt>),
-}
-
-enum Next {
-    Run(Box<Ready>),
-    Announce(Box<SignedReceipt>),
 }
 
 /// The host's blobs.

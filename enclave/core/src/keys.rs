@@ -1,16 +1,18 @@
-//! The enclave's identity: made inside, sealed, never shown.
+//! The enclave's identity: made inside, sealed, never shown. On each chain it is another.
 
 use age::x25519;
 use codec::{Decode, Encode};
 use ed25519_dalek::{Signer, SigningKey};
-use phala_primitives::WorkerId;
+use phala_primitives::{Hash, WorkerId};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::Tee;
 
-/// The name under which the keys are sealed.
-pub const SEALED_NAME: &str = "keys";
+/// The name under which the keys for a chain are sealed.
+pub fn sealed_name(genesis_hash: &Hash) -> String {
+    format!("keys-{}", hex::encode(genesis_hash))
+}
 
 /// What is sealed. The first byte of its encoding is the format.
 #[derive(Encode, Decode, Zeroize, ZeroizeOnDrop)]
@@ -30,22 +32,22 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Makes new keys. Returns them with their sealed form, to be kept under [`SEALED_NAME`].
-    pub fn generate(tee: &dyn Tee) -> (Self, Vec<u8>) {
+    /// Makes new keys for a chain. Returns them with their sealed form, to be kept under [`sealed_name`].
+    pub fn generate(tee: &dyn Tee, genesis_hash: &Hash) -> (Self, Vec<u8>) {
         let mut secrets = Secrets { version: 1, signing: [0; 32], encryption: [0; 32], cache: [0; 32] };
         tee.fill_random(&mut secrets.signing);
         tee.fill_random(&mut secrets.encryption);
         tee.fill_random(&mut secrets.cache);
         let encoded = Zeroizing::new(secrets.encode());
-        (Self::new(&secrets), tee.seal(SEALED_NAME, &encoded))
+        (Self::new(&secrets), tee.seal(&sealed_name(genesis_hash), &encoded))
     }
 
     /// The keys in `sealed`.
     ///
     /// # Errors
-    /// When this enclave did not seal them. New keys are no way out: they would silently be another worker.
-    pub fn unseal(tee: &dyn Tee, sealed: &[u8]) -> Result<Self, crate::UnsealError> {
-        let encoded = tee.unseal(SEALED_NAME, sealed)?;
+    /// When this enclave did not seal them for this chain. New keys are no way out: they would silently be another worker.
+    pub fn unseal(tee: &dyn Tee, genesis_hash: &Hash, sealed: &[u8]) -> Result<Self, crate::UnsealError> {
+        let encoded = tee.unseal(&sealed_name(genesis_hash), sealed)?;
         let secrets = Secrets::decode(&mut &encoded[..]).map_err(|_| crate::UnsealError)?;
         if secrets.version != 1 { Err(crate::UnsealError) } else { Ok(Self::new(&secrets)) }
     }
@@ -69,7 +71,7 @@ impl Keys {
         self.encryption_key
     }
 
-    /// Decrypts what users send.
+    /// Decrypts job inputs, and nothing else: a job's files open with the identity in its input.
     pub(crate) fn identity(&self) -> &x25519::Identity {
         &self.identity
     }
@@ -105,25 +107,28 @@ mod tests {
     use super::*;
     use crate::testing::TestTee;
 
+    const GENESIS: Hash = [0x11; 32];
+
     #[test]
     fn keys_survive_sealing_and_only_here() {
         let tee = TestTee::new(1);
-        let (keys, sealed) = Keys::generate(&tee);
-        let again = Keys::unseal(&tee, &sealed).unwrap();
+        let (keys, sealed) = Keys::generate(&tee, &GENESIS);
+        let again = Keys::unseal(&tee, &GENESIS, &sealed).unwrap();
         assert_eq!(keys.worker(), again.worker());
         assert_eq!(keys.encryption_key(), again.encryption_key());
         assert_eq!(keys.cache(), again.cache());
-        assert!(Keys::unseal(&TestTee::new(2), &sealed).is_err());
+        assert!(Keys::unseal(&TestTee::new(2), &GENESIS, &sealed).is_err());
+        assert!(Keys::unseal(&tee, &[0x12; 32], &sealed).is_err());
         for index in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[index] ^= 1;
-            assert!(Keys::unseal(&tee, &changed).is_err());
+            assert!(Keys::unseal(&tee, &GENESIS, &changed).is_err());
         }
     }
 
     #[test]
     fn the_age_recipient_is_the_public_key() {
-        let (keys, _) = Keys::generate(&TestTee::new(1));
+        let (keys, _) = Keys::generate(&TestTee::new(1), &GENESIS);
         let prefix = bech32::Hrp::parse("age").unwrap();
         let recipient = bech32::encode_lower::<bech32::Bech32>(prefix, &keys.encryption_key()).unwrap();
         assert_eq!(keys.identity().to_public().to_string(), recipient);
@@ -131,7 +136,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let (keys, _) = Keys::generate(&TestTee::new(1));
+        let (keys, _) = Keys::generate(&TestTee::new(1), &GENESIS);
         assert_eq!(format!("{keys:?}"), format!("Keys({})", keys.worker()));
     }
 }

@@ -1,16 +1,17 @@
 //! Compiled programs: in memory, and encrypted at the host.
 //!
 //! A compiled program is machine code that the enclave will run without looking at it. So what comes back from the
-//! host is used only after it has been authenticated, under a key that never leaves the enclave and is sealed to its measurement, hence to this
-//! build of the engine, and together with its name, which holds the hash of the code. It is encrypted too: it may be a private
-//! program. Whatever does not authenticate is compiled again.
+//! host is used only after it has been authenticated, under a key that never leaves the enclave and is sealed to its
+//! measurement, hence to this build of the engine, and together with its [`Name`]. It is encrypted too: it may be a
+//! private program. Whatever does not authenticate is compiled again.
 
 use chacha20poly1305::{AeadInOut, KeyInit, XChaCha20Poly1305, XNonce};
 use phala_engine::{Compiled, Engine, InvalidProgram};
-use phala_primitives::Hash;
+use phala_primitives::{AppId, Hash};
 use phala_protocol::{EnclaveRequest, LogLevel, MAX_CHUNK_BYTES};
 use std::{
     collections::{HashMap, VecDeque},
+    fmt,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -31,15 +32,34 @@ const MAX_STORED_BYTES: usize = 512 * 1024 * 1024;
 
 const NONCE_BYTES: usize = 24;
 
+/// What a program is kept under. A private app's is its own: who publishes a public app with the same code hash, but does
+/// not have the code, gets nothing from the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Name {
+    /// The hash of code that anybody may run.
+    Public(Hash),
+    /// A private app, whose id binds the hash of its code.
+    Private(AppId),
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Public(code_hash) => write!(f, "program-{}", hex::encode(code_hash)),
+            Self::Private(app) => write!(f, "private-{}", hex::encode(app.0)),
+        }
+    }
+}
+
 /// The programs that this enclave has compiled.
 pub(crate) struct Programs {
     engine: Engine,
     host: Host,
     tee: Arc<dyn Tee>,
     keys: Arc<Keys>,
-    kept: Mutex<VecDeque<(Hash, Arc<Compiled>)>>,
+    kept: Mutex<VecDeque<(Name, Arc<Compiled>)>>,
     /// Programs that are being prepared: each only once at a time.
-    busy: Mutex<HashMap<Hash, Arc<Mutex<()>>>>,
+    busy: Mutex<HashMap<Name, Arc<Mutex<()>>>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -63,60 +83,60 @@ impl Programs {
         (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 
-    /// The compiled program whose code has the hash `code_hash`; `code` gives the code where it must be compiled.
+    /// The compiled program called `name`; `code` gives its code, checked, where it must be compiled.
     pub(crate) fn prepare<E: From<InvalidProgram>>(
         &self,
-        code_hash: Hash,
+        name: Name,
         code: impl FnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Arc<Compiled>, E> {
-        let turn = lock(&self.busy).entry(code_hash).or_default().clone();
+        let turn = lock(&self.busy).entry(name).or_default().clone();
         let _turn = lock(&turn);
-        let result = self.prepare_in_turn(code_hash, code);
+        let result = self.prepare_in_turn(name, code);
         let mut busy = lock(&self.busy);
         if Arc::strong_count(&turn) <= 2 {
-            busy.remove(&code_hash);
+            busy.remove(&name);
         }
         result
     }
 
     fn prepare_in_turn<E: From<InvalidProgram>>(
         &self,
-        code_hash: Hash,
+        name: Name,
         code: impl FnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Arc<Compiled>, E> {
-        if let Some(compiled) = self.kept(&code_hash) {
+        if let Some(compiled) = self.kept(&name) {
             self.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(compiled);
         }
-        let compiled = if let Some(compiled) = self.load(&code_hash) {
+        let compiled = if let Some(compiled) = self.load(&name) {
             self.hits.fetch_add(1, Ordering::Relaxed);
             Arc::new(compiled)
         } else {
             let code = code()?;
             self.misses.fetch_add(1, Ordering::Relaxed);
             let compiled = self.engine.prepare(&code)?;
-            self.store(&code_hash, &compiled);
+            self.store(&name, &compiled);
             Arc::new(compiled)
         };
         let mut kept = lock(&self.kept);
-        kept.push_back((code_hash, compiled.clone()));
+        kept.push_back((name, compiled.clone()));
         while kept.len() > KEPT_PROGRAMS {
             kept.pop_front();
         }
         Ok(compiled)
     }
 
-    fn kept(&self, code_hash: &Hash) -> Option<Arc<Compiled>> {
+    fn kept(&self, name: &Name) -> Option<Arc<Compiled>> {
         let mut kept = lock(&self.kept);
-        let index = kept.iter().position(|(hash, _)| hash == code_hash)?;
+        let index = kept.iter().position(|(kept, _)| kept == name)?;
         let entry = kept.remove(index)?;
         let compiled = entry.1.clone();
         kept.push_back(entry);
         Some(compiled)
     }
 
-    fn load(&self, code_hash: &Hash) -> Option<Compiled> {
-        let name = name(code_hash);
+    fn load(&self, name: &Name) -> Option<Compiled> {
+        let name = name.to_string();
         let mut stored = Vec::new();
         loop {
             let offset = stored.len() as u64;
@@ -148,8 +168,8 @@ impl Programs {
     }
 
     /// Keeps a program at the host. That it cannot be kept costs only time.
-    fn store(&self, code_hash: &Hash, compiled: &Compiled) {
-        let name = name(code_hash);
+    fn store(&self, name: &Name, compiled: &Compiled) {
+        let name = name.to_string();
         let mut nonce = [0; NONCE_BYTES];
         self.tee.fill_random(&mut nonce);
         let Some(sealed) = seal(self.keys.cache(), &name, nonce, compiled.serialize()) else { return };
@@ -168,10 +188,6 @@ impl Programs {
             offset = offset.saturating_add(chunk.len() as u64);
         }
     }
-}
-
-fn name(code_hash: &Hash) -> String {
-    format!("program-{}", hex::encode(code_hash))
 }
 
 /// Nonce, ciphertext, tag. A last chunk of exactly the maximum would look like there were more to come: reading then

@@ -33,7 +33,7 @@ impl Default for Config {
         Self {
             capacity: 4,
             max_memory_bytes: 4 << 30,
-            max_program_bytes: 64 << 20,
+            max_program_bytes: phala_primitives::job::MAX_CODE_BYTES as usize,
             max_function_bytes: 512 << 10,
             parallel_compilation: true,
         }

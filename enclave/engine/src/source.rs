@@ -1,9 +1,12 @@
 //! Where a job's input comes from.
 
-use std::fmt;
+use std::{fmt, sync::mpsc, thread};
 
 /// The unit in which sources are read, aligned: the size of an `age` chunk.
 const BUFFER_BYTES: u64 = 64 * 1024;
+
+/// Sources of which more than this is left are read ahead.
+const READ_AHEAD_FROM: u64 = 4 * BUFFER_BYTES;
 
 /// The most that one read gives a program.
 pub(crate) const MAX_READ_BYTES: u64 = 1024 * 1024;
@@ -13,7 +16,7 @@ pub(crate) const MAX_READ_BYTES: u64 = 1024 * 1024;
 const JUMP_FUEL: u64 = 10_000;
 
 /// Bytes that a program reads: standard input, or a file. They are read as the program asks for them and never held
-/// as a whole, at most 64 KiB of each source at a time.
+/// as a whole, at most 192 KiB of each source at a time.
 pub trait Source: Send {
     /// How many bytes there are. Asked once.
     fn len(&self) -> u64;
@@ -77,17 +80,24 @@ pub(crate) struct Piece {
 
 /// Reads a source in aligned pieces, so that neither a program's small reads nor the way in which a source
 /// cuts its data are seen on the other side.
+///
+/// While a program reads in order, a thread of the source's own gets the next piece ready.
 pub(crate) struct Reader {
-    source: Box<dyn Source>,
+    source: Front,
     length: u64,
     buffer: Vec<u8>,
     /// The offset of the buffer's first byte.
     start: u64,
 }
 
+enum Front {
+    Here(Box<dyn Source>),
+    Ahead(ReadAhead),
+}
+
 impl Reader {
     pub(crate) fn new(source: Box<dyn Source>) -> Self {
-        Self { length: source.len(), source, buffer: Vec::new(), start: 0 }
+        Self { length: source.len(), source: Front::Here(source), buffer: Vec::new(), start: 0 }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -121,23 +131,105 @@ impl Reader {
     /// Loads the piece that holds `position`, which lies before the end.
     fn fill(&mut self, position: u64) -> Result<(), SourceError> {
         let start = position - position % BUFFER_BYTES;
-        let length = BUFFER_BYTES.min(self.length.saturating_sub(start)) as usize;
+        let in_order = !self.buffer.is_empty() && start == self.start + self.buffer.len() as u64;
         // Nothing is held while reading, so that an error leaves no half of a piece behind.
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(length, 0);
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let wanted = rest.len();
-            match self.source.read_at(start + filled as u64, rest)? {
-                0 => return Err(SourceError::Invalid("it ends too early".into())),
-                count if count > wanted => return Err(SourceError::Invalid("it overflows its buffer".into())),
-                count => filled += count,
-            }
+        let buffer = std::mem::take(&mut self.buffer);
+        if in_order && self.length - start > READ_AHEAD_FROM {
+            self.source.go_ahead(self.length)?;
         }
-        self.buffer = buffer;
+        self.buffer = match &mut self.source {
+            Front::Here(source) => read_piece(source.as_mut(), start, buffer, self.length)?,
+            Front::Ahead(ahead) => {
+                let piece = ahead.piece(start)?;
+                let next = start + BUFFER_BYTES;
+                if in_order && next < self.length {
+                    ahead.ask(next, buffer)?;
+                }
+                piece
+            }
+        };
         self.start = start;
         Ok(())
     }
+}
+
+impl Front {
+    /// Gives the source a thread, if it has none.
+    fn go_ahead(&mut self, length: u64) -> Result<(), SourceError> {
+        if let Self::Here(source) = self {
+            let source = std::mem::replace(source, Box::new(Vec::new()));
+            *self = Self::Ahead(ReadAhead::new(source, length)?);
+        }
+        Ok(())
+    }
+}
+
+/// The piece from `start` on, in `buffer`'s memory.
+fn read_piece(source: &mut dyn Source, start: u64, mut buffer: Vec<u8>, length: u64) -> Result<Vec<u8>, SourceError> {
+    buffer.resize(BUFFER_BYTES.min(length.saturating_sub(start)) as usize, 0);
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let wanted = rest.len();
+        match source.read_at(start + filled as u64, rest)? {
+            0 => return Err(SourceError::Invalid("it ends too early".into())),
+            count if count > wanted => return Err(SourceError::Invalid("it overflows its buffer".into())),
+            count => filled += count,
+        }
+    }
+    Ok(buffer)
+}
+
+/// A source on a thread of its own. The thread ends when this is dropped.
+struct ReadAhead {
+    asked: mpsc::Sender<(u64, Vec<u8>)>,
+    pieces: mpsc::Receiver<Result<Vec<u8>, SourceError>>,
+    /// The start of the piece that was asked for and not taken yet.
+    pending: Option<u64>,
+}
+
+impl ReadAhead {
+    fn new(mut source: Box<dyn Source>, length: u64) -> Result<Self, SourceError> {
+        let (asked, questions) = mpsc::channel::<(u64, Vec<u8>)>();
+        let (answers, pieces) = mpsc::channel();
+        let read = move || {
+            for (start, buffer) in questions {
+                if answers.send(read_piece(source.as_mut(), start, buffer, length)).is_err() {
+                    break;
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("read-ahead".into())
+            .spawn(read)
+            .map_err(|error| SourceError::Unavailable(format!("no thread to read it: {error}")))?;
+        Ok(Self { asked, pieces, pending: None })
+    }
+
+    fn ask(&mut self, start: u64, buffer: Vec<u8>) -> Result<(), SourceError> {
+        self.asked.send((start, buffer)).map_err(|_| ended())?;
+        self.pending = Some(start);
+        Ok(())
+    }
+
+    /// The piece from `start` on, which may be ready.
+    fn piece(&mut self, start: u64) -> Result<Vec<u8>, SourceError> {
+        match self.pending.take() {
+            Some(pending) if pending == start => {}
+            pending => {
+                if pending.is_some() {
+                    // Not wanted any more, whatever it is.
+                    let _ = self.pieces.recv().map_err(|_| ended())?;
+                }
+                self.ask(start, Vec::new())?;
+                self.pending = None;
+            }
+        }
+        self.pieces.recv().map_err(|_| ended())?
+    }
+}
+
+fn ended() -> SourceError {
+    SourceError::Unavailable("its reader ended".into())
 }
 
 #[cfg(test)]
@@ -168,6 +260,45 @@ mod tests {
                 assert_eq!(reader.read(offset, wanted).unwrap().bytes, expected.collect::<Vec<_>>());
             }
         }
+    }
+
+    #[test]
+    fn reading_ahead_changes_nothing() {
+        let data: Vec<u8> = (0..2_000_000u32).map(|i| (i * 7 + i / 251) as u8).collect();
+        let mut reader = Reader::new(Box::new(data.clone()));
+        let mut fuel = 0;
+        // In order to the middle, back, in order again, and a leap to the end.
+        let order = (0..1_000_000).step_by(60_000).chain((300_000..1_500_000).step_by(70_000)).chain([1_990_000]);
+        for offset in order {
+            let piece = reader.read(offset as u64, 60_000).unwrap();
+            assert!(piece.bytes == data[offset..data.len().min(offset + 60_000)], "at {offset}");
+            fuel += piece.fuel;
+        }
+        assert!(matches!(reader.source, Front::Ahead(_)));
+        assert_eq!(fuel, 2 * JUMP_FUEL);
+    }
+
+    #[test]
+    fn errors_of_what_is_read_ahead_come_when_it_is_wanted() {
+        struct Broken;
+        impl Source for Broken {
+            fn len(&self) -> u64 {
+                1 << 20
+            }
+            fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError> {
+                match offset {
+                    0..262_144 => Ok(buffer.len()),
+                    _ => Err(SourceError::Invalid("broken".into())),
+                }
+            }
+        }
+        let mut reader = Reader::new(Box::new(Broken));
+        for offset in (0..262_144).step_by(65_536) {
+            assert_eq!(reader.read(offset, 65_536).unwrap().bytes.len(), 65_536);
+        }
+        assert!(matches!(reader.read(262_144, 65_536), Err(SourceError::Invalid(_))));
+        // And what can be read still can.
+        assert_eq!(reader.read(0, 10).unwrap().bytes.len(), 10);
     }
 
     #[test]

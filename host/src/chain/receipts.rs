@@ -14,7 +14,7 @@ use phala_primitives::{
 use sha2::{Digest, Sha256};
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{At, Heads, Job, Node, NodeError, Submission, submit};
+use super::{At, Backoff, Heads, Job, Node, NodeError, Submission, submit};
 use crate::{
     jobs::{Jobs, ReceiptState},
     metrics::Metrics,
@@ -46,7 +46,7 @@ pub struct Receipts {
 struct Pause {
     /// Not before this best block; `None` while it is being submitted.
     until: Option<u32>,
-    failures: u32,
+    backoff: Backoff,
 }
 
 /// What to do with a receipt, according to one state of the chain.
@@ -134,7 +134,7 @@ impl Receipts {
     }
 
     fn submit(&mut self, job: JobId, receipt: SignedReceipt) {
-        self.pauses.entry(job).or_insert(Pause { until: None, failures: 0 }).until = None;
+        self.pauses.entry(job).or_insert(Pause { until: None, backoff: Backoff::default() }).until = None;
         let (node, metrics) = (self.node.clone(), self.metrics.clone());
         self.under_way.spawn(async move {
             let result = submit(&*node, &metrics, Submission::Receipt(Box::new(receipt))).await;
@@ -147,9 +147,13 @@ impl Receipts {
 
     fn submitted(&mut self, job: JobId, succeeded: bool, heads: Option<Heads>) {
         let Some(pause) = self.pauses.get_mut(&job) else { return };
-        pause.failures = if succeeded { 0 } else { pause.failures.saturating_add(1) };
-        // After a success the chain is only asked whether the block was finalized.
-        let blocks = if succeeded { 1 } else { 1u32.checked_shl(pause.failures).unwrap_or(MAX_PAUSE).min(MAX_PAUSE) };
+        let blocks = if succeeded {
+            pause.backoff.succeeded();
+            // The chain is only asked whether the block was finalized.
+            1
+        } else {
+            pause.backoff.failed(MAX_PAUSE)
+        };
         pause.until = Some(heads.map_or(0, |heads| heads.best.saturating_add(blocks)));
     }
 

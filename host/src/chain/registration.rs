@@ -12,17 +12,20 @@ use phala_protocol::{EnclaveReply, HostRequest};
 use phala_sdk::Account;
 use tokio::sync::watch;
 
-use super::{Heads, Node, NodeError, Submission, SubmitError, Throttle, Worker, submit};
+use super::{Backoff, Heads, Node, NodeError, Submission, SubmitError, Throttle, Worker, submit};
 use crate::{
     enclave::{Enclave, RequestError, Session},
     metrics::Metrics,
     store::Store,
 };
 
-/// Blocks between two heartbeats: a third of the time after which the chain takes a worker for unresponsive.
+/// Blocks between two heartbeats: a sixth of the time after which the chain takes a worker for unresponsive.
 const HEARTBEAT_BLOCKS: u32 = 5;
 
-/// The longest pause between two heartbeats that the chain refused, in blocks.
+/// By how many blocks a heartbeat that costs nothing is newer than the last.
+const FREE_HEARTBEAT_BLOCKS: u32 = 3;
+
+/// The longest pause between two heartbeats that the chain refused, in blocks: less than what makes a worker unresponsive.
 const MAX_HEARTBEAT_PAUSE: u32 = 8;
 
 /// How long the enclave may measure itself for a registration.
@@ -30,6 +33,17 @@ const REGISTER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The longest pause between two attempts that the chain refused, in blocks: each may cost a fee.
 const MAX_PAUSE: u32 = 60;
+
+/// What the host brings to the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submits {
+    /// Nothing: it holds no key.
+    Nothing,
+    /// What anybody may bring: the key is not the operator's.
+    HeartbeatsAndReceipts,
+    /// Registrations, too: the key is the operator's.
+    Everything,
+}
 
 /// What the operator wants.
 #[derive(Clone, Debug)]
@@ -40,8 +54,8 @@ pub struct OperatorConfig {
     pub endpoint: String,
     /// For 10⁹ fuel.
     pub price: Balance,
-    /// Whether the host holds the operator's key. Without it nothing is submitted.
-    pub submits: bool,
+    /// What the host submits by itself.
+    pub submits: Submits,
 }
 
 /// See the module.
@@ -55,7 +69,7 @@ pub struct Registration {
     /// Whether price and endpoint were compared since the host started. Later changes are the operator's.
     compared: bool,
     pause_until: u32,
-    failures: u32,
+    backoff: Backoff,
     image_log: Throttle,
     operator_log: Throttle,
     external_log: Throttle,
@@ -96,7 +110,7 @@ impl Registration {
             worker: watch::Sender::new(None),
             compared: false,
             pause_until: 0,
-            failures: 0,
+            backoff: Backoff::default(),
             image_log: Throttle::default(),
             operator_log: Throttle::default(),
             external_log: Throttle::default(),
@@ -117,9 +131,9 @@ impl Registration {
             operator: self.config.operator,
             worker: self.worker.subscribe(),
             pause_until: 0,
-            failures: 0,
+            backoff: Backoff::default(),
         };
-        let submits = self.config.submits;
+        let submits = self.config.submits != Submits::Nothing;
         let beating_heads = heads.clone();
         let registering = async move {
             while heads.changed().await.is_ok() {
@@ -138,11 +152,20 @@ impl Registration {
     }
 
     async fn step_and_log(&mut self, heads: Heads) {
+        let paused = heads.best < self.pause_until;
         match self.step(heads).await {
-            Ok(()) => self.failures = 0,
+            Ok(()) if paused => {}
+            Ok(()) => self.backoff.succeeded(),
+            Err(StepError::Submit(SubmitError::Permanent(error))) => {
+                self.pause_until = u32::MAX;
+                tracing::error!(
+                    %error,
+                    "the chain refuses the worker, and will again: nothing more is submitted for its registration until the \
+                     host is started anew; correct its options, the enclave or the operator first"
+                );
+            }
             Err(StepError::Submit(error)) => {
-                self.failures = self.failures.saturating_add(1);
-                let blocks = 1u32.checked_shl(self.failures).unwrap_or(MAX_PAUSE).min(MAX_PAUSE);
+                let blocks = self.backoff.failed(MAX_PAUSE);
                 self.pause_until = heads.best.saturating_add(blocks);
                 tracing::warn!(%error, blocks, "the worker could not be registered or updated; trying again");
             }
@@ -166,7 +189,7 @@ impl Registration {
             Some(worker) => self.promote(worker.evidence_hash).await?,
             None => false,
         };
-        if !self.config.submits {
+        if self.config.submits != Submits::Everything {
             if worker.is_none() && self.external_log.ready() {
                 tracing::info!(worker = %id, "the worker is not registered; register it with `phala worker register`");
             }
@@ -274,8 +297,8 @@ pub(super) fn is_renewal_due(now: u64, expires: u64, lifetime: u64) -> bool {
     expires.saturating_sub(now) <= lifetime / 3
 }
 
-/// Heartbeats. One that the chain refuses costs a fee, so the chain is asked first whether it will take one; one that comes
-/// too soon costs a fee too, so the chain's record of the last one decides when the next is due.
+/// Heartbeats. One that the chain refuses costs a fee, so the chain is asked first whether it will take one. A worker's
+/// record names the newest block that its enclave has named, which decides when the next is due.
 struct Heartbeats {
     node: Arc<dyn Node>,
     enclave: Arc<Enclave>,
@@ -284,7 +307,7 @@ struct Heartbeats {
     worker: watch::Receiver<Option<Worker>>,
     /// The best block before which nothing is tried.
     pause_until: u32,
-    failures: u32,
+    backoff: Backoff,
 }
 
 impl Heartbeats {
@@ -298,13 +321,12 @@ impl Heartbeats {
             }
             let pause = match self.beat(&worker).await {
                 Ok(true) => {
-                    self.failures = 0;
+                    self.backoff.succeeded();
                     HEARTBEAT_BLOCKS - 1
                 }
                 Ok(false) => 1,
                 Err(error) => {
-                    self.failures = self.failures.saturating_add(1);
-                    let pause = 1u32.checked_shl(self.failures).unwrap_or(MAX_HEARTBEAT_PAUSE).min(MAX_HEARTBEAT_PAUSE);
+                    let pause = self.backoff.failed(MAX_HEARTBEAT_PAUSE);
                     tracing::warn!(%error, blocks = pause, "a heartbeat did not succeed; trying again");
                     pause
                 }
@@ -330,6 +352,10 @@ impl Heartbeats {
             Err(error) if error.is_temporary() => return Ok(false),
             Err(error) => return Err(error.into()),
         };
+        if heartbeat.heartbeat.block_number.saturating_sub(worker.last_heartbeat) < FREE_HEARTBEAT_BLOCKS {
+            // Finality lags. The chain would take a fee, or refuse it.
+            return Ok(false);
+        }
         submit(&*self.node, &self.metrics, Submission::Heartbeat(heartbeat)).await?;
         Ok(true)
     }

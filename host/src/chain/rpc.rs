@@ -7,11 +7,11 @@ use phala_attestation::{Measurement, Role};
 use phala_primitives::{Hash, JobId, WorkerId};
 use phala_sdk::{
     Account, Signer,
-    chain::{self, Chain, ChainError, call},
+    chain::{self, Chain, ChainError, DispatchError, call},
 };
 use tokio::time::timeout;
 
-use super::{At, Heads, Job, Node, NodeError, Submission, SubmitError, Worker};
+use super::{At, Heads, Job, Node, NodeError, Submission, SubmitError, Submits, Worker};
 
 /// While a node is away, the SDK's calls wait for it; the host has other things to do.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,26 +19,22 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The SDK itself gives up after a minute.
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// For whom the host works.
-pub enum OperatorKey {
-    /// The host signs the operator's transactions.
-    Held(Box<Signer>),
-    /// Somebody else signs them.
-    External(Account),
+/// For whom the host works, and with whose key.
+pub struct Keys {
+    /// The operator.
+    pub operator: Account,
+    /// Who signs and pays what the host submits. `None`: it submits nothing.
+    pub signer: Option<Signer>,
 }
 
-impl OperatorKey {
-    /// The operator.
-    pub fn account(&self) -> Account {
-        match self {
-            Self::Held(signer) => signer.account(),
-            Self::External(account) => *account,
+impl Keys {
+    /// What the host may submit.
+    pub fn submits(&self) -> Submits {
+        match &self.signer {
+            None => Submits::Nothing,
+            Some(signer) if signer.account() == self.operator => Submits::Everything,
+            Some(_) => Submits::HeartbeatsAndReceipts,
         }
-    }
-
-    /// Whether the host can sign.
-    pub fn is_held(&self) -> bool {
-        matches!(self, Self::Held(_))
     }
 }
 
@@ -46,13 +42,13 @@ impl OperatorKey {
 pub struct RpcNode {
     url: String,
     chain: OnceLock<Chain>,
-    key: OperatorKey,
+    signer: Option<Signer>,
 }
 
 impl RpcNode {
     /// Not connected yet: see [`Self::connect`].
-    pub fn new(url: String, key: OperatorKey) -> Self {
-        Self { url, chain: OnceLock::new(), key }
+    pub fn new(url: String, signer: Option<Signer>) -> Self {
+        Self { url, chain: OnceLock::new(), signer }
     }
 
     /// Connects, however long it takes. From then on the connection mends itself.
@@ -148,9 +144,11 @@ impl Node for RpcNode {
         Box::pin(async move {
             let unknown = |error: NodeError| SubmitError::Unknown(error.0);
             let chain = self.chain().map_err(unknown)?;
-            let OperatorKey::Held(signer) = &self.key else {
-                return Err(SubmitError::Refused("the host does not hold the operator's key".into()));
+            let Some(signer) = &self.signer else {
+                return Err(SubmitError::Refused("the host holds no key".into()));
             };
+            // What becomes of these depends on the worker's or the job's state, which changes.
+            let may_succeed_later = matches!(submission, Submission::Heartbeat(_) | Submission::Receipt(_));
             let call = match submission {
                 Submission::Register { registration, endpoint, price } => {
                     let phala_protocol::Registration { statement, evidence, performance } = *registration;
@@ -166,12 +164,85 @@ impl Node for RpcNode {
             };
             match timeout(SUBMIT_TIMEOUT, chain.submit(signer, call)).await {
                 Ok(Ok(included)) => Ok(included.block.number),
-                Ok(Err(error @ (chain::SubmitError::Timeout(_) | chain::SubmitError::Chain(_)))) => {
+                Ok(Err(error @ (chain::SubmitError::Unresolved { .. } | chain::SubmitError::Chain(_)))) => {
                     Err(SubmitError::Unknown(error.to_string()))
+                }
+                Ok(Err(chain::SubmitError::Dispatch(error))) if !may_succeed_later && is_permanent(&error) => {
+                    Err(SubmitError::Permanent(error.to_string()))
                 }
                 Ok(Err(error)) => Err(SubmitError::Refused(error.to_string())),
                 Err(_) => Err(SubmitError::Unknown(format!("no answer from the node at {}", self.url))),
             }
         })
+    }
+}
+
+/// Whether the chain refuses a registration for what it says, and not for when it comes or for what else there is.
+fn is_permanent(error: &DispatchError) -> bool {
+    match error.pallet.as_str() {
+        "Workers" => matches!(
+            error.error.as_str(),
+            "NotOperator"
+                | "WrongWorker"
+                | "WrongGenesis"
+                | "BadSignature"
+                | "PerformanceOutOfRange"
+                | "PlatformChanged"
+                | "EncryptionKeyChanged"
+                | "InvalidEndpoint"
+                | "InvalidPrice"
+        ),
+        "Attestation" => matches!(
+            error.error.as_str(),
+            "WrongRole"
+                | "WrongOperator"
+                | "WrongGenesis"
+                | "SimulatedForbidden"
+                | "EvidenceTooLarge"
+                | "CertificateSignature"
+                | "TcbRefused"
+                | "ReportSignature"
+                | "DebugEnclave"
+                | "UnknownVersion"
+                | "StatementMismatch"
+        ),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_time_may_cure_is_tried_again() {
+        let error = |pallet: &str, error: &str| DispatchError {
+            pallet: pallet.into(),
+            error: error.into(),
+            docs: String::new(),
+            advice: None,
+        };
+        assert!(is_permanent(&error("Workers", "PlatformChanged")));
+        assert!(is_permanent(&error("Attestation", "SimulatedForbidden")));
+        for (pallet, name) in [
+            ("Attestation", "StaleStatement"),
+            ("Attestation", "ImageNotAllowed"),
+            ("Attestation", "PlatformTaken"),
+            ("Workers", "StaleReport"),
+            ("", "funds are unavailable"),
+        ] {
+            assert!(!is_permanent(&error(pallet, name)), "{pallet}::{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_operators_key_submits_everything() {
+        let alice = Signer::from_uri("//Alice").unwrap();
+        let operator = alice.account();
+        let bob = Signer::from_uri("//Bob").unwrap();
+        let submits = |signer| Keys { operator, signer }.submits();
+        assert_eq!(submits(Some(alice)), Submits::Everything);
+        assert_eq!(submits(Some(bob)), Submits::HeartbeatsAndReceipts);
+        assert_eq!(submits(None), Submits::Nothing);
     }
 }

@@ -2,14 +2,17 @@ use super::{receipts::Advice, registration::is_renewal_due, *};
 use crate::{
     jobs::{Jobs, Phase, ReceiptState},
     store::{Limits as StoreLimits, Store},
-    testing::{FakeEnclave, FakeHost, FakeNode, OPERATOR, WORKER, assigned, eventually, job, receipt, settled, worker},
+    testing::{
+        FakeEnclave, FakeHost, FakeNode, HEARTBEAT_BLOCK, OPERATOR, WORKER, assigned, eventually, job, receipt,
+        settled, worker,
+    },
 };
 use phala_primitives::job::JobStatus;
 use phala_protocol::EnclaveNotice;
 
 const ENDPOINT: &str = "http://localhost:1";
 
-fn config(submits: bool) -> OperatorConfig {
+fn config(submits: Submits) -> OperatorConfig {
     OperatorConfig { operator: OPERATOR, endpoint: ENDPOINT.into(), price: 7, submits }
 }
 
@@ -43,7 +46,7 @@ impl Bench {
 
 #[tokio::test]
 async fn an_unknown_worker_is_registered_once_its_image_is_allowed() {
-    let mut bench = bench(config(true)).await;
+    let mut bench = bench(config(Submits::Everything)).await;
     bench.node.state().image_allowed = false;
     bench.step().await.unwrap();
     assert_eq!(bench.node.taken(), Vec::<&str>::new());
@@ -69,7 +72,7 @@ async fn a_verdict_is_renewed_when_two_thirds_are_over_or_its_evidence_is_lost()
     assert!(is_renewal_due(600, 900, 900));
     assert!(is_renewal_due(901, 900, 900));
 
-    let mut bench = bench(config(true)).await;
+    let mut bench = bench(config(Submits::Everything)).await;
     // Registered by an earlier host whose disk is gone.
     bench.register_on_chain(9);
     bench.step().await.unwrap();
@@ -87,12 +90,12 @@ async fn a_verdict_is_renewed_when_two_thirds_are_over_or_its_evidence_is_lost()
 
 #[tokio::test]
 async fn price_and_endpoint_are_compared_once() {
-    let mut bench = bench(config(true)).await;
+    let mut bench = bench(config(Submits::Everything)).await;
     bench.step().await.unwrap();
     bench.register_on_chain(1);
     bench.node.taken();
     // A new host process with other options.
-    let config = OperatorConfig { price: 8, endpoint: "http://localhost:2".into(), ..config(true) };
+    let config = OperatorConfig { price: 8, endpoint: "http://localhost:2".into(), ..config(Submits::Everything) };
     let (host, node) = (&bench.host, bench.node.clone());
     bench.registration =
         Registration::new(node, host.enclave.clone(), host.store.clone(), host.metrics.clone(), config);
@@ -105,18 +108,20 @@ async fn price_and_endpoint_are_compared_once() {
 
 #[tokio::test]
 async fn nothing_is_submitted_without_a_key_or_for_another_operator() {
-    let mut external = bench(config(false)).await;
-    external.step().await.unwrap();
-    let mut foreign = bench(OperatorConfig { operator: Account([8; 32]), ..config(true) }).await;
+    for submits in [Submits::Nothing, Submits::HeartbeatsAndReceipts] {
+        let mut external = bench(config(submits)).await;
+        external.step().await.unwrap();
+        assert_eq!(external.node.taken(), Vec::<&str>::new());
+    }
+    let mut foreign = bench(OperatorConfig { operator: Account([8; 32]), ..config(Submits::Everything) }).await;
     foreign.register_on_chain(1);
     foreign.step().await.unwrap();
-    assert_eq!(external.node.taken(), Vec::<&str>::new());
     assert_eq!(foreign.node.taken(), Vec::<&str>::new());
 }
 
 #[tokio::test]
 async fn a_node_that_is_away_changes_nothing() {
-    let mut bench = bench(config(true)).await;
+    let mut bench = bench(config(Submits::Everything)).await;
     bench.node.state().reachable = false;
     assert!(matches!(bench.step().await, Err(registration::StepError::Node(_))));
     bench.node.state().reachable = true;
@@ -128,9 +133,65 @@ async fn a_node_that_is_away_changes_nothing() {
     assert_eq!(bench.node.taken(), ["register"]);
 }
 
+/// Runs a bench over blocks, and gives the names of what was submitted.
+async fn run(bench: Bench, blocks: std::ops::Range<u32>) -> Vec<&'static str> {
+    let (node, heads) = (bench.node.clone(), watch::Sender::new(None));
+    let running = tokio::spawn(bench.registration.run(heads.subscribe()));
+    for best in blocks {
+        heads.send_replace(Some(Heads { best, finalized: best - 2, now: 100 }));
+        sleep(Duration::from_millis(100)).await;
+    }
+    running.abort();
+    node.taken()
+}
+
+#[tokio::test]
+async fn any_account_brings_heartbeats() {
+    let bench = bench(config(Submits::HeartbeatsAndReceipts)).await;
+    // The evidence of an earlier host, which only the operator can renew.
+    bench.register_on_chain(9);
+    assert_eq!(run(bench, 11..15).await, ["heartbeat"]);
+}
+
+#[tokio::test]
+async fn what_the_chain_will_never_take_is_tried_once() {
+    let bench = bench(config(Submits::Everything)).await;
+    bench.node.state().result = Err(SubmitError::Permanent("no".into()));
+    assert_eq!(run(bench, 11..16).await, ["register"]);
+}
+
+#[tokio::test]
+async fn a_refused_registration_is_tried_again_with_growing_pauses() {
+    let bench = bench(config(Submits::Everything)).await;
+    bench.node.state().result = Err(SubmitError::Refused("no".into()));
+    // In blocks 11, 13, 17 and 25.
+    assert_eq!(run(bench, 11..27).await, ["register"; 4]);
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_would_cost_a_fee_is_kept_back() {
+    let bench = bench(config(Submits::HeartbeatsAndReceipts)).await;
+    bench.register_on_chain(1);
+    bench.node.state().worker.as_mut().unwrap().last_heartbeat = HEARTBEAT_BLOCK - 2;
+    let best = HEARTBEAT_BLOCK + 20;
+    assert!(run(bench, best..best + 4).await.is_empty());
+}
+
+#[test]
+fn pauses_double_up_to_a_bound() {
+    let mut backoff = Backoff::default();
+    let pauses: Vec<_> = (0..6).map(|_| backoff.failed(20)).collect();
+    assert_eq!(pauses, [2, 4, 8, 16, 20, 20]);
+    for _ in 0..100 {
+        assert_eq!(backoff.failed(20), 20);
+    }
+    backoff.succeeded();
+    assert_eq!(backoff.failed(20), 2);
+}
+
 #[tokio::test]
 async fn heartbeats_come_when_the_chain_will_take_them() {
-    let bench = bench(config(true)).await;
+    let bench = bench(config(Submits::Everything)).await;
     bench.host.store.store_bundle(&bundle(1)).unwrap();
     bench.register_on_chain(1);
     let (node, heads) = (bench.node.clone(), watch::Sender::new(None));

@@ -37,9 +37,10 @@ const WAITING_READS: usize = 1024;
 /// Changes that may wait for the disk before the host stops reading from the enclave.
 const WAITING_CHANGES: usize = 16;
 
-/// A receipt that cannot be written is tried again: it comes only once on a connection, and it is money.
-const NOTICE_RETRIES: [Duration; 4] =
-    [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30), Duration::ZERO];
+/// A notice that cannot be recorded is tried again after a pause that doubles from the first to the longest: it comes only
+/// once on a connection, and a receipt is money.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What requests of the enclave are served from.
 #[derive(Clone)]
@@ -68,8 +69,8 @@ enum Change {
 impl Dispatcher {
     pub fn new(services: Services, outgoing: mpsc::Sender<HostMessage>, closed: CancellationToken) -> Self {
         let (changes, queue) = mpsc::channel(WAITING_CHANGES);
-        let network = Network::new(outgoing.clone(), services.metrics.clone(), closed);
-        tokio::spawn(apply_changes(queue, services.clone(), outgoing.clone()));
+        let network = Network::new(outgoing.clone(), services.metrics.clone(), closed.clone());
+        tokio::spawn(apply_changes(queue, services.clone(), outgoing.clone(), closed));
         let reads = Arc::new(Semaphore::new(CONCURRENT_READS));
         Self { services, network, outgoing, changes, reads, waiting_reads: Arc::default() }
     }
@@ -122,7 +123,12 @@ impl Dispatcher {
 }
 
 /// Ends, with everything queued done, when the connection does.
-async fn apply_changes(mut queue: mpsc::Receiver<Change>, services: Services, outgoing: mpsc::Sender<HostMessage>) {
+async fn apply_changes(
+    mut queue: mpsc::Receiver<Change>,
+    services: Services,
+    outgoing: mpsc::Sender<HostMessage>,
+    closed: CancellationToken,
+) {
     while let Some(change) = queue.recv().await {
         let services = services.clone();
         match change {
@@ -132,11 +138,16 @@ async fn apply_changes(mut queue: mpsc::Receiver<Change>, services: Services, ou
                 let _ = outgoing.send(Message::Reply { id, reply }).await;
             }
             Change::Notice(notice) => {
-                for pause in NOTICE_RETRIES {
+                let mut pause = FIRST_PAUSE;
+                loop {
                     let (services, notice) = (services.clone(), notice.clone());
                     let Err(refusal) = blocking(move || apply_notice(&services, notice)).await else { break };
-                    tracing::error!(%refusal, "could not record what the enclave said about a job");
-                    sleep(pause).await;
+                    tracing::error!(%refusal, ?pause, "could not record what the enclave said about a job; trying again");
+                    tokio::select! {
+                        () = sleep(pause) => pause = (2 * pause).min(LONGEST_PAUSE),
+                        // On its next connection the enclave says again how jobs ended.
+                        () = closed.cancelled() => break,
+                    }
                 }
             }
         }

@@ -1,8 +1,15 @@
 //! Blobs: what users upload, under the SHA-256 of its bytes.
 
-use std::{collections::HashMap, fs, io::Write, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    io::Write,
+    path::PathBuf,
+    sync::Arc,
+    time::SystemTime,
+};
 
-use phala_primitives::Hash;
+use phala_primitives::{Hash, JobId};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
@@ -21,7 +28,7 @@ impl Store {
             let named = entry.file_name().to_str().is_some_and(|name| hex::decode_to_slice(name, &mut hash).is_ok());
             if named && metadata.is_file() {
                 let used_at = metadata.modified().unwrap_or_else(|_| SystemTime::now());
-                blobs.insert(hash, Blob { bytes: metadata.len(), used_at, pins: 0 });
+                blobs.insert(hash, Blob { bytes: metadata.len(), used_at });
             }
         }
         Ok(blobs)
@@ -55,25 +62,25 @@ impl Store {
         Ok(Some(files::read_at(&file, offset, length)?))
     }
 
-    /// Keeps a blob from being removed while a job that names it is pending.
-    pub fn pin_blob(&self, blob: &Hash) {
-        if let Some(entry) = self.state().blobs.get_mut(blob) {
-            entry.pins = entry.pins.saturating_add(1);
-        }
+    /// Keeps blobs, here or still to come, from being removed until [`Self::unpin_blobs`].
+    pub fn pin_blobs(&self, job: JobId, blobs: impl IntoIterator<Item = Hash>) {
+        self.state().pins.entry(job).or_default().extend(blobs);
     }
 
-    /// Undoes one [`Self::pin_blob`].
-    pub fn unpin_blob(&self, blob: &Hash) {
-        if let Some(entry) = self.state().blobs.get_mut(blob) {
-            entry.pins = entry.pins.saturating_sub(1);
-            entry.used_at = SystemTime::now();
+    /// The job needs no blobs any more.
+    pub fn unpin_blobs(&self, job: JobId) {
+        let mut state = self.state();
+        for blob in state.pins.remove(&job).unwrap_or_default() {
+            if let Some(entry) = state.blobs.get_mut(&blob) {
+                entry.used_at = SystemTime::now();
+            }
         }
     }
 
     /// Removes a blob that nothing needs any more. A pinned one stays.
     pub fn remove_blob(&self, blob: &Hash) {
         let mut state = self.state();
-        if state.blobs.get(blob).is_some_and(|entry| entry.pins == 0) {
+        if state.blobs.contains_key(blob) && !state.pins.values().any(|pinned| pinned.contains(blob)) {
             self.remove_entry(&mut state, blob);
         }
     }
@@ -87,8 +94,9 @@ impl Store {
     /// Removes unpinned blobs, the least recently used first, until `bytes` are free or all left were used since
     /// `before`.
     pub(super) fn evict(&self, state: &mut State, bytes: u64, before: SystemTime) -> usize {
+        let pinned: HashSet<Hash> = state.pins.values().flatten().copied().collect();
         let unused = |(hash, blob): (&Hash, &Blob)| {
-            (blob.pins == 0 && blob.used_at < before).then_some((blob.used_at, *hash, blob.bytes))
+            (!pinned.contains(hash) && blob.used_at < before).then_some((blob.used_at, *hash, blob.bytes))
         };
         let mut candidates: Vec<_> = state.blobs.iter().filter_map(unused).collect();
         candidates.sort_unstable();
@@ -207,7 +215,7 @@ impl Upload {
             return Ok(false);
         }
         file.persist(self.store.blob_path(&self.blob)).map_err(|error| error.error)?;
-        state.blobs.insert(self.blob, Blob { bytes: self.received, used_at: SystemTime::now(), pins: 0 });
+        state.blobs.insert(self.blob, Blob { bytes: self.received, used_at: SystemTime::now() });
         state.used = state.used.saturating_add(self.received);
         drop(state);
         files::sync_folder(&self.store.folder("blobs"))?;

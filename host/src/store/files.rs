@@ -12,7 +12,7 @@ use std::{
 use codec::{Decode, Encode};
 use phala_attestation::{Evidence, Statement};
 use phala_primitives::{Hash, JobId, SignedReceipt};
-use phala_protocol::{MAX_CHUNK_BYTES, MAX_SEALED_BYTES};
+use phala_protocol::{MAX_CHUNK_BYTES, MAX_SEALED_BYTES, sealed_receipt_name};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
@@ -203,7 +203,7 @@ impl Store {
         Ok(records)
     }
 
-    /// Forgets a job: its record, its receipt, its output.
+    /// Forgets a job: its record, its output, its receipt, and that which the enclave has sealed.
     ///
     /// # Errors
     /// The disk's.
@@ -212,6 +212,9 @@ impl Store {
             let bytes = file_bytes(&path)?.unwrap_or(0);
             remove_if_exists(&path)?;
             self.release(bytes);
+        }
+        if let Some(signed) = self.load_receipt(job)? {
+            remove_if_exists(&self.named("sealed", &sealed_receipt_name(&signed.receipt.genesis_hash, job))?)?;
         }
         remove_if_exists(&self.receipt_path(job))?;
         remove_if_exists(&self.record_path(job))?;

@@ -1,5 +1,6 @@
 use super::*;
 use phala_attestation::{Evidence, Measurement, PlatformId, Role, Statement, simulated};
+use phala_protocol::sealed_receipt_name;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -102,7 +103,7 @@ fn the_quota_evicts_the_oldest_unused_blobs_only() {
     age(&store, &hash(&blobs[0]), 1);
     age(&store, &hash(&blobs[1]), 3);
     age(&store, &hash(&blobs[2]), 2);
-    store.pin_blob(&hash(&blobs[1]));
+    store.pin_blobs(7, [hash(&blobs[1])]);
     assert!(upload(&store, &[9; 3000]).unwrap());
     let present: Vec<bool> = blobs.iter().map(|bytes| store.blob_bytes(&hash(bytes)).is_some()).collect();
     assert_eq!(present, [true, true, false]);
@@ -117,14 +118,17 @@ fn unused_blobs_go_and_pinned_ones_stay() {
     upload(&store, &[2; 10]).unwrap();
     age(&store, &one, 2);
     age(&store, &two, 2);
-    store.pin_blob(&two);
+    for job in [1, 2] {
+        store.pin_blobs(job, [two]);
+    }
     let yesterday = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
     assert_eq!(store.remove_unused_blobs(yesterday), 1);
-    store.remove_blob(&two);
-    assert_eq!(store.blob_bytes(&two), Some(10));
-    store.unpin_blob(&two);
-    store.remove_blob(&two);
-    assert_eq!(store.blob_bytes(&two), None);
+    // As long as any job needs it.
+    for (job, left) in [(1, Some(10)), (1, Some(10)), (2, None)] {
+        store.unpin_blobs(job);
+        store.remove_blob(&two);
+        assert_eq!(store.blob_bytes(&two), left);
+    }
     assert_eq!(store.used_bytes(), 0);
 }
 
@@ -191,6 +195,20 @@ fn names_are_validated() {
 }
 
 #[test]
+fn a_forgotten_job_leaves_nothing_sealed() {
+    let (folder, store) = open(SMALL);
+    for job in [4, 14] {
+        let receipt = crate::testing::receipt(job);
+        store.store_sealed(&sealed_receipt_name(&receipt.receipt.genesis_hash, job), b"sealed").unwrap();
+        store.store_receipt(job, &receipt).unwrap();
+    }
+    store.remove_job(4).unwrap();
+    assert_eq!(fs::read_dir(folder.path().join("sealed")).unwrap().count(), 1);
+    store.remove_job(14).unwrap();
+    assert_eq!(files(&folder), Vec::<String>::new());
+}
+
+#[test]
 fn sealed_blobs_are_replaced_whole() {
     let (folder, store) = open(SMALL);
     assert_eq!(store.load_sealed("keys").unwrap(), None);
@@ -227,6 +245,7 @@ fn bundle(number: u8) -> EvidenceBundle {
         encryption_key: [0; 32],
         genesis_hash: [0; 32],
         operator: [0; 32],
+        block_number: 0,
         block_hash: [0; 32],
     };
     let certificate = simulated::Certificate {

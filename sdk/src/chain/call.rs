@@ -150,6 +150,11 @@ pub fn publish(code_hash: [u8; 32], code_bytes: u32, manifest_hash: [u8; 32], vi
     api::transactions().apps().publish(code_hash, code_bytes, manifest_hash, Static(visibility)).into()
 }
 
+/// Takes an app back.
+pub fn unpublish(app: AppId) -> Call {
+    api::transactions().apps().unpublish(Static(app)).into()
+}
+
 /// Submits a job; see [`phala_primitives::job::Job`] for what the arguments mean.
 pub fn submit_job(
     app: AppId,
@@ -193,6 +198,14 @@ pub fn forbid_image(measurement: Measurement) -> Call {
 /// Root: how long verdicts given from now on last, in seconds.
 pub fn set_verdict_lifetime(seconds: u64) -> Call {
     api::transactions().attestation().set_verdict_lifetime(seconds).into()
+}
+
+/// Replaces the session keys of the signer, an authority: with what the node's `author_rotateKeysWithOwner` gave for
+/// the signer's account. They are in force from the next session but one.
+pub fn set_session_keys(keys: Vec<u8>, proof: Vec<u8>) -> Call {
+    let mut arguments = keys;
+    proof.encode_to(&mut arguments);
+    StaticPayload::new("Session", "set_keys", Raw(arguments)).into()
 }
 
 /// Does `call` as Root; the signer must be the sudo key.

@@ -103,24 +103,22 @@ pub enum SubmitError {
     /// The account cannot pay the fee: nothing happened.
     #[error("the account {0} cannot pay the transaction's fee; transfer some PHA to it first")]
     CannotPay(crate::Account),
-    /// The transaction was not seen in a block in time. It may still get into one.
-    #[error("the transaction was not in a block after {0} s; it may still get into one")]
-    Timeout(u64),
-    /// The chain could not be read, or the connection failed.
+    /// The transaction was not seen in a block in time. It may be in one, or still get into one.
+    #[error(
+        "after {seconds} s it is not known whether a block has the transaction{trouble}; it may still get into one up to \
+         block {last_block}"
+    )]
+    Unresolved {
+        /// How long it was looked for.
+        seconds: u64,
+        /// The last block in which it is valid.
+        last_block: u32,
+        /// What kept it from being found: nothing, or a colon and a sentence.
+        trouble: String,
+    },
+    /// The chain could not be read or the connection failed, before anything was submitted.
     #[error(transparent)]
     Chain(#[from] ChainError),
-}
-
-impl SubmitError {
-    /// Whether this is a pallet's error: `is_error("Workers", "ImageNotAllowed")`.
-    pub fn is_error(&self, pallet: &str, error: &str) -> bool {
-        matches!(self, Self::Dispatch(dispatch) if dispatch.pallet == pallet && dispatch.error == error)
-    }
-
-    /// Whether the same submission may succeed later without anybody doing anything.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Timeout(_) | Self::Chain(ChainError::Unavailable(_)))
-    }
 }
 
 /// Why the runtime refused a transaction.
@@ -187,7 +185,10 @@ impl DispatchError {
                 "ended jobs are forgotten after a while; `phala job list` shows those that are known"
             }
             ("Jobs", "NotPublisher") => "ask the publisher to run it, or publish your own copy",
-            ("Jobs", "DeadlineInPast") => "give a deadline further away, with `--deadline BLOCKS`",
+            ("Jobs", "AppRetired") => "its publisher has taken it back; publish your own copy",
+            ("Jobs", "DeadlineTooSoon") => {
+                "give a deadline further away with `--deadline BLOCKS`, or a shorter `--wall-time`"
+            }
             ("Jobs", "DeadlineTooFar") => "give a nearer deadline with `--deadline BLOCKS`, or a shorter `--wall-time`",
             ("Jobs", "PriceBelowMarket") => {
                 "offer more with `--max-price`, or lower `--fuel`; `phala worker list` shows what workers ask"
@@ -199,12 +200,16 @@ impl DispatchError {
             ("Attestation" | "Workers", "ImageNotAllowed") => {
                 "the enclave's image is not on the chain's list of allowed images; governance decides about it"
             }
-            ("Attestation", "StaleStatement") | ("Workers", "StaleReport" | "StaleHeartbeat") => {
+            ("Attestation", "StaleStatement") | ("Workers", "StaleReport" | "StaleHeartbeat" | "OldHeartbeat") => {
                 "the enclave is behind the chain, or the submission took too long; try again"
             }
             ("Workers", "NotOperator") | ("Jobs", "NotOwner") | ("Apps", "NotPublisher") => {
                 "sign with the owner's key: `--key NAME`"
             }
+            ("Apps", "UnknownApp") => "see `phala app list --mine`",
+            ("Apps", "AlreadyRetired") => "it goes by itself when its last job has ended",
+            ("Workers", "HasJobs") => "first `phala worker drain`, then wait until `phala worker show` shows no jobs",
+            ("Workers", "InvalidEndpoint") => "give a URL such as https://worker.example.org",
             ("Attestation", "SimulatedForbidden") => "this chain takes only workers with a real TEE",
             ("Attestation", "PlatformTaken") => "deregister the platform's other worker first",
             _ => return None,

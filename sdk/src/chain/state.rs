@@ -1,12 +1,16 @@
 use codec::DecodeAll;
 use phala_attestation::{Measurement, Policy, Role};
-use phala_primitives::{AppId, JobId, WorkerId, job, units::Balance, worker};
+use phala_primitives::{
+    AppId, JobId, WorkerId, job,
+    units::Balance,
+    worker::{self, WorkerStatus},
+};
 use subxt::{
     storage::Address,
     utils::{AccountId32, Static},
 };
 
-use super::{AtBlock, Block, ChainError, Event, api};
+use super::{AtBlock, Block, ChainError, api};
 use crate::Account;
 
 /// A registered worker.
@@ -77,6 +81,14 @@ impl State {
     /// All workers, by id.
     pub async fn workers(&self) -> Result<Vec<(WorkerId, Worker)>, ChainError> {
         self.all(api::storage().workers().workers(), 16, "worker").await
+    }
+
+    /// The workers that may get jobs: active, with a verdict that has not ended. By id.
+    pub async fn active_workers(&self) -> Result<Vec<(WorkerId, Worker)>, ChainError> {
+        let now = self.timestamp_ms().await? / 1000;
+        let mut workers = self.workers().await?;
+        workers.retain(|(_, worker)| worker.status == WorkerStatus::Active && worker.verdict_expires > now);
+        Ok(workers)
     }
 
     /// A job, if there is one with that number.
@@ -150,12 +162,6 @@ impl State {
     /// The block's timestamp, in milliseconds since the Unix epoch.
     pub async fn timestamp_ms(&self) -> Result<u64, ChainError> {
         Ok(read!(self, api::storage().timestamp().now(), (), "timestamp").unwrap_or_default())
-    }
-
-    /// What happened in the block.
-    pub async fn events(&self) -> Result<Vec<Event>, ChainError> {
-        let events = self.at.events().fetch().await?;
-        events.iter().map(|event| Ok(Event::decode(&event?))).collect()
     }
 
     /// All entries of a map, sorted by key. The key follows `hash` bytes of its hash.

@@ -3,19 +3,23 @@
 //! A nonce is asked of the node (which counts what is in its pool) under a lock of the account, held until the pool has the
 //! transaction: any number of tasks may submit for one account. Another process that uses the same account may take the
 //! same nonce; the one that comes second signs again with the next.
+//!
+//! Nothing is done twice: a call is signed again only when the first transaction cannot get into any block. Either the pool
+//! refused it when it first saw it, or in *finalized* state its nonce is used while no block since its signature has
+//! its bytes, and each of these blocks was read. Where that cannot be found out in time, the error says that nobody knows.
 
-use phala_primitives::units::Balance;
+use phala_primitives::{JobId, units::Balance};
 use serde::Deserialize;
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 use subxt::{
     config::substrate::{H256, SubstrateExtrinsicParamsBuilder},
     error as sx,
     events::Phase,
     transactions::{SubmittableTransaction, TransactionStatus},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use super::{AtBlock, Block, Call, Chain, ChainError, Config, DispatchError, Event, SubmitError, api};
+use super::{AtBlock, Block, Call, Chain, ChainError, Config, DispatchError, SubmitError, api};
 use crate::{Account, Signer};
 
 /// For how many blocks a transaction stays valid.
@@ -37,13 +41,21 @@ pub struct Included {
     pub block: Block,
     /// The transaction's hash.
     pub extrinsic_hash: [u8; 32],
-    /// Its events.
-    pub events: Vec<Event>,
-    /// What it cost.
+    /// The job that it submitted, if it did.
+    pub job: Option<JobId>,
+    /// What it cost: the transaction fee, and the place of a job that it submitted.
     pub fee: Balance,
 }
 
 type Transaction = SubmittableTransaction<Config, subxt::client::OnlineClientAtBlockImpl<Config>>;
+
+/// A transaction that may be submitted.
+struct Signed {
+    transaction: Transaction,
+    nonce: u64,
+    /// The finalized block at which it was signed: it can be in later blocks only, and in [`MORTALITY`] of them.
+    birth: u32,
+}
 
 /// The part of `chain_getBlock`'s answer that we need.
 #[derive(Deserialize)]
@@ -51,26 +63,17 @@ struct SignedBlock {
     block: Body,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Body {
-    extrinsics: Vec<Bytes>,
+    header: Header,
+    /// In hexadecimal, with `0x`.
+    extrinsics: Vec<String>,
 }
 
-/// Bytes as nodes write them: in hexadecimal, or as a list of numbers where the node does not hide their type.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Bytes {
-    Hex(String),
-    List(Vec<u8>),
-}
-
-impl Bytes {
-    fn is(&self, bytes: &[u8]) -> bool {
-        match self {
-            Self::Hex(text) => hex::decode(text.trim_start_matches("0x")).is_ok_and(|decoded| decoded == bytes),
-            Self::List(list) => list == bytes,
-        }
-    }
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Header {
+    parent_hash: H256,
 }
 
 /// What to do about a transaction that did not get into the pool.
@@ -102,8 +105,8 @@ impl Chain {
     /// # Errors
     /// See [`SubmitError`].
     pub async fn fee(&self, signer: &Signer, call: Call) -> Result<Balance, SubmitError> {
-        let transaction = self.sign(signer, &call, 0).await?;
-        transaction.partial_fee_estimate().await.map_err(extrinsic_error)
+        let signed = self.sign(signer, &call, 0).await?;
+        signed.transaction.partial_fee_estimate().await.map_err(extrinsic_error)
     }
 
     async fn submit_until(&self, signer: &Signer, call: &Call, finalized: bool) -> Result<Included, SubmitError> {
@@ -132,8 +135,8 @@ impl Chain {
         };
         let guard = lock.lock_owned().await;
         let nonce = self.next_nonce(account).await.map_err(|error| Refusal::Final(error.into()))?;
-        let transaction = self.sign(signer, call, nonce).await.map_err(Refusal::Final)?;
-        let mut progress = match transaction.submit_and_watch().await {
+        let signed = self.sign(signer, call, nonce).await.map_err(Refusal::Final)?;
+        let mut progress = match signed.transaction.submit_and_watch().await {
             Ok(progress) => Some(progress),
             Err(error) => match pool_refusal(error, account) {
                 // The connection broke: the pool may or may not have it.
@@ -149,7 +152,7 @@ impl Chain {
         let mut deadline = Instant::now() + IN_BLOCK_TIMEOUT;
         let mut seen = false;
         while let Some(watch) = &mut progress {
-            let status = match tokio::time::timeout_at(deadline, watch.next()).await {
+            let status = match timeout_at(deadline, watch.next()).await {
                 Ok(Some(Ok(status))) => status,
                 // The subscription is lost, or slow: look for the transaction ourselves.
                 Ok(_) | Err(_) => break,
@@ -163,10 +166,7 @@ impl Chain {
                     }
                     continue;
                 }
-                TransactionStatus::Invalid { message } if message.contains("usurped") => {
-                    return Err(Refusal::Nonce(message));
-                }
-                // After a fork the pool may call a transaction invalid that is in a block already.
+                // Only this node's pool has dropped it. It may be in a block all the same, or get into one elsewhere.
                 TransactionStatus::Invalid { .. }
                 | TransactionStatus::Dropped { .. }
                 | TransactionStatus::Error { .. } => {
@@ -175,77 +175,86 @@ impl Chain {
                 }
                 _ => continue,
             };
-            match self.outcome(&transaction, hash).await {
+            let reading = async {
+                let position = self.body(hash).await?.position(&hexadecimal(&signed.transaction));
+                match position {
+                    Some(position) => Ok(Some(self.outcome(&signed.transaction, hash, position).await?)),
+                    None => Ok::<_, ChainError>(None),
+                }
+            };
+            match reading.await {
                 Ok(Some(outcome)) => return outcome.map_err(Refusal::Final),
                 Ok(None) => {}
                 Err(error) => tracing::debug!(%error, "cannot read the block of a transaction yet"),
             }
             break;
         }
-        self.search(&transaction, account, nonce, finalized).await
+        Box::pin(self.search(&signed, account, finalized)).await
     }
 
-    /// Looks for a transaction in the newest blocks, and gives it to the node again where it got lost.
-    async fn search(
-        &self,
-        transaction: &Transaction,
-        account: Account,
-        nonce: u64,
-        finalized: bool,
-    ) -> Result<Included, Refusal> {
-        let timeout = if finalized { FINALITY_TIMEOUT } else { IN_BLOCK_TIMEOUT };
-        let deadline = Instant::now() + timeout;
-        let mut next: Option<u32> = None;
+    /// Looks for a transaction in the chain, and gives it to the node again where it got lost.
+    async fn search(&self, signed: &Signed, account: Account, finalized: bool) -> Result<Included, Refusal> {
+        let limit = if finalized { FINALITY_TIMEOUT } else { IN_BLOCK_TIMEOUT };
+        let deadline = Instant::now() + limit;
+        let wanted = hexadecimal(&signed.transaction);
+        let mut search = Search { wanted: &wanted, birth: signed.birth, without: HashSet::new() };
         let mut offered = Instant::now();
-        loop {
-            let state = if finalized { self.finalized().await } else { self.best().await };
-            if let Ok(state) = state {
-                let newest = state.block().number;
-                for number in next.unwrap_or(newest.saturating_sub(MORTALITY as u32))..=newest {
-                    let Ok(at) = self.client().at_block(number).await else { break };
-                    match self.outcome(transaction, at.block_hash()).await {
-                        Ok(Some(outcome)) => return outcome.map_err(Refusal::Final),
-                        Ok(None) => next = Some(number.saturating_add(1)),
-                        Err(_) => break,
-                    }
-                }
-                // A block behind the newest may still be replaced: look at the last few again.
-                next = next.map(|next| if finalized { next } else { next.saturating_sub(3) });
-                let used = state.balance(account).await.is_ok_and(|balance| u64::from(balance.nonce) > nonce);
-                if used
-                    && next.is_some_and(|next| next.saturating_add(4) > newest)
-                    && offered.elapsed() > Duration::from_secs(4)
-                {
-                    return Err(Refusal::Nonce("another transaction used the nonce".into()));
-                }
+        let mut trouble = String::new();
+        while Instant::now() < deadline {
+            // While the node is away, its calls wait.
+            match timeout_at(deadline, self.look(&mut search, signed, account, finalized)).await {
+                Ok(Ok(Some(end))) => return end,
+                Ok(Ok(None)) => trouble.clear(),
+                Ok(Err(error)) => trouble = format!(": {error}"),
+                Err(_) => trouble = ": the node does not answer".into(),
             }
             if offered.elapsed() > Duration::from_secs(6) {
                 offered = Instant::now();
-                let bytes = format!("0x{}", hex::encode(transaction.encoded()));
-                if let Err(ChainError::Refused(reason)) =
-                    self.rpc::<serde_json::Value>("author_submitExtrinsic", vec![bytes.into()]).await
-                {
-                    tracing::debug!(reason, "offered a transaction again");
-                    if reason.contains("ancient birth block") || reason.contains("bad signature") {
-                        return Err(Refusal::Final(SubmitError::Invalid(reason)));
-                    }
-                    if reason.contains("Inability to pay") {
-                        return Err(Refusal::Final(SubmitError::CannotPay(account)));
-                    }
+                let offer = self.rpc::<serde_json::Value>("author_submitExtrinsic", vec![wanted.clone().into()]);
+                if let Ok(Err(error)) = timeout_at(deadline, offer).await {
+                    tracing::debug!(%error, "offered a transaction again");
                 }
-            }
-            if Instant::now() > deadline {
-                return Err(Refusal::Final(SubmitError::Timeout(timeout.as_secs())));
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
+        let last_block = signed.birth.saturating_add(MORTALITY as u32);
+        Err(Refusal::Final(SubmitError::Unresolved { seconds: limit.as_secs(), last_block, trouble }))
+    }
+
+    /// One look at the chain for [`Self::search`]: how it ends, if that can be said.
+    async fn look(
+        &self,
+        search: &mut Search<'_>,
+        signed: &Signed,
+        account: Account,
+        finalized: bool,
+    ) -> Result<Option<Result<Included, Refusal>>, ChainError> {
+        let last = self.finalized().await?;
+        let mut heads = vec![last.block()];
+        if !finalized {
+            heads.push(self.best().await?.block());
+        }
+        for head in heads {
+            if let Some((hash, position)) = search.find(head, |hash| self.body(hash)).await? {
+                let outcome = self.outcome(&signed.transaction, hash, position).await?;
+                return Ok(Some(outcome.map_err(Refusal::Final)));
+            }
+        }
+        // From here on it is known that no finalized block has it.
+        if u64::from(last.balance(account).await?.nonce) > signed.nonce {
+            return Ok(Some(Err(Refusal::Nonce("another transaction used the nonce".into()))));
+        }
+        if u64::from(last.block().number) > u64::from(signed.birth) + MORTALITY {
+            return Ok(Some(Err(Refusal::Final(SubmitError::Invalid("no block took it while it was valid".into())))));
+        }
+        Ok(None)
     }
 
     async fn next_nonce(&self, account: Account) -> Result<u64, ChainError> {
         self.rpc("system_accountNextIndex", vec![account.to_string().into()]).await
     }
 
-    async fn sign(&self, signer: &Signer, call: &Call, nonce: u64) -> Result<Transaction, SubmitError> {
+    async fn sign(&self, signer: &Signer, call: &Call, nonce: u64) -> Result<Signed, SubmitError> {
         let at = self.client().at_current_block().await.map_err(|error| SubmitError::Chain(error.into()))?;
         let encoded = call.encode(&at).map_err(extrinsic_error)?;
         let payload = call.payload(&encoded);
@@ -254,26 +263,29 @@ impl Chain {
             .mortal_from_unchecked(MORTALITY, at.block_number(), at.block_hash())
             .build();
         let mut signable = at.transactions().create_signable_offline(&payload, params).map_err(extrinsic_error)?;
-        signable.sign(signer.pair()).map_err(extrinsic_error)
+        let transaction = signable.sign(signer.pair()).map_err(extrinsic_error)?;
+        Ok(Signed { transaction, nonce, birth: at.block_number() as u32 })
     }
 
-    /// What came of a transaction in a block; `None` if it is not there.
+    /// What is in a block. Not through subxt, which gives no parent.
+    async fn body(&self, block: H256) -> Result<Body, ChainError> {
+        let hash = format!("0x{}", hex::encode(block.0));
+        let signed: Option<SignedBlock> = self.rpc("chain_getBlock", vec![hash.into()]).await?;
+        Ok(signed.ok_or_else(|| ChainError::Unavailable("the node does not have the block".into()))?.block)
+    }
+
+    /// What came of the transaction at a position in a block.
     async fn outcome(
         &self,
         transaction: &Transaction,
         block: H256,
-    ) -> Result<Option<Result<Included, SubmitError>>, ChainError> {
-        // Not through subxt, which cannot read the blocks that carry a justification.
-        let hash = format!("0x{}", hex::encode(block.0));
-        let signed: Option<SignedBlock> = self.rpc("chain_getBlock", vec![hash.into()]).await?;
-        let signed = signed.ok_or_else(|| ChainError::Unavailable("the node does not have the block".into()))?;
-        let position = signed.block.extrinsics.iter().position(|bytes| bytes.is(transaction.encoded()));
-        let Some(position) = position.and_then(|position| u32::try_from(position).ok()) else { return Ok(None) };
+        position: u32,
+    ) -> Result<Result<Included, SubmitError>, ChainError> {
         let at: AtBlock = self.client().at_block(block).await?;
         let mut included = Included {
             block: Block { number: at.block_number() as u32, hash: block.0 },
             extrinsic_hash: transaction.hash().0,
-            events: Vec::new(),
+            job: None,
             fee: 0,
         };
         for event in at.events().fetch().await?.iter() {
@@ -290,15 +302,69 @@ impl Chain {
             if let Some(bytes) = failure {
                 let error = sx::DispatchError::decode_from(bytes, at.metadata())
                     .map_err(|error| ChainError::Incompatible(error.to_string()))?;
-                return Ok(Some(Err(SubmitError::Dispatch(DispatchError::new(&error)))));
+                return Ok(Err(SubmitError::Dispatch(DispatchError::new(&error))));
             }
             if let Some(Ok(fee)) = event.decode_fields_as::<api::transaction_payment::events::TransactionFeePaid>() {
-                included.fee = fee.actual_fee;
+                included.fee = included.fee.saturating_add(fee.actual_fee);
             }
-            included.events.push(Event::decode(&event));
+            if let Some(Ok(submitted)) = event.decode_fields_as::<api::jobs::events::Submitted>() {
+                included.job = Some(submitted.job);
+                included.fee = included.fee.saturating_add(submitted.place_fee);
+            }
         }
-        Ok(Some(Ok(included)))
+        Ok(Ok(included))
     }
+}
+
+/// A search for a transaction, along chains of blocks.
+struct Search<'a> {
+    /// Its bytes, in hexadecimal with `0x`.
+    wanted: &'a str,
+    /// See [`Signed::birth`].
+    birth: u32,
+    /// Blocks which do not have it, and whose ancestors down to its birth do not have it either.
+    without: HashSet<H256>,
+}
+
+impl Search<'_> {
+    /// Where the transaction is in the chain that ends in `head`: block and position. `None` means that each block of that
+    /// chain in which it could be was read, and does not have it.
+    ///
+    /// # Errors
+    /// When one of these blocks cannot be read.
+    async fn find<F: Future<Output = Result<Body, ChainError>>>(
+        &mut self,
+        head: Block,
+        read: impl Fn(H256) -> F,
+    ) -> Result<Option<(H256, u32)>, ChainError> {
+        let mut hash = H256(head.hash);
+        let mut path = Vec::new();
+        for _ in self.birth..head.number {
+            if self.without.contains(&hash) {
+                break;
+            }
+            let body = read(hash).await?;
+            if let Some(position) = body.position(self.wanted) {
+                return Ok(Some((hash, position)));
+            }
+            path.push(hash);
+            hash = body.header.parent_hash;
+        }
+        self.without.extend(path);
+        Ok(None)
+    }
+}
+
+impl Body {
+    /// Where in the block a transaction is, by its bytes in hexadecimal with `0x`.
+    fn position(&self, transaction: &str) -> Option<u32> {
+        let position = self.extrinsics.iter().position(|extrinsic| extrinsic.eq_ignore_ascii_case(transaction))?;
+        u32::try_from(position).ok()
+    }
+}
+
+fn hexadecimal(transaction: &Transaction) -> String {
+    format!("0x{}", hex::encode(transaction.encoded()))
 }
 
 /// Sorts out why the pool did not take a transaction.
@@ -311,8 +377,8 @@ fn pool_refusal(error: sx::ExtrinsicError, account: Account) -> Refusal {
     };
     let reason = super::user_error(error);
     match error.code {
-        // Already known, replaced by a better one, or banned because it was invalid a moment ago.
-        1012..=1014 => Refusal::Nonce(reason),
+        // The pool has another transaction with this nonce, and does not replace it.
+        1014 => Refusal::Nonce(reason),
         1010 if reason.contains("outdated") || reason.contains("in the future") => Refusal::Nonce(reason),
         1010 if reason.contains("Inability to pay") => Refusal::Final(SubmitError::CannotPay(account)),
         _ => Refusal::Final(SubmitError::Invalid(reason)),
@@ -334,4 +400,86 @@ fn jitter() -> u32 {
     // Without randomness the pauses are merely equal.
     let _ = getrandom::fill(&mut byte);
     byte[0].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{cell::RefCell, collections::HashMap, future::ready};
+
+    /// A chain of blocks that end in a head, and which of them were read.
+    #[derive(Default)]
+    struct Blocks {
+        bodies: HashMap<H256, Body>,
+        read: RefCell<Vec<u8>>,
+    }
+
+    impl Blocks {
+        /// A block is named by one byte here.
+        fn add(&mut self, name: u8, parent: u8, extrinsics: &[&str]) {
+            let header = Header { parent_hash: H256([parent; 32]) };
+            let extrinsics = extrinsics.iter().map(|text| (*text).to_owned()).collect();
+            self.bodies.insert(H256([name; 32]), Body { header, extrinsics });
+        }
+
+        async fn find(
+            &self,
+            search: &mut Search<'_>,
+            number: u32,
+            name: u8,
+        ) -> Result<Option<(H256, u32)>, ChainError> {
+            self.read.borrow_mut().clear();
+            let read = |hash: H256| {
+                self.read.borrow_mut().push(hash.0[0]);
+                let body = self.bodies.get(&hash).cloned();
+                ready(body.ok_or_else(|| ChainError::Unavailable("no such block".into())))
+            };
+            search.find(Block { number, hash: [name; 32] }, read).await
+        }
+    }
+
+    fn search() -> Search<'static> {
+        Search { wanted: "0xabcd", birth: 10, without: HashSet::new() }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_is_found_along_its_chain() {
+        let (mut blocks, mut search) = (Blocks::default(), search());
+        blocks.add(11, 10, &["0x01", "0xABCD"]);
+        blocks.add(12, 11, &["0xabcdef"]);
+        blocks.add(13, 12, &[]);
+        assert_eq!(blocks.find(&mut search, 13, 13).await.unwrap(), Some((H256([11; 32]), 1)));
+        assert_eq!(*blocks.read.borrow(), [13, 12, 11]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_concluded_while_a_block_cannot_be_read() {
+        let (mut blocks, mut search) = (Blocks::default(), search());
+        blocks.add(13, 12, &[]);
+        blocks.add(11, 10, &["0xabcd"]);
+        for _ in 0..2 {
+            assert!(blocks.find(&mut search, 13, 13).await.is_err());
+            assert_eq!(*blocks.read.borrow(), [13, 12]);
+        }
+        // It was in the block below the one that could not be read.
+        blocks.add(12, 11, &[]);
+        assert_eq!(blocks.find(&mut search, 13, 13).await.unwrap(), Some((H256([11; 32]), 0)));
+    }
+
+    #[tokio::test]
+    async fn a_block_is_read_once_and_each_fork_down_to_the_birth() {
+        let (mut blocks, mut search) = (Blocks::default(), search());
+        blocks.add(11, 10, &[]);
+        blocks.add(12, 11, &[]);
+        assert_eq!(blocks.find(&mut search, 12, 12).await.unwrap(), None);
+        assert_eq!(*blocks.read.borrow(), [12, 11]);
+        // Another chain since block 11, whose block 12 has it.
+        blocks.add(22, 11, &["0xabcd"]);
+        blocks.add(23, 22, &[]);
+        assert_eq!(blocks.find(&mut search, 13, 23).await.unwrap(), Some((H256([22; 32]), 0)));
+        // The first chain grows.
+        blocks.add(13, 12, &[]);
+        assert_eq!(blocks.find(&mut search, 13, 13).await.unwrap(), None);
+        assert_eq!(*blocks.read.borrow(), [13]);
+    }
 }

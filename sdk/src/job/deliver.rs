@@ -6,11 +6,17 @@ use phala_primitives::{
     units,
     worker::WorkerStatus,
 };
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
-use super::{ChainError, Delivery, Job, JobError, JobRecord, Jobs, POLL, Progress, State, Until, WorkerId};
+use super::{
+    ChainError, Delivery, Job, JobError, JobRecord, Jobs, POLL, Progress, State, Store, Until, WorkerId,
+    store::EncryptedInputs,
+};
 use crate::{
-    encryption::{self, Ciphertext, Identity, Recipient},
+    encryption::{self, Identity, Recipient},
     evidence::{EvidenceError, VerifiedWorker, verify_worker},
     host::{Host, HostError, printable},
 };
@@ -24,6 +30,9 @@ const MISSING_LOOKS: u32 = 25;
 /// How often the inputs are brought to one worker that does not take them.
 const DELIVERIES: u32 = 3;
 
+/// The longest pause after something has failed.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
 type Report<'a> = &'a (dyn Fn(Progress) + Sync);
 
 /// Where an attempt of a job stands, as far as we know.
@@ -34,6 +43,10 @@ struct Attempt {
     deliveries: u32,
     /// What went wrong last, so that it is said once.
     trouble: String,
+    /// Nothing is tried before.
+    not_before: Instant,
+    /// How long to wait after the next failure.
+    pause: Duration,
 }
 
 enum Phase {
@@ -49,7 +62,15 @@ enum Phase {
 
 impl Attempt {
     fn new(number: u32, worker: WorkerId) -> Self {
-        Self { number, worker, phase: Phase::Undelivered, deliveries: 0, trouble: String::new() }
+        Self {
+            number,
+            worker,
+            phase: Phase::Undelivered,
+            deliveries: 0,
+            trouble: String::new(),
+            not_before: Instant::now(),
+            pause: POLL,
+        }
     }
 
     /// What was delivered by an earlier call, maybe of another process.
@@ -65,6 +86,12 @@ impl Attempt {
             progress(Progress::Warning(message.clone()));
             self.trouble = message;
         }
+    }
+
+    /// Something failed: waits longer each time.
+    fn back_off(&mut self) {
+        self.not_before = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
     }
 }
 
@@ -104,11 +131,16 @@ impl Jobs {
             missing = 0;
             match &job.status {
                 JobStatus::Settled(settlement) => {
+                    self.store.forget_ciphertext(record);
                     progress(Progress::Settled { block: settlement.at });
                     return Ok(());
                 }
-                JobStatus::Cancelled { at } => return Err(JobError::Cancelled(*at)),
+                JobStatus::Cancelled { at } => {
+                    self.store.forget_ciphertext(record);
+                    return Err(JobError::Cancelled(*at));
+                }
                 JobStatus::Expired { at } => {
+                    self.store.forget_ciphertext(record);
                     return Err(JobError::Expired(*at, current.map(|attempt| attempt.trouble).unwrap_or_default()));
                 }
                 JobStatus::Queued => {
@@ -149,6 +181,9 @@ impl Jobs {
         said: &mut String,
         progress: Report<'_>,
     ) -> Result<(), JobError> {
+        if Instant::now() < attempt.not_before {
+            return Ok(());
+        }
         match std::mem::replace(&mut attempt.phase, Phase::Undelivered) {
             Phase::GivenUp => attempt.phase = Phase::GivenUp,
             Phase::Undelivered if attempt.deliveries >= DELIVERIES => {
@@ -168,11 +203,15 @@ impl Jobs {
                                 attempt.deliveries += 1;
                             }
                             attempt.warn(format!("{error}; trying again"), progress);
+                            attempt.back_off();
                         }
                         Err(error) => return Err(error),
                     }
                 }
-                Err(error) if error.is_transient() => attempt.warn(format!("{error}; trying again"), progress),
+                Err(error) if error.is_transient() => {
+                    attempt.warn(format!("{error}; trying again"), progress);
+                    attempt.back_off();
+                }
                 Err(EvidenceError::Chain(error)) => return Err(error.into()),
                 Err(error) => {
                     attempt.phase = Phase::GivenUp;
@@ -183,19 +222,25 @@ impl Jobs {
             Phase::Delivered(host, input) => match host.start(record.job, &input).await {
                 Ok(()) => {
                     progress(Progress::Started);
+                    attempt.pause = POLL;
                     attempt.phase = Phase::Started(host, input);
                 }
                 Err(error @ HostError::Refused { status: 409, .. }) => {
                     // The enclave waits for finality, or for a place.
                     tracing::debug!(%error, "the enclave does not take the job yet");
                     attempt.phase = Phase::Delivered(host, input);
+                    attempt.back_off();
                 }
                 Err(error) if error.is_transient() => {
                     attempt.warn(format!("{error}; trying again"), progress);
                     attempt.phase = Phase::Delivered(host, input);
+                    attempt.back_off();
                 }
-                // Something that we brought is gone, or was never accepted: bring everything again.
-                Err(error) => attempt.warn(error.to_string(), progress),
+                // Something that we brought is gone, or was never accepted: bring what is missing.
+                Err(error) => {
+                    attempt.warn(error.to_string(), progress);
+                    attempt.back_off();
+                }
             },
             Phase::Started(host, input) => {
                 let seen = host.job(record.job).await;
@@ -206,7 +251,11 @@ impl Jobs {
                             attempt.warn(format!("the enclave refused: {}", printable(&refusal.reason)), progress);
                             Phase::GivenUp
                         }
-                        _ => Phase::Delivered(host, input),
+                        // Maybe because something is not with the host any more.
+                        _ => {
+                            attempt.back_off();
+                            Phase::Undelivered
+                        }
                     },
                     _ => Phase::Started(host, input),
                 };
@@ -216,14 +265,18 @@ impl Jobs {
                         progress(Progress::State(said.clone()));
                     }
                     Ok(_) => {}
-                    Err(error) => attempt.warn(format!("{error}; the chain will tell how the job ends"), progress),
+                    Err(error) => {
+                        attempt.warn(format!("{error}; the chain will tell how the job ends"), progress);
+                        attempt.back_off();
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    /// Encrypts everything to a verified worker and uploads it. Returns the hash of the encrypted job input.
+    /// Uploads what a verified worker's host lacks of a job's inputs. The files are the same for every worker; only the
+    /// job input is made for this one. Returns its hash.
     async fn deliver(
         &self,
         record: &mut JobRecord,
@@ -231,95 +284,153 @@ impl Jobs {
         attempt: u32,
         progress: Report<'_>,
     ) -> Result<[u8; 32], JobError> {
-        let mut delivery =
-            Delivery { attempt, worker: worker.report(), input_hash: [0; 32], plain_bytes: 0, cipher_bytes: 0 };
-        let code = self.store.program(&record.code_hash);
-        let mut encrypted_code = None;
-        if record.private {
-            if !code.exists() {
-                return Err(JobError::ProgramMissing(record.app));
-            }
-            encrypted_code = Some(self.bring("program", code, worker, &mut delivery, progress).await?);
-        } else if !worker.host().has_blob(&record.code_hash).await? {
-            if !code.exists() {
-                return Err(JobError::ProgramMissing(record.app));
-            }
+        let (host, store) = (worker.host(), &self.store);
+        let encrypted = encrypted(store, record, progress).await?;
+        if !record.private && !host.has_blob(&record.code_hash).await? {
+            let code = program(store, record)?;
             let bytes = code.metadata().map_err(|error| JobError::File { path: code.clone(), error })?.len();
-            upload(worker.host(), "program", &code, &record.code_hash, bytes, progress).await?;
+            upload(host, "program", &code, &record.code_hash, bytes, progress).await?;
         }
-        let mut stdin = None;
-        if let Some(path) = record.stdin.clone() {
-            stdin = Some(self.bring("standard input", path, worker, &mut delivery, progress).await?);
+        for (name, file) in encrypted.all() {
+            bring(host, store, name, &file, progress).await?;
         }
-        let mut files = Vec::new();
-        for (name, path) in record.files.clone() {
-            let file = self.bring(&name, path, worker, &mut delivery, progress).await?;
-            files.push(NamedFile { name, file });
+        let cipher_bytes: u64 = encrypted.all().map(|(_, file)| file.bytes).sum();
+        // The input that this attempt was brought already, if it is still here.
+        let before =
+            record.deliveries.last().filter(|last| (last.attempt, last.worker.worker) == (attempt, worker.id()));
+        let before = before.map(|last| EncryptedFile {
+            sha256: last.input_hash,
+            bytes: last.cipher_bytes.saturating_sub(cipher_bytes),
+        });
+        if let Some(input) = before.filter(|input| store.has_ciphertext(input)) {
+            bring(host, store, "job input", &input, progress).await?;
+            return Ok(input.sha256);
         }
-
-        let identity: Identity = record.identity.parse()?;
-        let mut recipients = vec![identity.recipient().to_string()];
-        recipients.extend(record.recipients.iter().cloned());
-        let input = JobInput {
-            version: 1,
-            genesis_hash: record.genesis_hash,
-            job: record.job,
-            app: record.app,
-            secret: record.secret,
-            arguments: record.arguments.clone(),
-            code: encrypted_code,
-            stdin,
-            files,
-            recipients,
+        let input = job_input(store, record, &encrypted, worker.recipient())?;
+        bring(host, store, "job input", &input, progress).await?;
+        let delivery = Delivery {
+            attempt,
+            worker: worker.report(),
+            input_hash: input.sha256,
+            plain_bytes: encrypted.plain_bytes,
+            cipher_bytes: cipher_bytes + input.bytes,
         };
-        let json = zeroize::Zeroizing::new(serde_json::to_vec(&input).expect("a job input is plain JSON"));
-        if json.len() > phala_primitives::input::MAX_JOB_INPUT_BYTES {
-            return Err(JobError::TooMany {
-                what: "bytes of arguments and file names",
-                max: phala_primitives::input::MAX_JOB_INPUT_BYTES,
-            });
-        }
-        let cipher = encryption::encrypt(&mut &json[..], &[worker.recipient()], &self.store.temporary())?;
-        upload(worker.host(), "job input", cipher.path(), &cipher.sha256, cipher.bytes, progress).await?;
-        delivery.cipher_bytes += cipher.bytes;
-        delivery.input_hash = cipher.sha256;
-        progress(Progress::Delivered { plain_bytes: delivery.plain_bytes, cipher_bytes: delivery.cipher_bytes });
+        let (plain_bytes, cipher_bytes) = (delivery.plain_bytes, delivery.cipher_bytes);
+        progress(Progress::Delivered { plain_bytes, cipher_bytes });
         record.deliveries.push(delivery);
-        self.store.save(record)?;
-        Ok(cipher.sha256)
+        store.save(record)?;
+        Ok(input.sha256)
     }
+}
 
-    /// Encrypts one file to a verified worker and uploads it.
-    async fn bring(
-        &self,
-        name: &str,
-        path: PathBuf,
-        worker: &VerifiedWorker,
-        delivery: &mut Delivery,
-        progress: Report<'_>,
-    ) -> Result<EncryptedFile, JobError> {
-        progress(Progress::Encrypting { name: name.into() });
-        let cipher = encrypt(path, worker.recipient(), self.store.temporary()).await?;
-        upload(worker.host(), name, cipher.path(), &cipher.sha256, cipher.bytes, progress).await?;
-        delivery.plain_bytes += cipher.plain_bytes;
-        delivery.cipher_bytes += cipher.bytes;
-        Ok(EncryptedFile { sha256: cipher.sha256, bytes: cipher.bytes })
+/// A job's files, encrypted: now, or by an earlier call whose ciphertext is still there.
+async fn encrypted(store: &Store, record: &mut JobRecord, progress: Report<'_>) -> Result<EncryptedInputs, JobError> {
+    if let Some(known) = &record.encrypted
+        && known.all().all(|(_, file)| store.has_ciphertext(&file))
+    {
+        return Ok(known.clone());
     }
+    // Job inputs name files that are gone.
+    store.forget_ciphertext(record);
+    let identity = Identity::generate();
+    let mut encrypted =
+        EncryptedInputs { identity: identity.secret(), code: None, stdin: None, files: vec![], plain_bytes: 0 };
+    let (recipient, plain_bytes) = (identity.recipient(), &mut encrypted.plain_bytes);
+    if record.private {
+        let code = program(store, record)?;
+        encrypted.code = Some(encrypt(store, "program", code, &recipient, plain_bytes, progress).await?);
+    }
+    if let Some(path) = record.stdin.clone() {
+        encrypted.stdin = Some(encrypt(store, "standard input", path, &recipient, plain_bytes, progress).await?);
+    }
+    for (name, path) in record.files.clone() {
+        let file = encrypt(store, &name, path, &recipient, plain_bytes, progress).await?;
+        encrypted.files.push(NamedFile::new(name, file));
+    }
+    record.encrypted = Some(encrypted.clone());
+    store.save(record)?;
+    Ok(encrypted)
+}
+
+/// Encrypts one file, keeps the ciphertext, and adds the length of what is in it to `plain_bytes`.
+async fn encrypt(
+    store: &Store,
+    name: &str,
+    path: PathBuf,
+    recipient: &Recipient,
+    plain_bytes: &mut u64,
+    progress: Report<'_>,
+) -> Result<EncryptedFile, JobError> {
+    progress(Progress::Encrypting { name: name.into() });
+    let (recipients, folder) = ([recipient.clone()], store.temporary());
+    let encrypting = tokio::task::spawn_blocking(move || encryption::encrypt_file(&path, &recipients, &folder));
+    let cipher = encrypting.await.expect("encryption does not panic")?;
+    *plain_bytes += cipher.plain_bytes;
+    Ok(store.keep_ciphertext(cipher)?)
+}
+
+/// Makes the job input for one worker, and keeps its ciphertext.
+fn job_input(
+    store: &Store,
+    record: &JobRecord,
+    encrypted: &EncryptedInputs,
+    worker: Recipient,
+) -> Result<EncryptedFile, JobError> {
+    let identity: Identity = record.identity.parse()?;
+    let mut recipients = vec![identity.recipient().to_string()];
+    recipients.extend(record.recipients.iter().cloned());
+    let input = JobInput {
+        version: 1,
+        genesis_hash: record.genesis_hash,
+        job: record.job,
+        app: record.app,
+        secret: record.secret.clone(),
+        identity: encrypted.identity.clone(),
+        arguments: record.arguments.clone(),
+        code: encrypted.code,
+        stdin: encrypted.stdin,
+        files: encrypted.files.clone(),
+        recipients,
+    };
+    let json = zeroize::Zeroizing::new(serde_json::to_vec(&input).expect("a job input is plain JSON"));
+    if json.len() > phala_primitives::input::MAX_JOB_INPUT_BYTES {
+        return Err(JobError::TooMany {
+            what: "bytes of arguments and file names",
+            max: phala_primitives::input::MAX_JOB_INPUT_BYTES,
+        });
+    }
+    let cipher = encryption::encrypt(&mut &json[..], &[worker], &store.temporary())?;
+    Ok(store.keep_ciphertext(cipher)?)
+}
+
+/// Where this machine has a job's program.
+fn program(store: &Store, record: &JobRecord) -> Result<PathBuf, JobError> {
+    let code = store.program(&record.code_hash);
+    if code.exists() { Ok(code) } else { Err(JobError::ProgramMissing(record.app)) }
+}
+
+/// Uploads a ciphertext, unless the host has it.
+async fn bring(
+    host: &Host,
+    store: &Store,
+    name: &str,
+    file: &EncryptedFile,
+    progress: Report<'_>,
+) -> Result<(), JobError> {
+    if host.has_blob(&file.sha256).await? {
+        return Ok(());
+    }
+    upload(host, name, &store.ciphertext(&file.sha256), &file.sha256, file.bytes, progress).await
 }
 
 fn is(attempt: &Attempt, job: &Job, assignment: &Assignment<u32>) -> bool {
     attempt.number == job.attempts && attempt.worker == assignment.worker
 }
 
-async fn encrypt(path: PathBuf, recipient: Recipient, folder: PathBuf) -> Result<Ciphertext, JobError> {
-    let encrypting = tokio::task::spawn_blocking(move || encryption::encrypt_file(&path, &[recipient], &folder));
-    Ok(encrypting.await.expect("encryption does not panic")?)
-}
-
 async fn upload(
     host: &Host,
     name: &str,
-    path: &std::path::Path,
+    path: &Path,
     sha256: &[u8; 32],
     total: u64,
     progress: Report<'_>,
@@ -353,4 +464,96 @@ async fn why_queued(state: &State, job: &Job) -> Result<String, ChainError> {
         Some(_) if busy == count => format!("all {count} active workers are busy"),
         Some(_) => "the chain has not chosen a worker yet".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::store::tests::record;
+    use std::{
+        fs,
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+    };
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+        net::TcpListener,
+    };
+
+    #[tokio::test]
+    async fn files_are_encrypted_once_and_inputs_for_each_worker() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "hello").unwrap();
+        let (stdin, files) = (Some(path.clone()), vec![("a".to_owned(), path)]);
+        let mut record = JobRecord { stdin, files, identity: Identity::generate().secret(), ..record(9) };
+        let first = encrypted(&store, &mut record, &|_| {}).await.unwrap();
+        assert_eq!((first.plain_bytes, first.all().count()), (10, 2));
+        let identity: Identity = first.identity.parse().unwrap();
+        for (_, file) in first.all() {
+            let cipher = fs::read(store.ciphertext(&file.sha256)).unwrap();
+            assert_eq!(identity.decrypt(&cipher[..], 100).unwrap(), b"hello");
+        }
+
+        // Another process, another worker.
+        let mut record = store.load(&record.genesis_hash, record.job).unwrap().unwrap();
+        let again = encrypted(&store, &mut record, &|_| panic!("nothing is encrypted again")).await.unwrap();
+        assert!(first.all().eq(again.all()));
+        for worker in [Identity::generate(), Identity::generate()] {
+            let input = job_input(&store, &record, &again, worker.recipient()).unwrap();
+            let cipher = fs::read(store.ciphertext(&input.sha256)).unwrap();
+            let input: JobInput = serde_json::from_slice(&worker.decrypt(&cipher[..], 10_000).unwrap()).unwrap();
+            assert_eq!((input.identity, input.stdin), (first.identity.clone(), first.stdin));
+            assert!(identity.decrypt(&cipher[..], 10_000).is_err());
+        }
+
+        // Ciphertext that was lost is made anew, under another key.
+        fs::remove_file(store.ciphertext(&first.files[0].sha256)).unwrap();
+        let anew = encrypted(&store, &mut record, &|_| {}).await.unwrap();
+        assert_ne!(anew.identity, first.identity);
+        assert!(!store.has_ciphertext(&first.stdin.unwrap()));
+        store.forget_ciphertext(&record);
+        assert!(anew.all().all(|(_, file)| !store.has_ciphertext(&file)));
+    }
+
+    #[tokio::test]
+    async fn what_a_host_has_is_not_uploaded_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = Host::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let uploads = Arc::new(AtomicU32::new(0));
+        let count = uploads.clone();
+        let serving = tokio::spawn(async move {
+            loop {
+                let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).await.unwrap() > 0 {}
+                let head = head.to_lowercase();
+                let status = if head.starts_with("put") {
+                    let bytes = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+                    stream.read_exact(&mut vec![0; bytes.parse().unwrap()]).await.unwrap();
+                    count.fetch_add(1, Ordering::SeqCst);
+                    "201 Created"
+                } else if count.load(Ordering::SeqCst) == 0 {
+                    "404 Not Found"
+                } else {
+                    "200 OK"
+                };
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let recipient = Identity::generate().recipient();
+        let cipher = encryption::encrypt(&mut &b"hello"[..], &[recipient], &store.temporary()).unwrap();
+        let file = store.keep_ciphertext(cipher).unwrap();
+        for _ in 0..3 {
+            bring(&host, &store, "file", &file, &|_| {}).await.unwrap();
+        }
+        assert_eq!(uploads.load(Ordering::SeqCst), 1);
+        serving.abort();
+    }
 }

@@ -1,17 +1,34 @@
 //! What this machine knows of its jobs: one file for each, readable by its owner only, because it holds the job's secret and
 //! the key of its result.
+//!
+//! A record is written before its job is submitted, and has no number then: it is *pending*, under the commitment of the
+//! job's secret, which is on chain if the submission is. So nothing that was paid for is lost if the process dies.
 
-use phala_primitives::{AppId, JobId, Limits, input::hex_bytes, units::Balance};
+use phala_primitives::{
+    AppId, JobId, Limits,
+    input::{EncryptedFile, NamedFile, Secret, hex_bytes},
+    job::secret_commitment,
+    units::Balance,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
-    fs, io,
+    fmt, fs, io,
     io::Write,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
-use crate::{Account, evidence::WorkerReport};
+use zeroize::Zeroizing;
+
+use crate::{Account, encryption::Ciphertext, evidence::WorkerReport};
+
+/// How long after its last change a temporary file is of no use to anybody: the longest deadline of a job, and a day.
+const STALE_AFTER: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
+/// What the name of a pending record begins with.
+const PENDING: &str = "pending-";
 
 /// The folder with everything about jobs.
 #[derive(Clone, Debug)]
@@ -40,15 +57,15 @@ pub enum StoreError {
     },
 }
 
-/// What this machine knows of a job.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What this machine knows of a job. Prints as its number only.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct JobRecord {
     /// The format: always 1.
     pub version: u32,
     /// The chain.
     #[serde(with = "hex_bytes")]
     pub genesis_hash: [u8; 32],
-    /// The job.
+    /// The job. Zero, which means nothing, while the record is pending.
     pub job: JobId,
     /// The app that it runs.
     pub app: AppId,
@@ -56,9 +73,9 @@ pub struct JobRecord {
     pub owner: Account,
     /// The job's secret.
     #[serde(with = "hex_bytes")]
-    pub secret: [u8; 32],
+    pub secret: Secret<[u8; 32]>,
     /// The key of the result: `AGE-SECRET-KEY-1…`.
-    pub identity: String,
+    pub identity: Secret<String>,
     /// Who else may read the result.
     pub recipients: Vec<String>,
     /// SHA-256 of the program.
@@ -77,17 +94,46 @@ pub struct JobRecord {
     /// The most that is paid, in the smallest unit, as text.
     #[serde(with = "balance_text")]
     pub max_price: Balance,
-    /// The block of its submission.
+    /// The block of its submission. While the record is pending: the best block before it.
     pub submitted_at: u32,
-    /// What the submission's transaction cost.
+    /// What the submission's transaction cost. Zero if whoever submitted it did not live to see it.
     #[serde(with = "balance_text")]
     pub submission_fee: Balance,
+    /// The files as every worker that has the job gets them; `None` until the first has it.
+    #[serde(default)]
+    pub encrypted: Option<EncryptedInputs>,
     /// What was sent to whom, for each attempt that was begun.
     #[serde(default)]
     pub deliveries: Vec<Delivery>,
 }
 
-/// One upload of a job's inputs to one worker.
+/// A job's files, encrypted once, to a key of their own that goes into each job input. The [`Store`] keeps the ciphertext
+/// until the job ends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EncryptedInputs {
+    /// What opens them: `AGE-SECRET-KEY-1…`.
+    pub identity: Secret<String>,
+    /// The program, if it travels encrypted.
+    pub code: Option<EncryptedFile>,
+    /// The standard input.
+    pub stdin: Option<EncryptedFile>,
+    /// Input files.
+    pub files: Vec<NamedFile>,
+    /// Bytes of all of them in the clear.
+    pub plain_bytes: u64,
+}
+
+impl EncryptedInputs {
+    /// Each file, with a name for people.
+    pub fn all(&self) -> impl Iterator<Item = (&str, EncryptedFile)> {
+        let code = self.code.map(|file| ("program", file));
+        let stdin = self.stdin.map(|file| ("standard input", file));
+        let files = self.files.iter().map(|named| (named.name.as_str(), named.file()));
+        code.into_iter().chain(stdin).chain(files)
+    }
+}
+
+/// What one worker has of a job's inputs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Delivery {
     /// The attempt that it was for.
@@ -99,12 +145,18 @@ pub struct Delivery {
     pub input_hash: [u8; 32],
     /// Bytes of program, standard input and files in the clear.
     pub plain_bytes: u64,
-    /// Bytes that were uploaded for them.
+    /// Bytes of their ciphertext, and of the encrypted job input.
     pub cipher_bytes: u64,
 }
 
+impl fmt::Debug for JobRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobRecord").field("job", &self.job).finish_non_exhaustive()
+    }
+}
+
 impl Store {
-    /// The store in a folder, which is made if need be.
+    /// The store in a folder, which is made if need be. Temporary files that nobody can need any more are deleted.
     ///
     /// # Errors
     /// [`StoreError::Io`].
@@ -113,16 +165,39 @@ impl Store {
         for folder in ["jobs", "programs", "tmp"] {
             make_private(&root.join(folder))?;
         }
+        let stale = SystemTime::now().checked_sub(STALE_AFTER).unwrap_or(SystemTime::UNIX_EPOCH);
+        store.sweep(stale)?;
         Ok(store)
     }
 
-    /// A folder for ciphertext on its way.
+    /// Deletes the temporary files that were last changed before a time.
+    fn sweep(&self, before: SystemTime) -> Result<(), StoreError> {
+        let folder = self.temporary();
+        for entry in fs::read_dir(&folder).map_err(|error| StoreError::Io { path: folder.clone(), error })?.flatten() {
+            if entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|changed| changed < before) {
+                // Another process may have been faster.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// A folder for ciphertext on its way, and for standard inputs.
     pub fn temporary(&self) -> PathBuf {
         self.root.join("tmp")
     }
 
+    fn folder(&self, genesis_hash: &[u8; 32]) -> PathBuf {
+        self.root.join("jobs").join(hex::encode(&genesis_hash[..8]))
+    }
+
     fn path(&self, genesis_hash: &[u8; 32], job: JobId) -> PathBuf {
-        self.root.join("jobs").join(hex::encode(&genesis_hash[..8])).join(format!("{job}.json"))
+        self.folder(genesis_hash).join(format!("{job}.json"))
+    }
+
+    fn pending_path(&self, record: &JobRecord) -> PathBuf {
+        let commitment = hex::encode(secret_commitment(&record.secret));
+        self.folder(&record.genesis_hash).join(format!("{PENDING}{commitment}.json"))
     }
 
     /// Keeps a standard input that came through a pipe: it may be needed again if the job goes to another worker.
@@ -140,11 +215,105 @@ impl Store {
         keep().map_err(|error| StoreError::Io { path: folder.clone(), error })
     }
 
-    /// Deletes what was kept only for a job that has ended.
-    pub fn forget_stdin(&self, record: &JobRecord) {
-        if let Some(path) = record.stdin.as_ref().filter(|path| path.starts_with(self.temporary())) {
-            // If it stays, it stays private.
+    /// Deletes a standard input that [`Self::keep_stdin`] kept: its job has ended, or there is none. Other files stay.
+    pub fn forget_stdin(&self, stdin: Option<&Path>) {
+        if let Some(path) = stdin.filter(|path| path.starts_with(self.temporary())) {
+            // If it stays, it stays private, and goes once it is stale.
             let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Where the ciphertext with a hash is kept, if it is.
+    pub fn ciphertext(&self, sha256: &[u8; 32]) -> PathBuf {
+        self.temporary().join(format!("{}.age", hex::encode(sha256)))
+    }
+
+    /// Keeps a ciphertext: the next worker gets the same.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn keep_ciphertext(&self, cipher: Ciphertext) -> Result<EncryptedFile, StoreError> {
+        let file = EncryptedFile { sha256: cipher.sha256, bytes: cipher.bytes };
+        let path = self.ciphertext(&file.sha256);
+        cipher.keep(&path).map_err(|error| StoreError::Io { path: path.clone(), error })?;
+        Ok(file)
+    }
+
+    /// Whether a ciphertext is kept, and whole.
+    pub fn has_ciphertext(&self, file: &EncryptedFile) -> bool {
+        fs::metadata(self.ciphertext(&file.sha256)).is_ok_and(|metadata| metadata.len() == file.bytes)
+    }
+
+    /// Deletes all ciphertext that was kept for a job.
+    pub fn forget_ciphertext(&self, record: &JobRecord) {
+        let inputs = record.deliveries.iter().map(|delivery| delivery.input_hash);
+        let files = record.encrypted.iter().flat_map(|encrypted| encrypted.all()).map(|(_, file)| file.sha256);
+        for sha256 in inputs.chain(files) {
+            // If it stays, it goes once it is stale.
+            let _ = fs::remove_file(self.ciphertext(&sha256));
+        }
+    }
+
+    /// Saves the record of a job that is about to be submitted.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn save_pending(&self, record: &JobRecord) -> Result<(), StoreError> {
+        self.write(&self.pending_path(record), record)
+    }
+
+    /// The records of jobs of which it is not known whether they were submitted.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn pending(&self, genesis_hash: &[u8; 32]) -> Result<Vec<JobRecord>, StoreError> {
+        let folder = self.folder(genesis_hash);
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(error) => return Err(StoreError::Io { path: folder, error }),
+        };
+        let mut records = Vec::new();
+        for entry in
+            entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PENDING.as_bytes()))
+        {
+            let path = entry.path();
+            // Another process may have found out about it in the meantime.
+            let Some(record) = read(&path)? else { continue };
+            if record.genesis_hash != *genesis_hash || self.pending_path(&record) != path {
+                return Err(StoreError::Damaged { path, reason: "it is about another job".into() });
+            }
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    /// Saves a pending record under its job's number, now that it has one.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn confirm(&self, record: &JobRecord) -> Result<(), StoreError> {
+        // Another process may have done it, and have gone on with the job.
+        if self.load(&record.genesis_hash, record.job)?.is_none() {
+            self.save(record)?;
+        }
+        self.remove_pending(record)
+    }
+
+    /// Deletes a pending record, and what was kept for it: its job will never be on chain.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn forget_pending(&self, record: &JobRecord) -> Result<(), StoreError> {
+        self.forget_stdin(record.stdin.as_deref());
+        self.remove_pending(record)
+    }
+
+    fn remove_pending(&self, record: &JobRecord) -> Result<(), StoreError> {
+        let path = self.pending_path(record);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::Io { path, error }),
+            _ => Ok(()),
         }
     }
 
@@ -153,12 +322,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn save(&self, record: &JobRecord) -> Result<(), StoreError> {
-        let path = self.path(&record.genesis_hash, record.job);
-        let json = serde_json::to_vec_pretty(record).expect("a record is plain JSON");
-        if let Some(folder) = path.parent() {
-            make_private(folder)?;
-        }
-        write_private(&path, &json)
+        self.write(&self.path(&record.genesis_hash, record.job), record)
+    }
+
+    fn write(&self, path: &Path, record: &JobRecord) -> Result<(), StoreError> {
+        let json = Zeroizing::new(serde_json::to_vec_pretty(record).expect("a record is plain JSON"));
+        make_private(&self.folder(&record.genesis_hash))?;
+        write_private(path, &json)
     }
 
     /// The record of a job, if this machine has one.
@@ -167,14 +337,8 @@ impl Store {
     /// See [`StoreError`].
     pub fn load(&self, genesis_hash: &[u8; 32], job: JobId) -> Result<Option<JobRecord>, StoreError> {
         let path = self.path(genesis_hash, job);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::Io { path, error }),
-        };
-        let record: JobRecord = serde_json::from_slice(&bytes)
-            .map_err(|error| StoreError::Damaged { path: path.clone(), reason: error.to_string() })?;
-        if record.version != 1 || record.job != job || record.genesis_hash != *genesis_hash {
+        let Some(record) = read(&path)? else { return Ok(None) };
+        if record.job != job || record.genesis_hash != *genesis_hash {
             return Err(StoreError::Damaged { path, reason: "it is about another job".into() });
         }
         Ok(Some(record))
@@ -196,6 +360,21 @@ impl Store {
     pub fn program(&self, code_hash: &[u8; 32]) -> PathBuf {
         self.root.join("programs").join(format!("{}.wasm", hex::encode(code_hash)))
     }
+}
+
+/// The record in a file, if there is one.
+fn read(path: &Path) -> Result<Option<JobRecord>, StoreError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => Zeroizing::new(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::Io { path: path.into(), error }),
+    };
+    let damaged = |reason: String| StoreError::Damaged { path: path.into(), reason };
+    let record: JobRecord = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if record.version != 1 {
+        return Err(damaged("it is of another version of phala".into()));
+    }
+    Ok(Some(record))
 }
 
 fn make_private(folder: &Path) -> Result<(), StoreError> {
@@ -236,7 +415,7 @@ mod balance_text {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
@@ -247,7 +426,7 @@ mod tests {
             job,
             app: AppId([2; 32]),
             owner: Account([3; 32]),
-            secret: [4; 32],
+            secret: [4u8; 32].into(),
             identity: "AGE-SECRET-KEY-1".into(),
             recipients: vec![],
             code_hash: [5; 32],
@@ -259,6 +438,7 @@ mod tests {
             max_price: u128::MAX,
             submitted_at: 7,
             submission_fee: 1,
+            encrypted: None,
             deliveries: vec![],
         }
     }
@@ -271,7 +451,7 @@ mod tests {
         store.save(&record(9)).unwrap();
         store.save(&record(9)).unwrap();
         let loaded = store.load(&[1; 32], 9).unwrap().unwrap();
-        assert_eq!((loaded.max_price, loaded.secret), (u128::MAX, [4; 32]));
+        assert_eq!((loaded.max_price, *loaded.secret), (u128::MAX, [4; 32]));
         let path = store.path(&[1; 32], 9);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
@@ -286,6 +466,72 @@ mod tests {
         assert!(matches!(store.load(&[1; 32], 8), Err(StoreError::Damaged { .. })));
         fs::write(store.path(&[1; 32], 8), "{").unwrap();
         assert!(matches!(store.load(&[1; 32], 8), Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_pending_record_gets_its_number_or_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        assert!(store.pending(&[1; 32]).unwrap().is_empty());
+        let lost = JobRecord { secret: [5u8; 32].into(), ..record(0) };
+        store.save_pending(&record(0)).unwrap();
+        store.save_pending(&lost).unwrap();
+        let mode = fs::metadata(store.pending_path(&lost)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(store.pending(&[1; 32]).unwrap().len(), 2);
+        assert!(store.pending(&[2; 32]).unwrap().is_empty());
+
+        store.confirm(&record(9)).unwrap();
+        assert_eq!(*store.load(&[1; 32], 9).unwrap().unwrap().secret, [4; 32]);
+        store.forget_pending(&lost).unwrap();
+        store.forget_pending(&lost).unwrap();
+        assert!(store.pending(&[1; 32]).unwrap().is_empty());
+        // Whoever confirms it as well does not undo what was done since.
+        store.save(&JobRecord { submission_fee: 77, ..record(9) }).unwrap();
+        store.confirm(&record(9)).unwrap();
+        assert_eq!(store.load(&[1; 32], 9).unwrap().unwrap().submission_fee, 77);
+    }
+
+    #[test]
+    fn pending_records_under_another_name_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        store.save_pending(&record(0)).unwrap();
+        let other = JobRecord { secret: [5u8; 32].into(), ..record(0) };
+        fs::rename(store.pending_path(&record(0)), store.pending_path(&other)).unwrap();
+        assert!(matches!(store.pending(&[1; 32]), Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        assert_eq!(format!("{:?}", record(9)), "JobRecord { job: 9, .. }");
+    }
+
+    #[test]
+    fn standard_inputs_are_deleted_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let kept = store.keep_stdin(&mut &b"secret"[..]).unwrap();
+        let (own, program) = (folder.path().join("own"), store.keep_program(b"\0asm").unwrap());
+        fs::write(&own, "the user's").unwrap();
+        for path in [None, Some(own.as_path()), Some(program.as_path())] {
+            store.forget_stdin(path);
+        }
+        assert!(own.exists() && program.exists() && kept.exists());
+        store.forget_stdin(Some(&kept));
+        assert!(!kept.exists());
+    }
+
+    #[test]
+    fn stale_temporary_files_are_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let kept = store.keep_stdin(&mut &b"secret"[..]).unwrap();
+        let old = store.keep_stdin(&mut &b"older"[..]).unwrap();
+        let long_ago = SystemTime::now() - 2 * STALE_AFTER;
+        fs::File::options().write(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+        Store::open(folder.path()).unwrap();
+        assert!(kept.exists() && !old.exists());
     }
 
     #[test]

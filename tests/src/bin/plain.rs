@@ -1,18 +1,13 @@
-//! Runs a program under plain wasmtime with its usual WASI: what a job's result and speed are compared with.
+//! Runs a program under plain wasmtime with its usual WASI: what a job's result is compared with. `phala-bench engine`
+//! compares the speed, in one process.
 //!
-//! `plain PROGRAM.wasm [--stdin FILE] [--dir HOST::GUEST]... [--time] [-- ARGUMENTS...]`
+//! `plain PROGRAM.wasm [--stdin FILE] [--dir HOST::GUEST]... [-- ARGUMENTS...]`
 //!
 //! The program may be a `wasi:cli/command` component or a WASI preview 1 command module. Its standard output and error
-//! are this process's, and so is its exit code; its input is empty without `--stdin`. `--time` prints milliseconds as
-//! JSON to standard error.
+//! are this process's, and so is its exit code; its input is empty without `--stdin`.
 
 use anyhow::{Context, Result, anyhow, bail};
-use std::{
-    env, fs,
-    path::PathBuf,
-    process,
-    time::{Duration, Instant},
-};
+use std::{env, fs, path::PathBuf, process};
 use wasmtime::{
     Engine, Module, Store,
     component::{Component, ResourceTable},
@@ -29,7 +24,6 @@ struct Options {
     program: PathBuf,
     stdin: Option<PathBuf>,
     folders: Vec<(String, String)>,
-    time: bool,
     arguments: Vec<String>,
 }
 
@@ -44,27 +38,15 @@ impl WasiView for State {
     }
 }
 
-/// What the program did, and how long each stage took.
-struct Run {
-    result: wasmtime::Result<()>,
-    compile: Duration,
-    instantiate: Duration,
-    run: Duration,
-}
-
 fn main() -> Result<()> {
     let options = parse_options(env::args().skip(1))?;
     let code = fs::read(&options.program).with_context(|| format!("cannot read {}", options.program.display()))?;
     // After the magic number comes the version of core modules or, with another layer, of components.
-    let Run { result, compile, instantiate, run } = if code.get(4..8) == Some(&[1, 0, 0, 0]) {
+    let result = if code.get(4..8) == Some(&[1, 0, 0, 0]) {
         run_module(&code, &options)?
     } else {
         run_component(&code, &options)?
     };
-    if options.time {
-        let [compile, instantiate, run] = [compile, instantiate, run].map(|time| time.as_secs_f64() * 1000.0);
-        eprintln!(r#"{{"compile_ms":{compile:.3},"instantiate_ms":{instantiate:.3},"run_ms":{run:.3}}}"#);
-    }
     match result {
         Ok(()) => Ok(()),
         Err(error) => match error.downcast_ref::<I32Exit>() {
@@ -85,14 +67,13 @@ fn parse_options(mut arguments: impl Iterator<Item = String>) -> Result<Options>
                 let (host, guest) = value.split_once("::").context("--dir takes HOST::GUEST")?;
                 options.folders.push((host.into(), guest.into()));
             }
-            "--time" => options.time = true,
             "--" => options.arguments = arguments.by_ref().collect(),
             other if other.starts_with('-') => bail!("unknown option {other}"),
             program => options.program = program.into(),
         }
     }
     if options.program.as_os_str().is_empty() {
-        bail!("usage: plain PROGRAM.wasm [--stdin FILE] [--dir HOST::GUEST]... [--time] [-- ARGUMENTS...]");
+        bail!("usage: plain PROGRAM.wasm [--stdin FILE] [--dir HOST::GUEST]... [-- ARGUMENTS...]");
     }
     Ok(options)
 }
@@ -113,41 +94,30 @@ fn context(options: &Options) -> Result<WasiCtxBuilder> {
     Ok(builder)
 }
 
-fn run_module(code: &[u8], options: &Options) -> Result<Run> {
+/// What the program did: the outer error is ours.
+fn run_module(code: &[u8], options: &Options) -> Result<wasmtime::Result<()>> {
     let engine = Engine::default();
     let mut linker = wasmtime::Linker::<WasiP1Ctx>::new(&engine);
     wasm(p1::add_to_linker_sync(&mut linker, |context| context))?;
-    let start = Instant::now();
     let module = wasm(Module::new(&engine, code))?;
-    let compile = start.elapsed();
     let mut store = Store::new(&engine, context(options)?.build_p1());
-    let start = Instant::now();
     let instance = wasm(linker.instantiate(&mut store, &module))?;
     let main = wasm(instance.get_typed_func::<(), ()>(&mut store, "_start"))?;
-    let instantiate = start.elapsed();
-    let start = Instant::now();
-    let result = main.call(&mut store, ());
-    Ok(Run { result, compile, instantiate, run: start.elapsed() })
+    Ok(main.call(&mut store, ()))
 }
 
-fn run_component(code: &[u8], options: &Options) -> Result<Run> {
+/// The same for a component.
+fn run_component(code: &[u8], options: &Options) -> Result<wasmtime::Result<()>> {
     let engine = Engine::default();
     let mut linker = wasmtime::component::Linker::<State>::new(&engine);
     wasm(p2::add_to_linker_sync(&mut linker))?;
-    let start = Instant::now();
     let component = wasm(Component::new(&engine, code))?;
-    let compile = start.elapsed();
     let state = State { context: context(options)?.build(), table: ResourceTable::new() };
     let mut store = Store::new(&engine, state);
-    let start = Instant::now();
     let command = wasm(Command::instantiate(&mut store, &component, &linker))?;
-    let instantiate = start.elapsed();
-    let start = Instant::now();
-    let result = command.wasi_cli_run().call_run(&mut store);
-    let run = start.elapsed();
     // The world's `run` reports failure without a code; preview 1 programs exit by `I32Exit`.
-    let result = result.and_then(|outcome| outcome.map_err(|()| I32Exit(1).into()));
-    Ok(Run { result, compile, instantiate, run })
+    let result = command.wasi_cli_run().call_run(&mut store);
+    Ok(result.and_then(|outcome| outcome.map_err(|()| I32Exit(1).into())))
 }
 
 fn wasm<T>(result: wasmtime::Result<T>) -> Result<T> {

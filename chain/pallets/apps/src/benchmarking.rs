@@ -6,6 +6,7 @@ use frame_support::traits::fungible;
 use frame_system::RawOrigin;
 
 const CODE: Hash = [1; 32];
+const CODE_BYTES: u32 = 1_000;
 const MANIFEST: Hash = [2; 32];
 
 #[benchmarks(where T::Currency: fungible::Mutate<T::AccountId>)]
@@ -22,20 +23,24 @@ mod benchmarks {
         publisher
     }
 
+    fn id<T: Config>(publisher: &T::AccountId) -> AppId {
+        AppId::new(&publisher.clone().into(), &CODE, CODE_BYTES, &MANIFEST, Visibility::Public)
+    }
+
     #[benchmark]
     fn publish() {
         let publisher = publisher::<T>();
-        let app = AppId::new(&publisher.clone().into(), &CODE, &MANIFEST);
+        let app = id::<T>(&publisher);
         #[extrinsic_call]
-        _(RawOrigin::Signed(publisher), CODE, 1_000, MANIFEST, Visibility::Public);
+        _(RawOrigin::Signed(publisher), CODE, CODE_BYTES, MANIFEST, Visibility::Public);
         assert!(Apps::<T>::contains_key(app));
     }
 
     #[benchmark]
     fn unpublish() {
         let publisher = publisher::<T>();
-        let app = AppId::new(&publisher.clone().into(), &CODE, &MANIFEST);
-        Pallet::<T>::do_publish(publisher.clone(), CODE, 1_000, MANIFEST, Visibility::Public).unwrap();
+        let app = id::<T>(&publisher);
+        Pallet::<T>::do_publish(publisher.clone(), CODE, CODE_BYTES, MANIFEST, Visibility::Public).unwrap();
         #[extrinsic_call]
         _(RawOrigin::Signed(publisher), app);
         assert!(!Apps::<T>::contains_key(app));

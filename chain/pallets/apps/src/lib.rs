@@ -1,17 +1,19 @@
 //! Published apps.
 //!
 //! An app is the hash of a program and of its manifest. The chain never holds the program: it only lets an enclave and
-//! everybody else check that the right one ran. A published app never changes; another version is another app.
+//! everybody else check that the right one ran. What was published never changes; another version is another app.
 //!
 //! # Invariants
-//! - An app is stored under [`AppId::new`] of what it holds, so that nobody can publish in another's name.
-//! - For each app its publisher has [`Config::Deposit`] on hold, as it was when the app was published, and gets it back
-//!   with [`Call::unpublish`].
-//! - An app that live jobs use ([`Uses`]) cannot be unpublished: a job always finds its app.
+//! - An app is stored under [`AppId::new`] of what it holds, so that nobody can publish in another's name, and an id never
+//!   means anything else.
+//! - For each app its publisher has [`Config::Deposit`] on hold, as it was when the app was published, until the app is gone.
+//! - A job always finds its app: one that live jobs use ([`Uses`]) is only retired by [`Call::unpublish`], and goes with the
+//!   last of them.
 //!
 //! # Attacks
 //! - *Filling the state*: the deposit.
-//! - *Pulling an app from under a running job*, to keep its worker from being paid: refused as [`Error::InUse`].
+//! - *Pulling an app from under a running job*, to keep its worker from being paid: it stays until the job has ended.
+//! - *Keeping a publisher's deposit* by always having a live job: a retired app gets no more, and each that lives ends.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -34,15 +36,16 @@ pub use pallet::*;
 pub use weights::WeightInfo;
 
 use frame_support::{
+    defensive,
     pallet_prelude::*,
     traits::{fungible::hold::Mutate, tokens::Precision},
 };
 use frame_system::pallet_prelude::*;
-use phala_primitives::{AppId, Balance, Hash, job::Visibility};
+use phala_primitives::{
+    AppId, Balance, Hash,
+    job::{MAX_CODE_BYTES, Visibility},
+};
 use sp_runtime::traits::Saturating;
-
-/// The largest program, in bytes.
-pub const MAX_CODE_BYTES: u32 = 64 * 1024 * 1024;
 
 /// An app's record.
 pub type App<T> = phala_primitives::job::App<<T as frame_system::Config>::AccountId>;
@@ -103,6 +106,11 @@ pub mod pallet {
             /// Who published it.
             publisher: T::AccountId,
         },
+        /// An app gets no more jobs, and is gone when its last one has ended.
+        Retired {
+            /// The app.
+            app: AppId,
+        },
         /// An app is gone and its deposit returned.
         Unpublished {
             /// The app.
@@ -113,7 +121,7 @@ pub mod pallet {
     /// Why a call was refused.
     #[pallet::error]
     pub enum Error<T> {
-        /// The sender has published this very app already.
+        /// The sender has published this very app already, or retired it and its last job has not ended.
         AlreadyPublished,
         /// The program is empty or larger than 64 MiB.
         CodeSizeOutOfRange,
@@ -121,8 +129,8 @@ pub mod pallet {
         UnknownApp,
         /// The app is somebody else's.
         NotPublisher,
-        /// Jobs of this app have not ended yet.
-        InUse,
+        /// The app is retired already: it goes when its last job has ended.
+        AlreadyRetired,
     }
 
     #[pallet::hooks]
@@ -148,7 +156,8 @@ pub mod pallet {
             Self::do_publish(publisher, code_hash, code_bytes, manifest_hash, visibility)
         }
 
-        /// Removes an app that no live job uses and returns its deposit.
+        /// Takes an app back: it gets no more jobs. When no job of it lives, now or later, it is removed and its deposit
+        /// returned.
         #[pallet::call_index(1)]
         pub fn unpublish(origin: OriginFor<T>, app: AppId) -> DispatchResult {
             let publisher = ensure_signed(origin)?;
@@ -164,11 +173,18 @@ impl<T: Config> Pallet<T> {
         Uses::<T>::mutate(app, |uses| uses.saturating_inc());
     }
 
-    /// Counts one live job less.
+    /// Counts one live job less. The last one of a retired app takes the app with it.
     pub fn release(app: &AppId) {
-        Uses::<T>::mutate_exists(app, |uses| {
-            *uses = uses.and_then(|uses| uses.checked_sub(1)).filter(|uses| *uses > 0)
-        });
+        let uses = Uses::<T>::get(app).saturating_sub(1);
+        if uses > 0 {
+            Uses::<T>::insert(app, uses);
+            return;
+        }
+        Uses::<T>::remove(app);
+        let Some(record) = Apps::<T>::get(app).filter(|record| record.retired) else { return };
+        if Self::remove(*app, &record.publisher).is_err() {
+            defensive!("the deposit of a published app is on hold");
+        }
     }
 }
 
@@ -181,12 +197,13 @@ impl<T: Config> Pallet<T> {
         visibility: Visibility,
     ) -> DispatchResult {
         ensure!((1..=MAX_CODE_BYTES).contains(&code_bytes), Error::<T>::CodeSizeOutOfRange);
-        let app = AppId::new(&publisher.clone().into(), &code_hash, &manifest_hash);
+        let app = AppId::new(&publisher.clone().into(), &code_hash, code_bytes, &manifest_hash, visibility);
         ensure!(!Apps::<T>::contains_key(app), Error::<T>::AlreadyPublished);
         let deposit = T::Deposit::get();
         T::Currency::hold(&HoldReason::App.into(), &publisher, deposit)?;
         Deposits::<T>::insert(app, deposit);
-        let record = App::<T> { publisher: publisher.clone(), code_hash, code_bytes, manifest_hash, visibility };
+        let record =
+            App::<T> { publisher: publisher.clone(), code_hash, code_bytes, manifest_hash, visibility, retired: false };
         Apps::<T>::insert(app, record);
         Self::deposit_event(Event::Published { app, publisher });
         Ok(())
@@ -195,9 +212,19 @@ impl<T: Config> Pallet<T> {
     fn do_unpublish(publisher: T::AccountId, app: AppId) -> DispatchResult {
         let record = Apps::<T>::get(app).ok_or(Error::<T>::UnknownApp)?;
         ensure!(record.publisher == publisher, Error::<T>::NotPublisher);
-        ensure!(Uses::<T>::get(app) == 0, Error::<T>::InUse);
-        let deposit = Deposits::<T>::take(app);
-        T::Currency::release(&HoldReason::App.into(), &publisher, deposit, Precision::Exact)?;
+        ensure!(!record.retired, Error::<T>::AlreadyRetired);
+        if Uses::<T>::get(app) == 0 {
+            return Self::remove(app, &publisher);
+        }
+        Apps::<T>::insert(app, App::<T> { retired: true, ..record });
+        Self::deposit_event(Event::Retired { app });
+        Ok(())
+    }
+
+    /// Forgets an app that no live job uses, and returns its deposit.
+    fn remove(app: AppId, publisher: &T::AccountId) -> DispatchResult {
+        T::Currency::release(&HoldReason::App.into(), publisher, Deposits::<T>::get(app), Precision::Exact)?;
+        Deposits::<T>::remove(app);
         Apps::<T>::remove(app);
         Self::deposit_event(Event::Unpublished { app });
         Ok(())
@@ -209,9 +236,11 @@ impl<T: Config> Pallet<T> {
         use frame_support::traits::fungible::hold::Inspect;
         let mut held = alloc::collections::BTreeMap::<T::AccountId, Balance>::new();
         for (app, record) in Apps::<T>::iter() {
-            let id = AppId::new(&record.publisher.clone().into(), &record.code_hash, &record.manifest_hash);
+            let App::<T> { code_hash, code_bytes, manifest_hash, visibility, .. } = record;
+            let id = AppId::new(&record.publisher.clone().into(), &code_hash, code_bytes, &manifest_hash, visibility);
             ensure!(id == app, "an app is not under its id");
-            ensure!((1..=MAX_CODE_BYTES).contains(&record.code_bytes), "an app's code has an impossible size");
+            ensure!(!record.retired || Uses::<T>::contains_key(app), "a retired app outlived its last job");
+            ensure!((1..=MAX_CODE_BYTES).contains(&code_bytes), "an app's code has an impossible size");
             held.entry(record.publisher).or_default().saturating_accrue(Deposits::<T>::get(app));
         }
         for (publisher, deposits) in held {

@@ -1,4 +1,4 @@
-//! Benchmarks of every call and of the hook.
+//! Benchmarks of every call.
 
 use super::*;
 use frame_benchmarking::v2::*;
@@ -35,22 +35,6 @@ mod benchmarks {
         _(origin as T::RuntimeOrigin, 60);
         assert_eq!(VerdictLifetime::<T>::get(), 60);
         Ok(())
-    }
-
-    /// A block that remembers its parent and forgets another.
-    #[benchmark]
-    fn on_initialize() {
-        let hash = |byte: u8| T::Hash::decode(&mut &[byte; 32][..]).unwrap();
-        let parent: BlockNumberFor<T> = T::Recency::get() + 10u32.into();
-        let forgotten: BlockNumberFor<T> = 10u32.into();
-        frame_system::BlockHash::<T>::insert(parent, hash(2));
-        frame_system::BlockHash::<T>::insert(forgotten, hash(1));
-        RecentBlocks::<T>::insert(hash(1), forgotten);
-        #[block]
-        {
-            Pallet::<T>::do_remember_parent(parent + One::one());
-        }
-        assert!(RecentBlocks::<T>::contains_key(hash(2)) && !RecentBlocks::<T>::contains_key(hash(1)));
     }
 
     impl_benchmark_test_suite!(Pallet, crate::mock::new_chain(None), crate::mock::Test);

@@ -6,14 +6,14 @@
 //!
 //! # Invariants
 //! - Simulated evidence is accepted only where genesis named a simulated root; no call can set one.
-//! - A statement counts only with this chain's genesis hash, its sender as operator and the hash of one of the last
+//! - A statement counts only with this chain's genesis hash, its sender as operator, and number and hash of one of the last
 //!   [`Config::Recency`] blocks.
 //! - One platform backs at most one worker ([`Platforms`]).
-//! - [`RecentBlocks`] holds exactly the hashes of the last [`Config::Recency`] blocks.
 //!
 //! # Attacks
-//! - *Old evidence replayed*: its statement names a block, and blocks are forgotten after [`Config::Recency`]. Within that
-//!   window a replay renews a verdict by at most the window.
+//! - *Old evidence replayed*: its statement names a block of the last [`Config::Recency`]. Within that window a replay renews
+//!   a verdict by at most the window.
+//! - *Evidence that costs much to look at*: more than [`MAX_EVIDENCE_BYTES`](phala_attestation::MAX_EVIDENCE_BYTES) is refused.
 //! - *Evidence of another chain, operator or role*: all three are bound by the report data.
 //! - *One machine counted many times*: the platform's identity comes from the vendor's certificate and can be claimed once.
 //! - *A broken image*: [`Call::forbid_image`] takes it out at once; workers that run it get no more jobs and their
@@ -46,7 +46,7 @@ use frame_support::{
 use frame_system::pallet_prelude::*;
 use phala_attestation::{Collateral, Evidence, Measurement, PlatformId, Policy, Role, Statement, UnixSeconds};
 use phala_primitives::WorkerId;
-use sp_runtime::traits::{One, Saturating, Zero};
+use sp_runtime::traits::{Saturating, Zero};
 
 /// The verdict lifetime of a chain whose genesis says nothing: a day.
 pub const DEFAULT_VERDICT_LIFETIME: u64 = 24 * 60 * 60;
@@ -73,7 +73,7 @@ pub mod pallet {
         type AdminOrigin: EnsureOrigin<Self::RuntimeOrigin>;
         /// The chain's clock.
         type Time: UnixTime;
-        /// For how many blocks a statement that names a block hash is fresh. Less than `BlockHashCount`.
+        /// For how many blocks a statement that names a block is fresh. At most `BlockHashCount`.
         #[pallet::constant]
         type Recency: Get<BlockNumberFor<Self>>;
         /// Measured weights.
@@ -95,10 +95,6 @@ pub mod pallet {
     /// How long a verdict lasts, in seconds.
     #[pallet::storage]
     pub type VerdictLifetime<T> = StorageValue<_, u64, ValueQuery, ConstU64<DEFAULT_VERDICT_LIFETIME>>;
-
-    /// The last [`Config::Recency`] blocks by hash.
-    #[pallet::storage]
-    pub type RecentBlocks<T: Config> = StorageMap<_, Identity, T::Hash, BlockNumberFor<T>>;
 
     /// What genesis decides about attestation.
     #[pallet::genesis_config]
@@ -190,20 +186,17 @@ pub mod pallet {
         UnknownVersion,
         /// The evidence does not bind the statement.
         StatementMismatch,
+        /// The evidence is larger than 32 KiB.
+        EvidenceTooLarge,
     }
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
-        fn on_initialize(now: BlockNumberFor<T>) -> Weight {
-            Self::do_remember_parent(now);
-            <T as Config>::WeightInfo::on_initialize()
-        }
-
         fn integrity_test() {
             assert!(!T::Recency::get().is_zero(), "Recency is at least one block");
             assert!(
-                T::Recency::get() < <T as frame_system::Config>::BlockHashCount::get(),
-                "Recency is less than BlockHashCount: hashes are looked up to be forgotten"
+                T::Recency::get() <= <T as frame_system::Config>::BlockHashCount::get(),
+                "Recency is at most BlockHashCount: older hashes are forgotten"
             );
         }
 
@@ -262,6 +255,12 @@ impl<T: Config> Pallet<T> {
         frame_system::BlockHash::<T>::try_get(number).is_ok_and(|known| known.as_ref() == hash)
     }
 
+    /// Whether `hash` is the hash of block `number`, and that block at most `age` blocks old.
+    pub fn is_recent_block(number: u32, hash: &[u8; 32], age: BlockNumberFor<T>) -> bool {
+        let now = frame_system::Pallet::<T>::block_number();
+        now.saturating_sub(number.into()) <= age && Self::is_block(number, hash)
+    }
+
     /// The policy under which this chain accepts evidence.
     pub fn policy() -> Policy {
         Policy { simulated_root: SimulatedRoot::<T>::get() }
@@ -287,7 +286,10 @@ impl<T: Config> Pallet<T> {
         ensure!(statement.role == role, Error::<T>::WrongRole);
         ensure!(statement.operator == operator, Error::<T>::WrongOperator);
         ensure!(statement.genesis_hash == Self::genesis_hash(), Error::<T>::WrongGenesis);
-        ensure!(Self::is_recent(&statement.block_hash), Error::<T>::StaleStatement);
+        ensure!(
+            Self::is_recent_block(statement.block_number, &statement.block_hash, T::Recency::get()),
+            Error::<T>::StaleStatement
+        );
         let now = Self::now();
         let verdict = phala_attestation::verify(evidence, &Collateral::default(), &Self::policy(), now)
             .and_then(|verified| verified.bind(statement))
@@ -322,30 +324,10 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    fn is_recent(hash: &[u8; 32]) -> bool {
-        T::Hash::decode(&mut &hash[..]).is_ok_and(RecentBlocks::<T>::contains_key)
-    }
-
-    fn do_remember_parent(now: BlockNumberFor<T>) {
-        let parent = now.saturating_sub(One::one());
-        RecentBlocks::<T>::insert(frame_system::Pallet::<T>::block_hash(parent), parent);
-        if let Some(forgotten) = sp_runtime::traits::CheckedSub::checked_sub(&parent, &T::Recency::get()) {
-            RecentBlocks::<T>::remove(frame_system::Pallet::<T>::block_hash(forgotten));
-        }
-    }
-
     /// Checks the pallet's invariants; see the crate's documentation.
     #[cfg(any(feature = "std", feature = "try-runtime"))]
     pub fn do_try_state() -> Result<(), sp_runtime::TryRuntimeError> {
         ensure!((1..=MAX_VERDICT_LIFETIME).contains(&VerdictLifetime::<T>::get()), "verdict lifetime out of range");
-        let now = frame_system::Pallet::<T>::block_number();
-        let mut count = BlockNumberFor::<T>::zero();
-        for (hash, number) in RecentBlocks::<T>::iter() {
-            ensure!(frame_system::Pallet::<T>::block_hash(number) == hash, "a recent block is not on this chain");
-            ensure!(number < now && now.saturating_sub(number) <= T::Recency::get(), "a recent block is too old");
-            count.saturating_inc();
-        }
-        ensure!(count <= T::Recency::get(), "too many recent blocks");
         Ok(())
     }
 }
@@ -362,6 +344,7 @@ impl<T> From<phala_attestation::Error> for Error<T> {
             E::Debug => Self::DebugEnclave,
             E::UnknownVersion => Self::UnknownVersion,
             E::StatementMismatch => Self::StatementMismatch,
+            E::TooLarge => Self::EvidenceTooLarge,
         }
     }
 }

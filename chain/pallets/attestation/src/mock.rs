@@ -1,10 +1,7 @@
 //! A runtime with nothing but attestation.
 
 use crate as pallet_phala_attestation;
-use frame_support::{
-    derive_impl,
-    traits::{ConstU32, Hooks},
-};
+use frame_support::{derive_impl, traits::ConstU32};
 use sp_core::H256;
 use sp_runtime::{
     AccountId32, BuildStorage,
@@ -59,7 +56,6 @@ pub fn next_block() {
     System::reset_events();
     System::initialize(&number, &hash_of(number - 1), &Default::default());
     pallet_timestamp::Now::<Test>::put((START + 2 * u64::from(number)) * 1000);
-    Attestation::on_initialize(number);
 }
 
 /// Enters block `number`, one by one.

@@ -14,13 +14,15 @@ fn platform() -> Platform {
 }
 
 fn statement() -> Statement {
+    let block_number = System::block_number() - 1;
     Statement {
         role: Role::Worker,
         signing_key: [1; 32],
         encryption_key: [2; 32],
         genesis_hash: hash_of(0).0,
         operator: OPERATOR.into(),
-        block_hash: hash_of(System::block_number() - 1).0,
+        block_number,
+        block_hash: hash_of(block_number).0,
     }
 }
 
@@ -101,22 +103,20 @@ fn a_statement_is_fresh_for_recency_blocks() {
         assert_ok!(verify(&old, quote(&old)));
         next_block();
         assert_refused(&old, quote(&old), Error::StaleStatement);
-        for block_hash in [hash_of(1000).0, [0; 32], hash_of(System::block_number()).0] {
-            let unknown = Statement { block_hash, ..statement() };
+        let now = System::block_number();
+        for (block_number, hash) in [(now - 1, [0; 32]), (now - 2, hash_of(now - 1).0), (now, hash_of(now).0)] {
+            let unknown = Statement { block_number, block_hash: hash, ..statement() };
             assert_refused(&unknown, quote(&unknown), Error::StaleStatement);
         }
+        // Every chain remembers its genesis block for ever, which does not make it recent.
+        let genesis = Statement { block_number: 0, block_hash: hash_of(0).0, ..statement() };
+        assert_refused(&genesis, quote(&genesis), Error::StaleStatement);
     });
 }
 
 #[test]
-fn recent_blocks_stay_bounded() {
-    with_image(|| {
-        for _ in 0..50 {
-            next_block();
-            Attestation::do_try_state().unwrap();
-        }
-        assert_eq!(RecentBlocks::<Test>::iter().count() as u32, RECENCY);
-    });
+fn evidence_over_its_bound_has_its_error() {
+    assert!(matches!(Error::<Test>::from(phala_attestation::Error::TooLarge), Error::EvidenceTooLarge));
 }
 
 #[test]
@@ -205,6 +205,9 @@ fn blocks_are_known_by_number_and_hash() {
         assert!(!Attestation::is_block(4, &hash_of(3).0));
         assert!(!Attestation::is_block(5, &hash_of(5).0));
         assert!(!Attestation::is_block(999, &[0; 32]));
+        assert!(Attestation::is_recent_block(4, &hash_of(4).0, 1));
+        assert!(!Attestation::is_recent_block(3, &hash_of(3).0, 1));
+        assert!(!Attestation::is_recent_block(999, &[0; 32], 1));
     });
 }
 

@@ -1,4 +1,4 @@
-//! What the hook does in each block: wakes jobs, draws workers, forgets the past.
+//! What the hook does in each block: wakes jobs, and draws workers.
 
 use super::*;
 use alloc::vec::Vec;
@@ -7,14 +7,15 @@ use frame_support::defensive;
 use pallet_phala_workers::{OnUnavailable, market};
 
 impl<T: Config> Pallet<T> {
-    /// Takes overdue jobs from their workers, and ends jobs that missed their deadline.
+    /// Takes overdue jobs from their workers, ends jobs for which there is no more time, and forgets those that ended long
+    /// ago.
     pub(crate) fn do_wake(now: BlockNumberFor<T>) -> Weight {
         let mut block = NextWake::<T>::get();
         let mut left = T::MaxWakesPerBlock::get();
         let mut woken = 0u32;
         while block <= now && left > 0 {
             if let Some(id) = Wakes::<T>::iter_key_prefix(block).next() {
-                Self::do_wake_one(block, id, now);
+                Self::do_wake_one(block, id);
                 woken.saturating_inc();
             } else {
                 // A look at an empty block counts, too.
@@ -26,43 +27,23 @@ impl<T: Config> Pallet<T> {
         Weights::<T>::wake(woken)
     }
 
-    fn do_wake_one(block: BlockNumberFor<T>, id: JobId, now: BlockNumberFor<T>) {
+    fn do_wake_one(block: BlockNumberFor<T>, id: JobId) {
         let Some(job) = Jobs::<T>::get(id) else {
             defensive!("a wake of no job");
             Wakes::<T>::remove(block, id);
             return;
         };
         match &job.status {
-            JobStatus::Assigned(assignment) if now <= job.deadline => {
+            JobStatus::Queued => Self::expire(id, job),
+            JobStatus::Assigned(assignment) => {
                 let worker = assignment.worker;
-                Self::requeue(id, job, worker, RequeueReason::Overdue);
+                Self::lose(id, job, worker, RequeueReason::Overdue);
             }
-            JobStatus::Assigned(_) | JobStatus::Queued => Self::expire(id, job),
-            _ => {
-                defensive!("a wake of an ended job");
+            JobStatus::Settled(_) | JobStatus::Cancelled { .. } | JobStatus::Expired { .. } => {
                 Wakes::<T>::remove(block, id);
+                Jobs::<T>::remove(id);
             }
         }
-    }
-
-    /// Forgets jobs that ended long ago.
-    pub(crate) fn do_prune(now: BlockNumberFor<T>) -> Weight {
-        let mut head = EndedHead::<T>::get();
-        let mut pruned = 0u32;
-        while pruned < T::MaxPrunesPerBlock::get() {
-            let Some((id, at)) = Ended::<T>::get(head) else { break };
-            if now.saturating_sub(at) <= T::Retention::get() {
-                break;
-            }
-            Ended::<T>::remove(head);
-            Jobs::<T>::remove(id);
-            head = head.saturating_add(1);
-            pruned = pruned.saturating_add(1);
-        }
-        if pruned > 0 {
-            EndedHead::<T>::put(head);
-        }
-        Weights::<T>::prune(pruned)
     }
 
     /// Looks at the queue from its head on, and draws a worker for each job or moves the job to the queue's end.
@@ -78,7 +59,7 @@ impl<T: Config> Pallet<T> {
         for position in start..end {
             let Some(id) = Queue::<T>::take(position) else { continue };
             let Some(job) = Jobs::<T>::get(id).filter(|job| job.status == JobStatus::Queued) else { continue };
-            if now > job.deadline {
+            if !Self::has_time(&job, now) {
                 Self::expire(id, job);
                 continue;
             }
@@ -98,9 +79,7 @@ impl<T: Config> Pallet<T> {
         Assigned::<T>::insert(worker, id, ());
         job.attempts = job.attempts.saturating_add(1);
         let attempt = job.attempts;
-        let wall_blocks = job.limits.wall_ms.div_ceil(T::MillisecsPerBlock::get().max(1));
-        let wall_blocks = BlockNumberFor::<T>::from(u32::try_from(wall_blocks).unwrap_or(u32::MAX));
-        let due = now.saturating_add(wall_blocks).saturating_add(T::ReceiptGrace::get()).min(job.deadline);
+        let due = Self::due(&job.limits, now);
         Self::change(id, job, JobStatus::Assigned(Assignment { worker, price, assigned_at: now, due }));
         Self::deposit_event(Event::Assigned { job: id, worker, attempt });
     }
@@ -138,14 +117,14 @@ impl<T: Config> Pallet<T> {
         last_resort
     }
 
-    /// This block's randomness. The parent's hash keeps blocks apart where the source repeats itself.
+    /// This block's randomness. Nothing that an author can choose goes into it as long as the source gives a value.
     fn seed(now: BlockNumberFor<T>) -> Hash {
         let (random, _) = T::Randomness::random(b"phala/jobs");
-        let parent = frame_system::Pallet::<T>::parent_hash();
-        (random, parent, now).using_encoded(sp_io::hashing::blake2_256)
+        let random = random.unwrap_or_else(frame_system::Pallet::<T>::parent_hash);
+        (random, now).using_encoded(sp_io::hashing::blake2_256)
     }
 
-    /// Ends a live job by its deadline.
+    /// Ends a live job for which there is no more time.
     fn expire(id: JobId, job: Job<T>) {
         if Self::refund(&job).is_err() {
             defensive!("the escrow of a live job is on hold");
@@ -155,8 +134,11 @@ impl<T: Config> Pallet<T> {
         Self::deposit_event(Event::Expired { job: id });
     }
 
-    /// Takes a job from its worker and puts it at the queue's end.
-    fn requeue(id: JobId, job: Job<T>, worker: WorkerId, reason: RequeueReason) {
+    /// Takes a job from its worker and puts it at the queue's end, or ends it when there is no time for another.
+    fn lose(id: JobId, job: Job<T>, worker: WorkerId, reason: RequeueReason) {
+        if !Self::has_time(&job, frame_system::Pallet::<T>::block_number()) {
+            return Self::expire(id, job);
+        }
         Self::unassign(id, &worker);
         LastWorker::<T>::insert(id, worker);
         Self::change(id, job, JobStatus::Queued);
@@ -166,16 +148,16 @@ impl<T: Config> Pallet<T> {
 }
 
 impl<T: Config> OnUnavailable for Pallet<T> {
-    /// Gives the worker's jobs to others; a worker has no more than `MaxCapacity`.
+    /// Gives the worker's jobs to others, or ends them; a worker has no more than `MaxCapacity`.
     fn on_unavailable(worker: &WorkerId) -> Weight {
         let jobs: Vec<JobId> = Assigned::<T>::iter_key_prefix(worker).collect();
         let count = jobs.len() as u32;
         for id in jobs {
             if let Some(job) = Jobs::<T>::get(id) {
-                Self::requeue(id, job, *worker, RequeueReason::WorkerUnresponsive);
+                Self::lose(id, job, *worker, RequeueReason::WorkerUnresponsive);
             }
         }
-        Weights::<T>::requeue(count)
+        Weights::<T>::lose(count)
     }
 }
 

@@ -1,8 +1,7 @@
-//! Benchmarks of every call and of the hook's parts.
+//! Benchmarks of every call and of the hook's parts. Where a job ends, its app is retired and goes with it.
 
 use super::*;
 use frame_benchmarking::v2::*;
-use frame_support::traits::fungible;
 use frame_system::RawOrigin;
 use pallet_phala_workers::{
     OnUnavailable,
@@ -13,60 +12,62 @@ use phala_primitives::Receipt;
 /// The block in which everything before the benchmark happens.
 const NOW: u32 = 1_000;
 
-/// When jobs are due, too, so that they expire while they are assigned.
-const DEADLINE: u32 = NOW + 10;
-
 const CODE: Hash = [1; 32];
+const CODE_BYTES: u32 = 1_000;
 const MANIFEST: Hash = [2; 32];
 const LIMITS: Limits = Limits { fuel: 1_000_000_000, ..Limits::DEFAULT };
 const PRICE: Balance = 1_000_000;
 
+/// The first deadline that can be met. Jobs that are assigned in the next block are due then, and have no time afterwards.
+fn deadline<T: Config>() -> BlockNumberFor<T> {
+    Pallet::<T>::due(&LIMITS, (NOW + 1).into())
+}
+
 /// An account with plenty of PHA.
-fn rich<T: Config>(number: u32) -> T::AccountId
-where
-    <T as Config>::Currency: fungible::Mutate<T::AccountId>,
-{
+fn rich<T: Config>(number: u32) -> T::AccountId {
     let who: T::AccountId = account("rich", number, 0);
     let enough = phala_primitives::PHA * 1_000;
     <<T as Config>::Currency as fungible::Mutate<_>>::mint_into(&who, enough).unwrap();
     who
 }
 
-/// A published app on a chain with `workers` active workers, each its operator's only one.
-fn chain<T: Config>(workers: u32) -> AppId
+/// A chain with `workers` active workers, each its operator's only one, and a treasury.
+fn chain<T: Config>(workers: u32)
 where
     T::AccountId: From<[u8; 32]>,
-    <T as Config>::Currency: fungible::Mutate<T::AccountId>,
 {
     accept::<T>();
     enter_block::<T>(NOW);
+    let enough = phala_primitives::PHA;
+    <<T as Config>::Currency as fungible::Mutate<_>>::mint_into(&T::Treasury::get(), enough).unwrap();
     for number in 0..workers {
         enclave::<T>(number).register::<T>(PRICE).unwrap();
     }
-    let publisher = rich::<T>(0);
-    let app = AppId::new(&publisher.clone().into(), &CODE, &MANIFEST);
-    let origin = RawOrigin::Signed(publisher);
-    pallet_phala_apps::Pallet::<T>::publish(origin.into(), CODE, 1_000, MANIFEST, Visibility::Public).unwrap();
-    app
 }
 
-fn enclave<T: Config>(number: u32) -> Enclave
-where
-    <T as Config>::Currency: fungible::Mutate<T::AccountId>,
-{
+fn enclave<T: Config>(number: u32) -> Enclave {
     let mut enclave = Enclave::new(number, rich::<T>(1_000 + number));
     enclave.performance.capacity = T::MaxCapacity::get();
     enclave
 }
 
-/// Submits `count` jobs, each its owner's only one.
-fn submit<T: Config>(app: AppId, count: u32)
-where
-    <T as Config>::Currency: fungible::Mutate<T::AccountId>,
-{
+/// The app that the account with this number publishes.
+fn publish<T: Config>(number: u32) -> AppId {
+    let publisher = rich::<T>(number);
+    let app = AppId::new(&publisher.clone().into(), &CODE, CODE_BYTES, &MANIFEST, Visibility::Public);
+    let origin = RawOrigin::Signed(publisher);
+    pallet_phala_apps::Pallet::<T>::publish(origin.into(), CODE, CODE_BYTES, MANIFEST, Visibility::Public).unwrap();
+    app
+}
+
+/// Submits `count` jobs, each its owner's only one, and the only one of an app that is then retired.
+fn submit<T: Config>(count: u32) {
     for number in 0..count {
-        let owner = rich::<T>(2_000 + number);
-        Pallet::<T>::do_submit(owner, app, LIMITS, 10 * PRICE, DEADLINE.into(), 1, [0; 32]).unwrap();
+        let (publisher, owner) = (3_000 + number, rich::<T>(2_000 + number));
+        let app = publish::<T>(publisher);
+        Pallet::<T>::do_submit(owner, app, LIMITS, 10 * PRICE, deadline::<T>(), 1, [0; 32]).unwrap();
+        let origin = RawOrigin::Signed(account::<T::AccountId>("rich", publisher, 0));
+        pallet_phala_apps::Pallet::<T>::unpublish(origin.into(), app).unwrap();
     }
 }
 
@@ -78,33 +79,31 @@ fn assign<T: Config>(count: u32) {
     }
 }
 
-/// Enters the block after the deadline.
-fn wait<T: Config>() -> BlockNumberFor<T> {
-    let now = BlockNumberFor::<T>::from(DEADLINE + 1);
-    frame_system::Pallet::<T>::set_block_number(now);
-    NextWake::<T>::put(now);
-    now
+/// Whether the first `count` jobs have expired, and their apps are gone.
+fn all_expired<T: Config>(count: u32) -> bool {
+    let mut jobs = (0..count).map(|id| Jobs::<T>::get(u64::from(id)).unwrap());
+    jobs.all(|job| {
+        matches!(job.status, JobStatus::Expired { .. }) && !pallet_phala_apps::Apps::<T>::contains_key(job.app)
+    })
 }
 
-#[benchmarks(
-    where T::AccountId: From<[u8; 32]>, <T as Config>::Currency: fungible::Mutate<T::AccountId>
-)]
+#[benchmarks(where T::AccountId: From<[u8; 32]>)]
 mod benchmarks {
     use super::*;
 
     #[benchmark]
     fn submit() {
-        let app = chain::<T>(1);
-        let owner = rich::<T>(1);
+        chain::<T>(1);
+        let (app, owner) = (publish::<T>(0), rich::<T>(1));
         #[extrinsic_call]
-        _(RawOrigin::Signed(owner), app, LIMITS, 10 * PRICE, DEADLINE.into(), 1, [0; 32]);
+        _(RawOrigin::Signed(owner), app, LIMITS, 10 * PRICE, deadline::<T>(), 1, [0; 32]);
         assert!(Jobs::<T>::contains_key(0));
     }
 
     #[benchmark]
     fn cancel() {
-        let app = chain::<T>(0);
-        super::submit::<T>(app, 1);
+        chain::<T>(0);
+        super::submit::<T>(1);
         let owner = rich::<T>(2_000);
         #[extrinsic_call]
         _(RawOrigin::Signed(owner), 0);
@@ -113,8 +112,8 @@ mod benchmarks {
 
     #[benchmark]
     fn submit_receipt() {
-        let app = chain::<T>(1);
-        super::submit::<T>(app, 1);
+        chain::<T>(1);
+        super::submit::<T>(1);
         super::assign::<T>(1);
         enter_block::<T>(NOW + 2);
         let enclave = enclave::<T>(0);
@@ -123,7 +122,7 @@ mod benchmarks {
             genesis_hash: heartbeat.genesis_hash,
             job: 0,
             attempt: 1,
-            app,
+            app: Jobs::<T>::get(0).unwrap().app,
             worker: enclave.id(),
             measurement: MEASUREMENT.0,
             code_hash: CODE,
@@ -144,45 +143,29 @@ mod benchmarks {
         assert!(matches!(Jobs::<T>::get(0).unwrap().status, JobStatus::Settled(_)));
     }
 
-    /// The hook, when `n` jobs miss their deadline with a worker.
+    /// The hook, when `n` jobs are overdue and have no more time.
     #[benchmark]
-    fn wake(n: Linear<0, 32>) {
+    fn wake(n: Linear<0, 64>) {
         let count = n.min(T::MaxWakesPerBlock::get());
-        let app = chain::<T>(count.max(1));
-        super::submit::<T>(app, count);
+        chain::<T>(count.max(1));
+        super::submit::<T>(count);
         super::assign::<T>(count);
-        let now = wait::<T>();
+        let now = deadline::<T>() + One::one();
+        frame_system::Pallet::<T>::set_block_number(now);
+        NextWake::<T>::put(now);
         #[block]
         {
             Pallet::<T>::do_wake(now);
         }
-        assert_eq!(EndedTail::<T>::get(), u64::from(count));
-    }
-
-    /// The hook, when `n` ended jobs are forgotten.
-    #[benchmark]
-    fn prune(n: Linear<0, 32>) {
-        let count = n.min(T::MaxPrunesPerBlock::get());
-        let app = chain::<T>(0);
-        super::submit::<T>(app, count);
-        for id in 0..u64::from(count) {
-            let job = Jobs::<T>::get(id).unwrap();
-            Pallet::<T>::do_cancel(job.owner, id).unwrap();
-        }
-        let now = BlockNumberFor::<T>::from(NOW) + T::Retention::get() + One::one();
-        #[block]
-        {
-            Pallet::<T>::do_prune(now);
-        }
-        assert_eq!(Jobs::<T>::iter_keys().count(), 0);
+        assert!(all_expired::<T>(count));
     }
 
     /// The hook, when `n` jobs find workers.
     #[benchmark]
     fn assign(n: Linear<0, 32>) {
         let count = n.min(T::MaxAssignmentsPerBlock::get());
-        let app = chain::<T>(2 * SAMPLE);
-        super::submit::<T>(app, count);
+        chain::<T>(2 * SAMPLE);
+        super::submit::<T>(count);
         enter_block::<T>(NOW + 1);
         #[block]
         {
@@ -191,19 +174,20 @@ mod benchmarks {
         assert_eq!(Assigned::<T>::iter_keys().count() as u32, count);
     }
 
-    /// A worker that does not answer loses `n` jobs.
+    /// A worker that does not answer loses `n` jobs, which have no time for another.
     #[benchmark]
-    fn requeue(n: Linear<0, 64>) {
+    fn lose(n: Linear<0, 64>) {
         let count = n.min(T::MaxCapacity::get());
-        let app = chain::<T>(1);
-        super::submit::<T>(app, count);
+        chain::<T>(1);
+        super::submit::<T>(count);
         super::assign::<T>(count);
+        enter_block::<T>(NOW + 2);
         let worker = enclave::<T>(0).id();
         #[block]
         {
             Pallet::<T>::on_unavailable(&worker);
         }
-        assert_eq!(LastWorker::<T>::iter_keys().count() as u32, count);
+        assert!(all_expired::<T>(count));
     }
 
     impl_benchmark_test_suite!(Pallet, crate::mock::new_chain(), crate::mock::Test);

@@ -8,20 +8,24 @@
 //!             ┌────────── overdue, worker unresponsive ──────────┐
 //!             ▼                                                  │
 //! submit ──► Queued ──────────── a worker is drawn ─────────► Assigned ── receipt ──► Settled
-//!             │ └──── deadline ────► Expired ◄──── deadline ─────┘
+//!             │ └──── no time ─────► Expired ◄──── no time ──────┘
 //!             └─ cancel ─► Cancelled
 //! ```
+//!
+//! A job that is assigned in block *b* is due at *b* + its wall time + [`Config::ReceiptGrace`]. It is taken, queued and
+//! assigned only as long as that is no later than its deadline: then there is *time* for it.
 //!
 //! # Invariants
 //! - *Conservation*: what is on hold of an account for [`HoldReason::Job`] is the sum of `max_price` of its live jobs; at the
 //!   end of a job `paid + treasury + refund = max_price`. No call and no hook makes or destroys PHA.
 //! - *Once*: an ended job never changes again, so that a job is paid at most once.
-//! - Each queued job is in [`Queue`] exactly once; each live job is in [`Wakes`] exactly once, at the block after its
-//!   deadline or, when assigned, after the assignment's `due`; each assigned job is in [`Assigned`], and a worker's
-//!   `running` is their number.
-//! - *Liveness*: every job ends: after its deadline it is woken, and an ended job is forgotten after [`Config::Retention`].
-//! - The hook looks at no more than [`Config::MaxWakesPerBlock`], [`Config::MaxAssignmentsPerBlock`] and
-//!   [`Config::MaxPrunesPerBlock`] entries in a block, and the rest waits for the next.
+//! - Each queued job is in [`Queue`] exactly once; each assigned job is in [`Assigned`], and a worker's `running` is their
+//!   number.
+//! - *Liveness*: every job ends and is forgotten. Each is in [`Wakes`] exactly once, at the block in which it has to be looked
+//!   at: a queued one when there is no more time for it, an assigned one after its `due`, an ended one after
+//!   [`Config::Retention`].
+//! - The hook looks at no more than [`Config::MaxWakesPerBlock`] and [`Config::MaxAssignmentsPerBlock`] entries in a block,
+//!   and the rest waits for the next.
 //!
 //! # How a worker is drawn
 //! Up to [`SAMPLE`] active workers are looked at: all when there are no more, else as many draws. Of those that may get the
@@ -33,7 +37,12 @@
 //! - *A receipt for another job, attempt, chain or program, or after its due*: each is checked and has its error.
 //! - *Fuel made up by the host*: the enclave signs it, and more than the limit is refused.
 //! - *Freezing an account so that its escrow cannot be taken*: settlement overrides freezes, and only on its own hold.
-//! - *Biased assignment*: a block's author can influence what [`Config::Randomness`] gives, but not which jobs it is used for.
+//! - *Computation for free*, by a deadline that only the receipt misses: a job is due no later than its deadline.
+//! - *Places taken by jobs that nobody starts*: whose fault that is, the chain cannot tell, so every job pays
+//!   [`Config::PlaceFee`] for each block until its deadline, whatever becomes of it.
+//! - *Biased assignment*: a verifiable [`Config::Randomness`] leaves an author nothing to choose but whether to make its block
+//!   and what is in it. It knows the value when it does, so it can withhold the block, or leave out or add submissions and
+//!   changes of workers. Where the source gives none, the parent's hash draws, of which its author can try many.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -67,7 +76,11 @@ use alloc::boxed::Box;
 use frame_support::{
     dispatch::PostDispatchInfo,
     pallet_prelude::*,
-    traits::{Randomness, UnixTime, fungible::hold::Mutate, tokens::Precision},
+    traits::{
+        Randomness, UnixTime,
+        fungible::{self, hold::Mutate},
+        tokens::{Precision, Preservation},
+    },
 };
 use frame_system::pallet_prelude::*;
 use phala_primitives::{
@@ -76,7 +89,7 @@ use phala_primitives::{
     units::fee,
 };
 use sp_runtime::{
-    Permill,
+    Permill, SaturatedConversion,
     traits::{One, Saturating, Zero},
 };
 
@@ -109,7 +122,8 @@ pub mod pallet {
         frame_system::Config<RuntimeEvent: From<Event<Self>>> + pallet_phala_workers::Config + pallet_phala_apps::Config
     {
         /// Where escrow is held and paid from.
-        type Currency: Mutate<Self::AccountId, Reason = <Self as Config>::RuntimeHoldReason, Balance = Balance>;
+        type Currency: Mutate<Self::AccountId, Reason = <Self as Config>::RuntimeHoldReason, Balance = Balance>
+            + fungible::Mutate<Self::AccountId>;
         /// The runtime's reasons for holds.
         type RuntimeHoldReason: From<HoldReason>;
         /// The seam of randomness: what draws workers. `None` leaves the parent block's hash to draw.
@@ -119,6 +133,10 @@ pub mod pallet {
         /// The treasury's share of each fee.
         #[pallet::constant]
         type TreasuryShare: Get<Permill>;
+        /// What a job costs for each block from its submission to its deadline, whatever becomes of it: for the places that it
+        /// may take from others. The treasury gets it.
+        #[pallet::constant]
+        type PlaceFee: Get<Balance>;
         /// The time between two blocks, in milliseconds.
         #[pallet::constant]
         type MillisecsPerBlock: Get<u64>;
@@ -134,12 +152,9 @@ pub mod pallet {
         /// The most queue entries looked at in one block.
         #[pallet::constant]
         type MaxAssignmentsPerBlock: Get<u32>;
-        /// The most overdue or expired jobs handled in one block.
+        /// The most jobs woken in one block: those that are overdue, have no more time, or are to be forgotten.
         #[pallet::constant]
         type MaxWakesPerBlock: Get<u32>;
-        /// The most ended jobs forgotten in one block.
-        #[pallet::constant]
-        type MaxPrunesPerBlock: Get<u32>;
         /// Measured weights.
         type WeightInfo: WeightInfo;
     }
@@ -180,25 +195,13 @@ pub mod pallet {
     #[pallet::storage]
     pub type LastWorker<T> = StorageMap<_, Twox64Concat, JobId, WorkerId>;
 
-    /// In which block to look at a live job again.
+    /// In which block to look at a job again.
     #[pallet::storage]
     pub type Wakes<T: Config> = StorageDoubleMap<_, Twox64Concat, BlockNumberFor<T>, Twox64Concat, JobId, ()>;
 
     /// The oldest block whose [`Wakes`] may be unfinished.
     #[pallet::storage]
     pub type NextWake<T: Config> = StorageValue<_, BlockNumberFor<T>, ValueQuery>;
-
-    /// The jobs that ended and when, in that order, from [`EndedHead`] to before [`EndedTail`].
-    #[pallet::storage]
-    pub type Ended<T: Config> = StorageMap<_, Twox64Concat, u64, (JobId, BlockNumberFor<T>)>;
-
-    /// The first position of [`Ended`].
-    #[pallet::storage]
-    pub type EndedHead<T> = StorageValue<_, u64, ValueQuery>;
-
-    /// The position after the last of [`Ended`].
-    #[pallet::storage]
-    pub type EndedTail<T> = StorageValue<_, u64, ValueQuery>;
 
     /// What happened.
     #[pallet::event]
@@ -212,6 +215,8 @@ pub mod pallet {
             owner: T::AccountId,
             /// What it runs.
             app: AppId,
+            /// What the treasury got for the places that it may take.
+            place_fee: Balance,
         },
         /// A worker has the job.
         Assigned {
@@ -248,12 +253,12 @@ pub mod pallet {
             /// What the owner got back.
             refund: Balance,
         },
-        /// The owner cancelled the job and got everything back.
+        /// The owner cancelled the job and got back what was on hold.
         Cancelled {
             /// The job.
             job: JobId,
         },
-        /// The job missed its deadline; the owner got everything back.
+        /// No worker could end the job by its deadline any more; the owner got back what was on hold.
         Expired {
             /// The job.
             job: JobId,
@@ -267,17 +272,19 @@ pub mod pallet {
         UnknownApp,
         /// The app is private, and the sender did not publish it.
         NotPublisher,
+        /// The app's publisher has taken it back: it gets no more jobs.
+        AppRetired,
         /// A limit is zero or more than any worker accepts.
         LimitsOutOfRange,
         /// Only one worker can run a job so far: redundancy must be 1.
         RedundancyUnsupported,
-        /// The deadline is not in the future.
-        DeadlineInPast,
+        /// The deadline leaves no time for the job's wall time limit and its receipt.
+        DeadlineTooSoon,
         /// The deadline is too far in the future.
         DeadlineTooFar,
         /// The cheapest active worker asks for more than the job pays for its fuel.
         PriceBelowMarket,
-        /// The sender cannot put the job's price on hold and keep its account.
+        /// The sender cannot put the job's price on hold, pay for its place and keep its account.
         InsufficientBalance,
         /// There is no such job (any more).
         UnknownJob,
@@ -316,17 +323,12 @@ pub mod pallet {
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn on_initialize(now: BlockNumberFor<T>) -> Weight {
-            Self::do_wake(now).saturating_add(Self::do_prune(now)).saturating_add(Self::do_assign(now))
+            Self::do_wake(now).saturating_add(Self::do_assign(now))
         }
 
         fn integrity_test() {
             assert!(T::MillisecsPerBlock::get() > 0, "blocks take time");
-            assert!(
-                T::MaxAssignmentsPerBlock::get() > 0
-                    && T::MaxWakesPerBlock::get() > 0
-                    && T::MaxPrunesPerBlock::get() > 0,
-                "bounds are at least one"
-            );
+            assert!(T::MaxAssignmentsPerBlock::get() > 0 && T::MaxWakesPerBlock::get() > 0, "bounds are at least one");
         }
 
         #[cfg(feature = "try-runtime")]
@@ -337,7 +339,8 @@ pub mod pallet {
 
     #[pallet::call(weight(<T as Config>::WeightInfo))]
     impl<T: Config> Pallet<T> {
-        /// Submits a job and puts `max_price` on hold until it ends. `secret_commitment` is
+        /// Submits a job, puts `max_price` on hold until it ends, and pays for its place until `deadline`, the last block in
+        /// which a receipt can end it. `secret_commitment` is
         /// [`secret_commitment`](phala_primitives::job::secret_commitment) of a secret that only the owner and the enclave
         /// learn. While no worker is active every price is accepted, and the job waits.
         #[pallet::call_index(0)]
@@ -354,7 +357,7 @@ pub mod pallet {
             Self::do_submit(owner, app, limits, max_price, deadline, redundancy, secret_commitment)
         }
 
-        /// Cancels a job that no worker has, and returns everything.
+        /// Cancels a job that no worker has, and returns what is on hold.
         #[pallet::call_index(1)]
         pub fn cancel(origin: OriginFor<T>, job: JobId) -> DispatchResult {
             let owner = ensure_signed(origin)?;
@@ -386,16 +389,28 @@ impl<T: Config> Pallet<T> {
             Visibility::Public => (),
             Visibility::Private => ensure!(record.publisher == owner, Error::<T>::NotPublisher),
         }
+        ensure!(!record.retired, Error::<T>::AppRetired);
         ensure!(limits.is_valid(), Error::<T>::LimitsOutOfRange);
         ensure!(redundancy == 1, Error::<T>::RedundancyUnsupported);
         let now = frame_system::Pallet::<T>::block_number();
-        ensure!(deadline > now, Error::<T>::DeadlineInPast);
-        ensure!(deadline.saturating_sub(now) <= T::MaxDeadline::get(), Error::<T>::DeadlineTooFar);
+        // The next block is the first that can assign it.
+        ensure!(Self::due(&limits, now.saturating_add(One::one())) <= deadline, Error::<T>::DeadlineTooSoon);
+        let blocks = deadline.saturating_sub(now);
+        ensure!(blocks <= T::MaxDeadline::get(), Error::<T>::DeadlineTooFar);
         if let Some(cheapest) = Workers::<T>::cheapest() {
             ensure!(max_price >= fee(limits.fuel, cheapest), Error::<T>::PriceBelowMarket);
         }
         <T as Config>::Currency::hold(&HoldReason::Job.into(), &owner, max_price)
             .map_err(|_| Error::<T>::InsufficientBalance)?;
+        let place_fee = T::PlaceFee::get().saturating_mul(blocks.saturated_into());
+        let treasury = T::Treasury::get();
+        <<T as Config>::Currency as fungible::Mutate<_>>::transfer(
+            &owner,
+            &treasury,
+            place_fee,
+            Preservation::Preserve,
+        )
+        .map_err(|_| Error::<T>::InsufficientBalance)?;
 
         let id = NextJob::<T>::get();
         NextJob::<T>::put(id.saturating_add(1));
@@ -416,7 +431,7 @@ impl<T: Config> Pallet<T> {
         Jobs::<T>::insert(id, job);
         Self::enqueue(id);
         Apps::<T>::acquire(&app);
-        Self::deposit_event(Event::Submitted { job: id, owner, app });
+        Self::deposit_event(Event::Submitted { job: id, owner, app, place_fee });
         Ok(())
     }
 
@@ -443,16 +458,36 @@ impl<T: Config> Pallet<T> {
         QueueTail::<T>::put(tail.saturating_add(1));
     }
 
-    /// When to look at a live job again.
+    /// How many blocks a worker has for a job with these limits: its wall time, and a while for the receipt.
+    fn term(limits: &Limits) -> BlockNumberFor<T> {
+        let wall_blocks = limits.wall_ms.div_ceil(T::MillisecsPerBlock::get().max(1));
+        let wall_blocks = BlockNumberFor::<T>::from(u32::try_from(wall_blocks).unwrap_or(u32::MAX));
+        wall_blocks.saturating_add(T::ReceiptGrace::get())
+    }
+
+    /// The last block in which a worker that gets a job in block `at` may bring its receipt.
+    fn due(limits: &Limits, at: BlockNumberFor<T>) -> BlockNumberFor<T> {
+        at.saturating_add(Self::term(limits))
+    }
+
+    /// Whether a worker that gets the job in block `at` is due no later than the deadline.
+    fn has_time(job: &Job<T>, at: BlockNumberFor<T>) -> bool {
+        Self::due(&job.limits, at) <= job.deadline
+    }
+
+    /// When to look at a job again.
     fn wake_at(job: &Job<T>) -> BlockNumberFor<T> {
+        let forgotten = |ended: BlockNumberFor<T>| ended.saturating_add(T::Retention::get());
         let last = match &job.status {
+            JobStatus::Queued => job.deadline.saturating_sub(Self::term(&job.limits)),
             JobStatus::Assigned(assignment) => assignment.due,
-            _ => job.deadline,
+            JobStatus::Settled(settlement) => forgotten(settlement.at),
+            JobStatus::Cancelled { at } | JobStatus::Expired { at } => forgotten(*at),
         };
         last.saturating_add(One::one())
     }
 
-    /// Replaces a live job's status by another live one, and moves its wake.
+    /// Replaces a job's status, and moves its wake.
     fn change(id: JobId, mut job: Job<T>, status: JobStatus<T::AccountId, BlockNumberFor<T>>) {
         Wakes::<T>::remove(Self::wake_at(&job), id);
         job.status = status;
@@ -461,18 +496,13 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Ends a live job whose escrow is gone, and forgets everything that a live job has.
-    fn end(id: JobId, mut job: Job<T>, status: JobStatus<T::AccountId, BlockNumberFor<T>>) {
-        Wakes::<T>::remove(Self::wake_at(&job), id);
+    fn end(id: JobId, job: Job<T>, status: JobStatus<T::AccountId, BlockNumberFor<T>>) {
         LastWorker::<T>::remove(id);
         if let JobStatus::Assigned(assignment) = &job.status {
             Self::unassign(id, &assignment.worker);
         }
         Apps::<T>::release(&job.app);
-        job.status = status;
-        Jobs::<T>::insert(id, job);
-        let tail = EndedTail::<T>::get();
-        Ended::<T>::insert(tail, (id, frame_system::Pallet::<T>::block_number()));
-        EndedTail::<T>::put(tail.saturating_add(1));
+        Self::change(id, job, status);
     }
 
     fn unassign(id: JobId, worker: &WorkerId) {

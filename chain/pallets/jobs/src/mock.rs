@@ -21,6 +21,7 @@ type Block = frame_system::mocking::MockBlockU32<Test>;
 pub const DEPOSIT: Balance = PHA / 10;
 pub const ENOUGH: Balance = 10_000 * PHA;
 pub const GRACE: u32 = 10;
+pub const PLACE_FEE: Balance = PHA / 1_000_000;
 pub const MAX_DEADLINE: u32 = 500;
 pub const RETENTION: u32 = 50;
 pub const TIMEOUT: u32 = 15;
@@ -76,7 +77,6 @@ impl pallet_phala_attestation::Config for Test {
 
 impl pallet_phala_workers::Config for Test {
     type HeartbeatTimeout = ConstU32<TIMEOUT>;
-    type MaxHeartbeatAge = ConstU32<30>;
     type MaxCapacity = ConstU32<8>;
     type MaxChecksPerBlock = ConstU32<8>;
     type OnUnavailable = Jobs;
@@ -112,13 +112,13 @@ impl pallet_phala_jobs::Config for Test {
     type Randomness = Dice;
     type Treasury = Treasury;
     type TreasuryShare = TreasuryShare;
+    type PlaceFee = ConstU128<PLACE_FEE>;
     type MillisecsPerBlock = ConstU64<2000>;
     type ReceiptGrace = ConstU32<GRACE>;
     type MaxDeadline = ConstU32<MAX_DEADLINE>;
     type Retention = ConstU32<RETENTION>;
     type MaxAssignmentsPerBlock = ConstU32<PER_BLOCK>;
     type MaxWakesPerBlock = ConstU32<PER_BLOCK>;
-    type MaxPrunesPerBlock = ConstU32<PER_BLOCK>;
     type WeightInfo = ();
 }
 
@@ -136,9 +136,7 @@ pub fn next_block() {
     System::reset_events();
     System::initialize(&number, &hash_of(number - 1), &Default::default());
     pallet_timestamp::Now::<Test>::put((START + 2 * u64::from(number)) * 1000);
-    Attestation::on_initialize(number);
     Workers::on_initialize(number);
-    Apps::on_initialize(number);
     Jobs::on_initialize(number);
 }
 
@@ -195,22 +193,35 @@ pub fn with_chain(test: impl FnOnce()) {
 /// The program's hash.
 pub const CODE: [u8; 32] = [0xc0; 32];
 
-/// Publishes an app of `publisher`.
-pub fn publish(publisher: AccountId32, visibility: Visibility) -> AppId {
-    let app = AppId::new(&publisher.clone().into(), &CODE, &[0xaa; 32]);
-    Apps::publish(RuntimeOrigin::signed(publisher), CODE, 1000, [0xaa; 32], visibility).unwrap();
-    app
+/// Its length in bytes.
+pub const CODE_BYTES: u32 = 1000;
+
+/// The hash of its manifest.
+pub const MANIFEST: [u8; 32] = [0xaa; 32];
+
+/// The app of `publisher`.
+pub fn app_id(publisher: AccountId32, visibility: Visibility) -> AppId {
+    AppId::new(&publisher.into(), &CODE, CODE_BYTES, &MANIFEST, visibility)
 }
 
-/// A job of 10⁹ fuel and 10 seconds, which is due 5 + [`GRACE`] blocks after its assignment.
+/// Publishes an app of `publisher`.
+pub fn publish(publisher: AccountId32, visibility: Visibility) -> AppId {
+    Apps::publish(RuntimeOrigin::signed(publisher.clone()), CODE, CODE_BYTES, MANIFEST, visibility).unwrap();
+    app_id(publisher, visibility)
+}
+
+/// A job of 10⁹ fuel and 10 seconds, which is due [`TERM`] blocks after its assignment.
 pub const LIMITS: Limits = Limits { fuel: 1_000_000_000, wall_ms: 10_000, ..Limits::DEFAULT };
+
+/// How many blocks a worker has for a job with [`LIMITS`].
+pub const TERM: u32 = 5 + GRACE;
 
 /// What [`submit`] puts on hold.
 pub const MAX_PRICE: Balance = 2 * PHA;
 
 /// Submits a job of Alice, who published its app.
 pub fn submit() -> JobId {
-    let app = AppId::new(&ALICE.into(), &CODE, &[0xaa; 32]);
+    let app = app_id(ALICE, Visibility::Public);
     if !pallet_phala_apps::Apps::<Test>::contains_key(app) {
         publish(ALICE, Visibility::Public);
     }

@@ -6,7 +6,7 @@ use crate::{
     *,
 };
 use frame_support::traits::fungible::{Inspect, hold::Inspect as _};
-use pallet_phala_workers::enclave::{Enclave, MEASUREMENT};
+use pallet_phala_workers::enclave::{Enclave, MEASUREMENT, endpoint};
 use phala_attestation::Role;
 use phala_primitives::{PHA, Receipt};
 use proptest::prelude::*;
@@ -24,14 +24,16 @@ enum Step {
     Renew { enclave: u8, capacity: u8 },
     Heartbeat { enclave: u8 },
     SetPrice { enclave: u8, price: u8 },
+    SetEndpoint { enclave: u8 },
     Drain { enclave: u8 },
     Resume { enclave: u8 },
     Deregister { enclave: u8 },
     AllowImage,
     ForbidImage,
-    Publish { publisher: u8, private: bool },
-    Unpublish { publisher: u8 },
-    Submit { owner: u8, publisher: u8, fuel: u8, max_price: u8, wall: u8, deadline: u8 },
+    SetVerdictLifetime { seconds: u8 },
+    Publish { app: u8 },
+    Unpublish { app: u8 },
+    Submit { owner: u8, app: u8, fuel: u8, max_price: u8, wall: u8, deadline: u8 },
     Cancel { owner: u8, job: u8 },
     Receipt { enclave: u8, job: u8, fuel: u8, fault: u8 },
     HonestReceipts,
@@ -45,18 +47,18 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any(), any()).prop_map(|(enclave, capacity)| Step::Renew { enclave, capacity }),
         1 => any().prop_map(|enclave| Step::Heartbeat { enclave }),
         1 => (any(), any()).prop_map(|(enclave, price)| Step::SetPrice { enclave, price }),
+        1 => any().prop_map(|enclave| Step::SetEndpoint { enclave }),
         1 => any().prop_map(|enclave| Step::Drain { enclave }),
         1 => any().prop_map(|enclave| Step::Resume { enclave }),
         1 => any().prop_map(|enclave| Step::Deregister { enclave }),
         3 => Just(Step::AllowImage),
         1 => Just(Step::ForbidImage),
-        3 => (any(), prop::bool::weighted(0.2)).prop_map(|(publisher, private)| Step::Publish { publisher, private }),
-        1 => any().prop_map(|publisher| Step::Unpublish { publisher }),
-        16 => (any(), any(), any(), any(), any(), any()).prop_map(
-            |(owner, publisher, fuel, max_price, wall, deadline)| {
-                Step::Submit { owner, publisher, fuel, max_price, wall, deadline }
-            }
-        ),
+        1 => any().prop_map(|seconds| Step::SetVerdictLifetime { seconds }),
+        3 => any().prop_map(|app| Step::Publish { app }),
+        2 => any().prop_map(|app| Step::Unpublish { app }),
+        16 => (any(), any(), any(), any(), any(), any()).prop_map(|(owner, app, fuel, max_price, wall, deadline)| {
+            Step::Submit { owner, app, fuel, max_price, wall, deadline }
+        }),
         2 => (any(), any()).prop_map(|(owner, job)| Step::Cancel { owner, job }),
         3 => (any(), any(), any(), any())
             .prop_map(|(enclave, job, fuel, fault)| Step::Receipt { enclave, job, fuel, fault }),
@@ -65,9 +67,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The last runs on the first one's platform.
 fn enclave(number: u8) -> Enclave {
     let number = u32::from(number) % ENCLAVES;
-    Enclave::new(number, if number.is_multiple_of(2) { OPERATOR } else { OTHER_OPERATOR })
+    let enclave = Enclave::new(number, if number.is_multiple_of(2) { OPERATOR } else { OTHER_OPERATOR });
+    if number == ENCLAVES - 1 { enclave.moved_to(Enclave::new(0, OPERATOR)) } else { enclave }
 }
 
 fn operator(enclave: &Enclave) -> RuntimeOrigin {
@@ -79,8 +83,13 @@ fn person(number: u8) -> AccountId32 {
     [ALICE, BOB, POOR][usize::from(number) % 3].clone()
 }
 
-fn app_of(publisher: u8) -> AppId {
-    AppId::new(&person(publisher).into(), &CODE, &[0xaa; 32])
+/// One in four is private.
+fn visibility(app: u8) -> Visibility {
+    if app.is_multiple_of(4) { Visibility::Private } else { Visibility::Public }
+}
+
+fn app(number: u8) -> AppId {
+    app_id(person(number), visibility(number))
 }
 
 /// A price between a 256th of a PHA and one.
@@ -108,6 +117,9 @@ fn take(step: Step) {
             let enclave = enclave(number);
             let _ = Workers::set_price(operator(&enclave), enclave.id(), price(ask));
         }
+        Step::SetEndpoint { enclave: number } => {
+            let _ = Workers::set_endpoint(operator(&enclave(number)), enclave(number).id(), endpoint());
+        }
         Step::Drain { enclave: number } => {
             let _ = Workers::drain(operator(&enclave(number)), enclave(number).id());
         }
@@ -121,21 +133,22 @@ fn take(step: Step) {
         Step::ForbidImage => {
             let _ = Attestation::forbid_image(RuntimeOrigin::root(), MEASUREMENT);
         }
-        Step::Publish { publisher, private } => {
-            let visibility = if private { Visibility::Private } else { Visibility::Public };
-            let origin = RuntimeOrigin::signed(person(publisher));
-            let _ = mock::Apps::publish(origin, CODE, 1, [0xaa; 32], visibility);
+        Step::SetVerdictLifetime { seconds } => {
+            Attestation::set_verdict_lifetime(RuntimeOrigin::root(), 1 + u64::from(seconds)).unwrap();
         }
-        Step::Unpublish { publisher } => {
-            let origin = RuntimeOrigin::signed(person(publisher));
-            let _ = mock::Apps::unpublish(origin, app_of(publisher));
+        Step::Publish { app } => {
+            let origin = RuntimeOrigin::signed(person(app));
+            let _ = mock::Apps::publish(origin, CODE, CODE_BYTES, MANIFEST, visibility(app));
         }
-        Step::Submit { owner, publisher, fuel, max_price, wall, deadline } => {
+        Step::Unpublish { app: number } => {
+            let _ = mock::Apps::unpublish(RuntimeOrigin::signed(person(number)), app(number));
+        }
+        Step::Submit { owner, app: number, fuel, max_price, wall, deadline } => {
             let origin = RuntimeOrigin::signed(person(owner));
             let limits =
-                Limits { fuel: u64::from(fuel) * 10_000_000, wall_ms: u64::from(wall) * 1_000, ..Limits::DEFAULT };
+                Limits { fuel: u64::from(fuel) * 10_000_000, wall_ms: u64::from(wall) * 250, ..Limits::DEFAULT };
             let deadline = System::block_number() + u32::from(deadline);
-            let _ = Jobs::submit(origin, app_of(publisher), limits, 4 * price(max_price), deadline, 1, [0; 32]);
+            let _ = Jobs::submit(origin, app(number), limits, 4 * price(max_price), deadline, 1, [0; 32]);
         }
         Step::Cancel { owner, job } => {
             let _ = Jobs::cancel(RuntimeOrigin::signed(person(owner)), some_job(job));
@@ -179,29 +192,36 @@ fn take(step: Step) {
 }
 
 fn heartbeat(enclave: &Enclave) {
-    let _ = Workers::heartbeat(operator(enclave), enclave.sign_heartbeat(enclave.heartbeat::<Test>()));
+    let signed = enclave.sign_heartbeat(enclave.heartbeat::<Test>());
+    let _ = Workers::heartbeat(RuntimeOrigin::signed(BOB), signed);
 }
 
 fn some_job(number: u8) -> JobId {
     JobId::from(number) % NextJob::<Test>::get().max(1)
 }
 
-/// What the chain's records say that everybody must have: what they had, less deposits, less what live jobs hold, less and
-/// plus what settlements moved.
+/// Who gained and lost how much.
+type Moves = Vec<(AccountId32, i128)>;
+
+/// What the chain's records say that everybody must have: what they had, less and plus what place fees and settlements
+/// moved, of which deposits and live jobs hold a part.
 struct Ledger {
     start: BTreeMap<AccountId32, Balance>,
-    settled: BTreeMap<JobId, Vec<(AccountId32, i128)>>,
+    placed: BTreeMap<JobId, Moves>,
+    settled: BTreeMap<JobId, Moves>,
 }
 
 impl Ledger {
     fn new() -> Self {
         let start = PEOPLE.map(|person| (person.clone(), Balances::total_balance(&person)));
-        Self { start: start.into(), settled: BTreeMap::new() }
+        Self { start: start.into(), placed: BTreeMap::new(), settled: BTreeMap::new() }
     }
 
-    /// Notes new settlements, which stay valid when their jobs are forgotten.
+    /// Notes new jobs and settlements, which stay valid when their jobs are forgotten.
     fn note(&mut self) {
         for (id, job) in crate::Jobs::<Test>::iter() {
+            let place_fee = (PLACE_FEE * Balance::from(job.deadline - job.submitted_at)) as i128;
+            self.placed.insert(id, vec![(job.owner.clone(), -place_fee), (TREASURY, place_fee)]);
             if let JobStatus::Settled(settlement) = job.status {
                 assert_eq!(settlement.paid + settlement.treasury + settlement.refund, job.max_price);
                 assert!(settlement.treasury <= (settlement.paid + settlement.treasury) / 10);
@@ -217,7 +237,7 @@ impl Ledger {
         self.note();
         let mut expected: BTreeMap<_, i128> =
             self.start.iter().map(|(person, total)| (person.clone(), *total as i128)).collect();
-        for (person, change) in self.settled.values().flatten() {
+        for (person, change) in self.placed.values().chain(self.settled.values()).flatten() {
             *expected.get_mut(person).unwrap() += change;
         }
         let mut escrow = BTreeMap::<AccountId32, Balance>::new();
@@ -255,7 +275,7 @@ proptest! {
             let issued = Balances::total_issuance();
             let mut ledger = Ledger::new();
             (0..2).for_each(|number| take(Step::Register { enclave: number, price: 50 }));
-            take(Step::Publish { publisher: 0, private: false });
+            take(Step::Publish { app: 3 });
             for step in steps {
                 take(step);
                 ledger.check(issued);
@@ -267,7 +287,7 @@ proptest! {
             }
             ledger.check(issued);
             prop_assert_eq!(crate::Jobs::<Test>::iter().count(), 0);
-            prop_assert_eq!(Wakes::<Test>::iter().count() + Ended::<Test>::iter().count(), 0);
+            prop_assert_eq!(Wakes::<Test>::iter().count(), 0);
             for person in PEOPLE {
                 prop_assert_eq!(Balances::balance_on_hold(&HoldReason::Job.into(), &person), 0);
             }

@@ -78,9 +78,10 @@ mod submission {
             run_to(3, &[]);
             let before = free(&ALICE);
             assert_ok!(place(order(app)));
-            System::assert_last_event(Event::Submitted { job: 0, owner: ALICE, app }.into());
+            let place_fee = 97 * PLACE_FEE;
+            System::assert_last_event(Event::Submitted { job: 0, owner: ALICE, app, place_fee }.into());
             assert_eq!(held(&ALICE), MAX_PRICE);
-            assert_eq!(free(&ALICE), before - MAX_PRICE);
+            assert_eq!(free(&ALICE), before - MAX_PRICE - place_fee);
             let expected = Job::<Test> {
                 owner: ALICE,
                 app,
@@ -143,16 +144,32 @@ mod submission {
     }
 
     #[test]
-    fn a_deadline_lies_in_the_near_future() {
+    fn a_deadline_leaves_time_for_the_job_and_is_not_too_far() {
         with_chain(|| {
             let app = publish(ALICE, Visibility::Public);
             run_to(10, &[]);
-            for deadline in [0, 9, 10] {
-                assert_noop!(place(Order { deadline, ..order(app) }), Refused::DeadlineInPast);
+            // The next block is the first that can assign the job.
+            for deadline in [0, 10, 11, 10 + TERM] {
+                assert_noop!(place(Order { deadline, ..order(app) }), Refused::DeadlineTooSoon);
             }
+            let longer = Limits { wall_ms: LIMITS.wall_ms + 1, ..LIMITS };
+            let just_enough = Order { deadline: 11 + TERM, ..order(app) };
+            assert_noop!(place(Order { limits: longer, ..just_enough }), Refused::DeadlineTooSoon);
             assert_noop!(place(Order { deadline: 11 + MAX_DEADLINE, ..order(app) }), Refused::DeadlineTooFar);
-            assert_ok!(place(Order { deadline: 11, ..order(app) }));
+            assert_ok!(place(Order { deadline: 11 + TERM, ..order(app) }));
             assert_ok!(place(Order { deadline: 10 + MAX_DEADLINE, ..order(app) }));
+        });
+    }
+
+    #[test]
+    fn a_job_pays_for_its_place_until_the_deadline_whatever_becomes_of_it() {
+        with_chain(|| {
+            let app = publish(BOB, Visibility::Public);
+            let before = [ALICE, TREASURY].map(|account| free(&account));
+            assert_ok!(place(Order { deadline: 41, ..order(app) }));
+            assert_ok!(Jobs::cancel(signed(ALICE), 0));
+            let fee = 40 * PLACE_FEE;
+            assert_eq!([ALICE, TREASURY].map(|account| free(&account)), [before[0] - fee, before[1] + fee]);
         });
     }
 
@@ -174,10 +191,10 @@ mod submission {
             let app = publish(ALICE, Visibility::Public);
             assert_ok!(place(Order { max_price: 0, ..order(app) }));
             worker(1);
-            run_to(99, &[]);
+            run_to(100 - TERM, &[]);
             assert!(is_queued(0));
-            run_to(101, &[]);
-            assert_eq!(job(0).status, JobStatus::Expired { at: 101 });
+            next_block();
+            assert_eq!(job(0).status, JobStatus::Expired { at: 101 - TERM });
         });
     }
 
@@ -188,18 +205,45 @@ mod submission {
             assert_noop!(place(Order { owner: POOR, ..order(app) }), Refused::InsufficientBalance);
             // The account itself must stay.
             assert_noop!(place(Order { owner: POOR, max_price: PHA, ..order(app) }), Refused::InsufficientBalance);
-            assert_ok!(place(Order { owner: POOR, max_price: PHA - PHA / 100, ..order(app) }));
+            let most = PHA - PHA / 100;
+            assert_noop!(place(Order { owner: POOR, max_price: most, ..order(app) }), Refused::InsufficientBalance);
+            assert_ok!(place(Order { owner: POOR, max_price: most - 99 * PLACE_FEE, ..order(app) }));
         });
     }
 
     #[test]
-    fn an_app_in_use_stays_published() {
+    fn an_app_without_live_jobs_is_unpublished_at_once() {
         with_chain(|| {
             let id = submit();
-            let app = job(id).app;
-            assert_noop!(Apps::unpublish(signed(ALICE), app), pallet_phala_apps::Error::<Test>::InUse);
             assert_ok!(Jobs::cancel(signed(ALICE), id));
+            assert_ok!(Apps::unpublish(signed(ALICE), job(id).app));
+            assert_noop!(place(order(job(id).app)), Refused::UnknownApp);
+        });
+    }
+
+    #[test]
+    fn a_retired_app_gets_no_more_jobs_and_ends_those_that_it_has() {
+        with_chain(|| {
+            let enclave = worker(1);
+            let (first, second) = (submit(), submit());
+            let app = job(first).app;
+            let deposit = || Balances::balance_on_hold(&pallet_phala_apps::HoldReason::App.into(), &ALICE);
+            next_block();
             assert_ok!(Apps::unpublish(signed(ALICE), app));
+            assert_noop!(place(order(app)), Refused::AppRetired);
+            next_block();
+            assert_ok!(send(sign(&enclave, receipt(&enclave, first))));
+            assert_eq!(deposit(), DEPOSIT);
+            check();
+            // The last one may end by any means.
+            run_to(assignment(second).unwrap().due, &[&enclave]);
+            assert_ok!(Workers::drain(signed(OPERATOR), enclave.id()));
+            next_block();
+            assert_eq!(assigned_to(second), None);
+            assert_eq!(deposit(), DEPOSIT);
+            assert_ok!(Jobs::cancel(signed(ALICE), second));
+            assert_eq!(deposit(), 0);
+            assert!(!pallet_phala_apps::Apps::<Test>::contains_key(app));
         });
     }
 }
@@ -254,7 +298,7 @@ mod drawing {
             let id = submit();
             next_block();
             System::assert_last_event(Event::Assigned { job: id, worker: enclave.id(), attempt: 1 }.into());
-            let expected = Assignment { worker: enclave.id(), price: PHA, assigned_at: 2, due: 2 + 5 + GRACE };
+            let expected = Assignment { worker: enclave.id(), price: PHA, assigned_at: 2, due: 2 + TERM };
             assert_eq!(assignment(id), Some(expected));
             assert_eq!(job(id).attempts, 1);
             assert_eq!(pallet_phala_workers::Workers::<Test>::get(enclave.id()).unwrap().running, 1);
@@ -262,15 +306,37 @@ mod drawing {
     }
 
     #[test]
-    fn an_assignment_is_due_by_the_deadline() {
-        with_chain(|| {
-            worker(1);
+    fn a_job_without_time_left_expires_instead_of_being_assigned() {
+        let last = 2 + TERM;
+        let submit = || {
             let app = publish(ALICE, Visibility::Public);
-            assert_ok!(Jobs::submit(signed(ALICE), app, LIMITS, MAX_PRICE, 8, 1, [0; 32]));
+            assert_ok!(Jobs::submit(signed(ALICE), app, LIMITS, MAX_PRICE, last, 1, [0; 32]));
+        };
+        with_chain(|| {
+            submit();
             next_block();
-            assert_eq!(assignment(0).unwrap().due, 8);
-            run_to(9, &[]);
-            assert_eq!(job(0).status, JobStatus::Expired { at: 9 });
+            assert!(is_queued(0));
+            worker(1);
+            next_block();
+            assert_eq!((job(0).status, job(0).attempts), (JobStatus::Expired { at: 3 }, 0));
+            assert_eq!(held(&ALICE), 0);
+        });
+        // Also when the hook is behind with its wakes.
+        with_chain(|| {
+            submit();
+            next_block();
+            worker(1);
+            NextWake::<Test>::put(10);
+            next_block();
+            assert_eq!((job(0).status, job(0).attempts), (JobStatus::Expired { at: 3 }, 0));
+        });
+        with_chain(|| {
+            let enclave = worker(1);
+            submit();
+            next_block();
+            assert_eq!(assignment(0).unwrap().due, last);
+            run_to(last, &[&enclave]);
+            assert_ok!(send(sign(&enclave, receipt(&enclave, 0))));
         });
     }
 
@@ -411,6 +477,29 @@ mod drawing {
         let winners: std::collections::BTreeSet<_> = (0..20).map(winner).collect();
         assert!(winners.len() > 3);
     }
+
+    #[test]
+    fn the_parents_hash_draws_only_where_there_is_no_randomness() {
+        let winners = |luck: Option<sp_core::H256>| {
+            let winners = (0..20).map(|parent| {
+                let mut winner = None;
+                with_chain(|| {
+                    Luck::set(luck);
+                    for number in 0..8 {
+                        worker(number);
+                    }
+                    let id = submit();
+                    System::initialize(&2, &sp_core::H256::repeat_byte(parent), &Default::default());
+                    Jobs::on_initialize(2);
+                    winner = assigned_to(id);
+                });
+                winner.unwrap()
+            });
+            winners.collect::<std::collections::BTreeSet<_>>().len()
+        };
+        assert_eq!(winners(Some(sp_core::H256::repeat_byte(1))), 1);
+        assert!(winners(None) > 3);
+    }
 }
 
 mod losing {
@@ -465,7 +554,7 @@ mod losing {
             }
             next_block();
             let second = worker(2);
-            run_to(1 + TIMEOUT + 1, &[&second]);
+            run_to(1 + TIMEOUT, &[&second]);
             let lost = pallet_phala_workers::Workers::<Test>::get(first.id()).unwrap();
             assert_eq!((lost.status, lost.running), (WorkerStatus::Unresponsive, 0));
             for id in 0..3 {
@@ -479,15 +568,31 @@ mod losing {
     }
 
     #[test]
+    fn a_lost_job_without_time_for_another_worker_expires() {
+        with_chain(|| {
+            let enclave = worker(1);
+            let app = publish(ALICE, Visibility::Public);
+            let long = Limits { wall_ms: 200_000, ..LIMITS };
+            assert_ok!(Jobs::submit(signed(ALICE), app, long, MAX_PRICE, 2 + 100 + GRACE, 1, [0; 32]));
+            next_block();
+            assert_eq!(assigned_to(0), Some(enclave.id()));
+            run_to(1 + TIMEOUT, &[]);
+            System::assert_last_event(Event::Expired { job: 0 }.into());
+            assert_eq!(held(&ALICE), 0);
+            assert_eq!(pallet_phala_workers::Workers::<Test>::get(enclave.id()).unwrap().running, 0);
+        });
+    }
+
+    #[test]
     fn a_job_without_worker_expires_and_is_refunded() {
         with_chain(|| {
             let id = submit();
             let before = free(&ALICE);
-            run_to(101, &[]);
+            run_to(101 - TERM, &[]);
             assert!(is_queued(id));
             next_block();
             System::assert_last_event(Event::Expired { job: id }.into());
-            assert_eq!(job(id).status, JobStatus::Expired { at: 102 });
+            assert_eq!(job(id).status, JobStatus::Expired { at: 102 - TERM });
             assert_eq!((held(&ALICE), free(&ALICE)), (0, before + MAX_PRICE));
         });
     }
@@ -498,8 +603,8 @@ mod losing {
             let enclave = worker(1);
             let id = submit();
             run_to(102, &[&enclave]);
-            assert_eq!(job(id).status, JobStatus::Expired { at: 102 });
-            assert!(job(id).attempts > 3);
+            // Six attempts of 15 blocks and one to take it back; a seventh would be due after block 101.
+            assert_eq!((job(id).status, job(id).attempts), (JobStatus::Expired { at: 98 }, 6));
             assert_eq!((held(&ALICE), free(&OPERATOR)), (0, PHA));
             assert_eq!(pallet_phala_workers::Workers::<Test>::get(enclave.id()).unwrap().running, 0);
         });
@@ -511,10 +616,11 @@ mod losing {
             for _ in 0..3 * PER_BLOCK {
                 submit();
             }
-            run_to(101, &[]);
+            run_to(101 - TERM, &[]);
             for ended in [PER_BLOCK, 2 * PER_BLOCK, 3 * PER_BLOCK] {
                 next_block();
-                assert_eq!(Ended::<Test>::iter().count() as u32, ended);
+                let queued = crate::Jobs::<Test>::iter_keys().filter(|id| is_queued(*id)).count();
+                assert_eq!(queued as u32, 3 * PER_BLOCK - ended);
                 check();
             }
             assert_eq!(held(&ALICE), 0);

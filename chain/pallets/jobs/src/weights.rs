@@ -1,72 +1,247 @@
-//! Weights of `pallet_phala_jobs`.
-//!
-//! These numbers are estimates on the safe side, not yet the output of a benchmark run:
-//! `phala-node benchmark pallet --pallet pallet_phala_jobs --extrinsic '*'` replaces them.
 
-#![allow(missing_docs)]
+//! Weights of `pallet_phala_jobs`, measured: do not edit.
+//!
+//! STEPS 20, REPEAT 10, CPU `AMD EPYC`, WASM execution `Compiled`.
+//! Made by `scripts/weights`.
+
+#![cfg_attr(rustfmt, rustfmt_skip)]
+#![allow(unused_parens, unused_imports, missing_docs, clippy::unnecessary_cast)]
 
 use core::marker::PhantomData;
-use frame_support::{
-    traits::Get,
-    weights::{Weight, constants::RocksDbWeight},
-};
+use frame_support::{traits::Get, weights::{Weight, constants::RocksDbWeight}};
 
-/// The weight of each call and of the parts of the hook.
+/// What each call of this pallet costs.
 pub trait WeightInfo {
     fn submit() -> Weight;
     fn cancel() -> Weight;
     fn submit_receipt() -> Weight;
-    fn wake(n: u32) -> Weight;
-    fn prune(n: u32) -> Weight;
-    fn assign(n: u32) -> Weight;
-    fn requeue(n: u32) -> Weight;
+    fn wake(n: u32, ) -> Weight;
+    fn assign(n: u32, ) -> Weight;
+    fn lose(n: u32, ) -> Weight;
 }
 
-/// Weights for a runtime with its own database weights.
+/// Measured on the reference machine, with the runtime's database weights.
 pub struct SubstrateWeight<T>(PhantomData<T>);
 
-macro_rules! weights {
-    ($db:ty) => {
-        fn submit() -> Weight {
-            Weight::from_parts(150_000_000, 15_000).saturating_add(<$db>::get().reads_writes(9, 9))
-        }
-        fn cancel() -> Weight {
-            Weight::from_parts(150_000_000, 15_000).saturating_add(<$db>::get().reads_writes(6, 9))
-        }
-        fn submit_receipt() -> Weight {
-            Weight::from_parts(500_000_000, 25_000).saturating_add(<$db>::get().reads_writes(16, 15))
-        }
-        fn wake(n: u32) -> Weight {
-            Weight::from_parts(10_000_000, 4_000)
-                .saturating_add(Weight::from_parts(150_000_000, 12_000).saturating_mul(n.into()))
-                .saturating_add(<$db>::get().reads_writes(3, 1))
-                .saturating_add(<$db>::get().reads_writes(9, 11).saturating_mul(n.into()))
-        }
-        fn prune(n: u32) -> Weight {
-            Weight::from_parts(8_000_000, 4_000)
-                .saturating_add(Weight::from_parts(15_000_000, 4_000).saturating_mul(n.into()))
-                .saturating_add(<$db>::get().reads_writes(2, 1))
-                .saturating_add(<$db>::get().reads_writes(1, 2).saturating_mul(n.into()))
-        }
-        fn assign(n: u32) -> Weight {
-            Weight::from_parts(15_000_000, 8_000)
-                .saturating_add(Weight::from_parts(350_000_000, 80_000).saturating_mul(n.into()))
-                .saturating_add(<$db>::get().reads_writes(7, 2))
-                .saturating_add(<$db>::get().reads_writes(52, 9).saturating_mul(n.into()))
-        }
-        fn requeue(n: u32) -> Weight {
-            Weight::from_parts(10_000_000, 4_000)
-                .saturating_add(Weight::from_parts(80_000_000, 10_000).saturating_mul(n.into()))
-                .saturating_add(<$db>::get().reads_writes(3, 1))
-                .saturating_add(<$db>::get().reads_writes(3, 7).saturating_mul(n.into()))
-        }
-    };
-}
-
 impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
-    weights!(T::DbWeight);
+    /// Storage: `Apps::Apps` (r:1 w:0)
+    /// Proof: `Apps::Apps` (`max_values`: None, `max_size`: Some(150), added: 2625, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveIndex` (r:1 w:0)
+    /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `System::Account` (r:2 w:2)
+    /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+    /// Storage: `Balances::Holds` (r:1 w:1)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(103), added: 2578, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::NextJob` (r:1 w:1)
+    /// Proof: `Jobs::NextJob` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Timestamp::Now` (r:1 w:0)
+    /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::QueueTail` (r:1 w:1)
+    /// Proof: `Jobs::QueueTail` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Apps::Uses` (r:1 w:1)
+    /// Proof: `Apps::Uses` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Jobs` (r:0 w:1)
+    /// Proof: `Jobs::Jobs` (`max_values`: None, `max_size`: Some(404), added: 2879, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Queue` (r:0 w:1)
+    /// Proof: `Jobs::Queue` (`max_values`: None, `max_size`: Some(24), added: 2499, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Wakes` (r:0 w:1)
+    /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
+    fn submit() -> Weight {
+        Weight::from_parts(176_963_000, 6196)
+            .saturating_add(T::DbWeight::get().reads(9))
+            .saturating_add(T::DbWeight::get().writes(9))
+    }
+    /// Storage: `Jobs::Jobs` (r:1 w:1)
+    /// Proof: `Jobs::Jobs` (`max_values`: None, `max_size`: Some(404), added: 2879, mode: `MaxEncodedLen`)
+    /// Storage: `System::Account` (r:2 w:2)
+    /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+    /// Storage: `Balances::Holds` (r:2 w:2)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(103), added: 2578, mode: `MaxEncodedLen`)
+    /// Storage: `Apps::Uses` (r:1 w:1)
+    /// Proof: `Apps::Uses` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Apps::Apps` (r:1 w:1)
+    /// Proof: `Apps::Apps` (`max_values`: None, `max_size`: Some(150), added: 2625, mode: `MaxEncodedLen`)
+    /// Storage: `Apps::Deposits` (r:1 w:1)
+    /// Proof: `Apps::Deposits` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::LastWorker` (r:0 w:1)
+    /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Wakes` (r:0 w:2)
+    /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
+    fn cancel() -> Weight {
+        Weight::from_parts(170_834_000, 6196)
+            .saturating_add(T::DbWeight::get().reads(8))
+            .saturating_add(T::DbWeight::get().writes(11))
+    }
+    /// Storage: `Jobs::Jobs` (r:1 w:1)
+    /// Proof: `Jobs::Jobs` (`max_values`: None, `max_size`: Some(404), added: 2879, mode: `MaxEncodedLen`)
+    /// Storage: `System::BlockHash` (r:2 w:0)
+    /// Proof: `System::BlockHash` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
+    /// Storage: `Apps::Apps` (r:1 w:1)
+    /// Proof: `Apps::Apps` (`max_values`: None, `max_size`: Some(150), added: 2625, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Workers` (r:1 w:1)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::Images` (r:1 w:0)
+    /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
+    /// Storage: `Balances::Holds` (r:2 w:2)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(103), added: 2578, mode: `MaxEncodedLen`)
+    /// Storage: `System::Account` (r:4 w:4)
+    /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+    /// Storage: `Apps::Uses` (r:1 w:1)
+    /// Proof: `Apps::Uses` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Apps::Deposits` (r:1 w:1)
+    /// Proof: `Apps::Deposits` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Assigned` (r:0 w:1)
+    /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::LastWorker` (r:0 w:1)
+    /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Wakes` (r:0 w:2)
+    /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
+    fn submit_receipt() -> Weight {
+        Weight::from_parts(385_482_000, 11402)
+            .saturating_add(T::DbWeight::get().reads(14))
+            .saturating_add(T::DbWeight::get().writes(15))
+    }
+    /// Storage: `Jobs::NextWake` (r:1 w:1)
+    /// Proof: `Jobs::NextWake` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Wakes` (r:64 w:128)
+    /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Jobs` (r:64 w:64)
+    /// Proof: `Jobs::Jobs` (`max_values`: None, `max_size`: Some(404), added: 2879, mode: `MaxEncodedLen`)
+    /// Storage: `System::Account` (r:128 w:128)
+    /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+    /// Storage: `Balances::Holds` (r:128 w:128)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(103), added: 2578, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Workers` (r:43 w:43)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Apps::Uses` (r:64 w:64)
+    /// Proof: `Apps::Uses` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Apps::Apps` (r:64 w:64)
+    /// Proof: `Apps::Apps` (`max_values`: None, `max_size`: Some(150), added: 2625, mode: `MaxEncodedLen`)
+    /// Storage: `Apps::Deposits` (r:64 w:64)
+    /// Proof: `Apps::Deposits` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Assigned` (r:0 w:64)
+    /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::LastWorker` (r:0 w:64)
+    /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
+    fn wake(n: u32, ) -> Weight {
+        Weight::from_parts(15_993_000, 3708)
+            .saturating_add(Weight::from_parts(296_681_813, 0).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads(2))
+            .saturating_add(T::DbWeight::get().reads((10_u64).saturating_mul(n.into())))
+            .saturating_add(T::DbWeight::get().writes(1))
+            .saturating_add(T::DbWeight::get().writes((13_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 5206).saturating_mul(n.into()))
+    }
+    /// Storage: `Workers::ActiveCount` (r:1 w:0)
+    /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::QueueHead` (r:1 w:1)
+    /// Proof: `Jobs::QueueHead` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::QueueTail` (r:1 w:0)
+    /// Proof: `Jobs::QueueTail` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Babe::AuthorVrfRandomness` (r:1 w:0)
+    /// Proof: `Babe::AuthorVrfRandomness` (`max_values`: Some(1), `max_size`: Some(33), added: 528, mode: `MaxEncodedLen`)
+    /// Storage: `System::ParentHash` (r:1 w:0)
+    /// Proof: `System::ParentHash` (`max_values`: Some(1), `max_size`: Some(32), added: 527, mode: `MaxEncodedLen`)
+    /// Storage: `Timestamp::Now` (r:1 w:0)
+    /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Queue` (r:32 w:32)
+    /// Proof: `Jobs::Queue` (`max_values`: None, `max_size`: Some(24), added: 2499, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Jobs` (r:32 w:32)
+    /// Proof: `Jobs::Jobs` (`max_values`: None, `max_size`: Some(404), added: 2879, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::LastWorker` (r:32 w:32)
+    /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveIndex` (r:32 w:0)
+    /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Workers` (r:32 w:19)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::Images` (r:1 w:0)
+    /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Assigned` (r:0 w:32)
+    /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Wakes` (r:0 w:64)
+    /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
+    fn assign(n: u32, ) -> Weight {
+        Weight::from_parts(167_964_680, 74683)
+            .saturating_add(Weight::from_parts(179_173_494, 0).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads(48))
+            .saturating_add(T::DbWeight::get().reads((4_u64).saturating_mul(n.into())))
+            .saturating_add(T::DbWeight::get().writes(2))
+            .saturating_add(T::DbWeight::get().writes((7_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 2879).saturating_mul(n.into()))
+    }
+    /// Storage: `Jobs::Assigned` (r:65 w:64)
+    /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Jobs` (r:64 w:64)
+    /// Proof: `Jobs::Jobs` (`max_values`: None, `max_size`: Some(404), added: 2879, mode: `MaxEncodedLen`)
+    /// Storage: `System::Account` (r:128 w:128)
+    /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+    /// Storage: `Balances::Holds` (r:128 w:128)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(103), added: 2578, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Workers` (r:1 w:1)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Apps::Uses` (r:64 w:64)
+    /// Proof: `Apps::Uses` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Apps::Apps` (r:64 w:64)
+    /// Proof: `Apps::Apps` (`max_values`: None, `max_size`: Some(150), added: 2625, mode: `MaxEncodedLen`)
+    /// Storage: `Apps::Deposits` (r:64 w:64)
+    /// Proof: `Apps::Deposits` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::LastWorker` (r:0 w:64)
+    /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Wakes` (r:0 w:128)
+    /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
+    fn lose(n: u32, ) -> Weight {
+        Weight::from_parts(11_377_000, 4249)
+            .saturating_add(Weight::from_parts(177_498_295, 0).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads(2))
+            .saturating_add(T::DbWeight::get().reads((9_u64).saturating_mul(n.into())))
+            .saturating_add(T::DbWeight::get().writes(1))
+            .saturating_add(T::DbWeight::get().writes((12_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 5206).saturating_mul(n.into()))
+    }
 }
 
+/// The same, for tests.
 impl WeightInfo for () {
-    weights!(RocksDbWeight);
+    fn submit() -> Weight {
+        Weight::from_parts(176_963_000, 6196)
+            .saturating_add(RocksDbWeight::get().reads(9))
+            .saturating_add(RocksDbWeight::get().writes(9))
+    }
+    fn cancel() -> Weight {
+        Weight::from_parts(170_834_000, 6196)
+            .saturating_add(RocksDbWeight::get().reads(8))
+            .saturating_add(RocksDbWeight::get().writes(11))
+    }
+    fn submit_receipt() -> Weight {
+        Weight::from_parts(385_482_000, 11402)
+            .saturating_add(RocksDbWeight::get().reads(14))
+            .saturating_add(RocksDbWeight::get().writes(15))
+    }
+    fn wake(n: u32, ) -> Weight {
+        Weight::from_parts(15_993_000, 3708)
+            .saturating_add(Weight::from_parts(296_681_813, 0).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().reads(2))
+            .saturating_add(RocksDbWeight::get().reads((10_u64).saturating_mul(n.into())))
+            .saturating_add(RocksDbWeight::get().writes(1))
+            .saturating_add(RocksDbWeight::get().writes((13_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 5206).saturating_mul(n.into()))
+    }
+    fn assign(n: u32, ) -> Weight {
+        Weight::from_parts(167_964_680, 74683)
+            .saturating_add(Weight::from_parts(179_173_494, 0).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().reads(48))
+            .saturating_add(RocksDbWeight::get().reads((4_u64).saturating_mul(n.into())))
+            .saturating_add(RocksDbWeight::get().writes(2))
+            .saturating_add(RocksDbWeight::get().writes((7_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 2879).saturating_mul(n.into()))
+    }
+    fn lose(n: u32, ) -> Weight {
+        Weight::from_parts(11_377_000, 4249)
+            .saturating_add(Weight::from_parts(177_498_295, 0).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().reads(2))
+            .saturating_add(RocksDbWeight::get().reads((9_u64).saturating_mul(n.into())))
+            .saturating_add(RocksDbWeight::get().writes(1))
+            .saturating_add(RocksDbWeight::get().writes((12_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 5206).saturating_mul(n.into()))
+    }
 }

@@ -32,12 +32,22 @@ where
     (operator, enclave)
 }
 
+/// The same a block later, so that it can name a newer block than before.
+fn registered_before<T: Config>() -> (T::AccountId, Enclave)
+where
+    T::AccountId: From<[u8; 32]>,
+{
+    let registered = registered::<T>();
+    enter_block::<T>(NOW + 1);
+    registered
+}
+
 /// The same, which has been silent.
 fn unresponsive<T: Config>() -> (T::AccountId, Enclave)
 where
     T::AccountId: From<[u8; 32]>,
 {
-    let (operator, enclave) = registered::<T>();
+    let (operator, enclave) = registered_before::<T>();
     Pallet::<T>::unschedule_check(&enclave.id());
     Pallet::<T>::do_lose(enclave.id(), Workers::<T>::get(enclave.id()).unwrap());
     (operator, enclave)
@@ -52,7 +62,8 @@ where
     for number in 0..count {
         Enclave::new(number, operator.clone()).register::<T>(1).unwrap();
     }
-    let at = BlockNumberFor::<T>::from(NOW) + T::HeartbeatTimeout::get() + One::one();
+    // They named the block before `NOW`.
+    let at = BlockNumberFor::<T>::from(NOW) + T::HeartbeatTimeout::get();
     frame_system::Pallet::<T>::set_block_number(at);
     NextCheck::<T>::put(at);
     at
@@ -68,13 +79,17 @@ mod benchmarks {
 
     #[benchmark]
     fn register() {
-        let (operator, enclave) = unregistered::<T>();
+        let (operator, previous) = registered::<T>();
+        Workers::<T>::mutate_extant(previous.id(), |record| record.verdict_expires = 0);
+        let previous_id = previous.id();
+        let enclave = Enclave::new(2, operator.clone()).moved_to(previous);
         let statement = enclave.statement::<T>();
         let evidence = enclave.evidence(&statement);
         let performance = enclave.sign_report(enclave.report::<T>());
         #[extrinsic_call]
         _(RawOrigin::Signed(operator), statement, evidence, performance, endpoint(), 1);
         assert_eq!(ActiveSlot::<T>::get(enclave.id()), Some(0));
+        assert!(!Workers::<T>::contains_key(previous_id));
     }
 
     #[benchmark]
@@ -90,19 +105,19 @@ mod benchmarks {
 
     #[benchmark]
     fn heartbeat() {
-        let (operator, enclave) = unresponsive::<T>();
+        let (caller, enclave) = unresponsive::<T>();
         let signed = enclave.sign_heartbeat(enclave.heartbeat::<T>());
         #[extrinsic_call]
-        _(RawOrigin::Signed(operator), signed);
+        _(RawOrigin::Signed(caller), signed);
         assert_eq!(ActiveSlot::<T>::get(enclave.id()), Some(0));
     }
 
     #[benchmark]
     fn heartbeat_of_active() {
-        let (operator, enclave) = registered::<T>();
+        let (caller, enclave) = registered_before::<T>();
         let signed = enclave.sign_heartbeat(enclave.heartbeat::<T>());
         #[extrinsic_call]
-        heartbeat(RawOrigin::Signed(operator), signed);
+        heartbeat(RawOrigin::Signed(caller), signed);
         assert_eq!(status::<T>(&enclave), WorkerStatus::Active);
     }
 

@@ -69,13 +69,15 @@ impl Enclave {
 
     /// A statement for this chain that names the parent block.
     pub fn statement<T: Config>(&self) -> Statement {
+        let (block_number, block_hash) = parent::<T>();
         Statement {
             role: Role::Worker,
             signing_key: self.id().0,
             encryption_key: self.encryption_key,
             genesis_hash: pallet_phala_attestation::Pallet::<T>::genesis_hash(),
             operator: self.operator,
-            block_hash: parent::<T>().1,
+            block_number,
+            block_hash,
         }
     }
 
@@ -154,7 +156,6 @@ pub fn enter_block<T: Config>(number: u32) {
     let hash = T::Hash::decode(&mut &[number as u8; 32][..]).unwrap_or_default();
     frame_system::Pallet::<T>::set_block_number(number.into());
     frame_system::BlockHash::<T>::insert(parent, hash);
-    pallet_phala_attestation::RecentBlocks::<T>::insert(hash, parent);
 }
 
 /// Fills the market with `count` active workers, as deep as it gets, whose prices rise from `price` on. They are not

@@ -1,7 +1,7 @@
 //! Registered workers: evidence, price, capacity, liveness.
 //!
 //! A worker is one enclave, known by the key that it signs with. Its operator registers it with evidence, which
-//! `pallet_phala_attestation` verifies, renews that before the verdict ends, and passes on its heartbeats. The jobs
+//! `pallet_phala_attestation` verifies, and renews that before the verdict ends; anybody passes on its heartbeats. The jobs
 //! pallet picks among the active workers, and counts what each has to do through [`Pallet::assign`] and
 //! [`Pallet::release`].
 //!
@@ -15,6 +15,10 @@
 //!  deregister: from every state, when it has no job
 //! ```
 //!
+//! A heartbeat names the newest finalized block that the enclave has verified, and is as fresh as that block:
+//! `last_heartbeat` is the newest that the enclave has named, in a heartbeat or in a statement, and a worker is silent when
+//! it is more than [`Config::HeartbeatTimeout`] blocks old.
+//!
 //! # Invariants
 //! - Every worker's evidence was verified in the runtime, and its platform backs no other worker.
 //! - The market ([`market`]) holds exactly the workers whose status is `Active`, each at its price.
@@ -24,12 +28,16 @@
 //!
 //! # Attacks
 //! - *Somebody registers another's enclave*: the evidence binds the operator's account.
-//! - *A dead enclave kept alive by its host*: a heartbeat is signed inside and names a recent finalized block; heartbeats
-//!   cannot be made ahead of time, and those kept back are of no use after [`Config::MaxHeartbeatAge`].
+//! - *A dead enclave kept alive by its host*: a heartbeat is signed inside and names a block, which cannot be known ahead of
+//!   time. One that was kept back, and a replay of an old one, shows no more than that the enclave lived at that block.
+//! - *A worker silenced by replays*: a heartbeat that names no newer block than the last is refused, whoever brings it.
 //! - *Exaggerated performance*: it is measured and signed inside the enclave.
-//! - *Free heartbeats as spam*: a heartbeat is free once in a fifth of [`Config::HeartbeatTimeout`]; sooner it pays.
+//! - *Free heartbeats as spam*: a heartbeat is free when it names a block that is newer than the last by a tenth of
+//!   [`Config::HeartbeatTimeout`], else its sender pays. So each worker has no more than one for each such span of the chain.
 //! - *An image found broken, a verdict that ended*: the worker gets no job, and its heartbeats are refused, so that it drops
 //!   out of the market.
+//! - *A platform locked by an operator who left*: who proves anew to run on it takes it over, once the verdict of the worker
+//!   that had it has ended and that worker has no job.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -59,7 +67,7 @@ pub use weights::WeightInfo;
 use codec::Encode;
 use frame_support::{dispatch::PostDispatchInfo, pallet_prelude::*};
 use frame_system::pallet_prelude::*;
-use phala_attestation::{Evidence, Role, Statement};
+use phala_attestation::{Evidence, PlatformId, Role, Statement};
 use phala_primitives::{
     Balance, WorkerId,
     worker::{MAX_ENDPOINT_BYTES, SignedHeartbeat, SignedPerformanceReport, WorkerStatus},
@@ -93,12 +101,9 @@ pub mod pallet {
     /// What the pallet needs of its runtime.
     #[pallet::config]
     pub trait Config: frame_system::Config<RuntimeEvent: From<Event<Self>>> + pallet_phala_attestation::Config {
-        /// How many blocks a worker may be silent.
+        /// How old the newest finalized block that a worker has named may be, in blocks. At most `BlockHashCount`.
         #[pallet::constant]
         type HeartbeatTimeout: Get<BlockNumberFor<Self>>;
-        /// How old the finalized block that a heartbeat names may be. At most `BlockHashCount`.
-        #[pallet::constant]
-        type MaxHeartbeatAge: Get<BlockNumberFor<Self>>;
         /// The most jobs at once that a worker may offer.
         #[pallet::constant]
         type MaxCapacity: Get<u32>;
@@ -208,6 +213,8 @@ pub mod pallet {
         PerformanceOutOfRange,
         /// The heartbeat names no recent block of this chain.
         StaleHeartbeat,
+        /// The worker has named the heartbeat's block, or a newer one, before.
+        OldHeartbeat,
         /// The worker's verdict has ended: renew it first.
         VerdictExpired,
         /// The worker's image is not allowed (any more).
@@ -240,8 +247,8 @@ pub mod pallet {
             assert!(!T::HeartbeatTimeout::get().is_zero(), "HeartbeatTimeout is at least one block");
             assert!(T::MaxCapacity::get() > 0 && T::MaxChecksPerBlock::get() > 0, "bounds are at least one");
             assert!(
-                T::MaxHeartbeatAge::get() <= <T as frame_system::Config>::BlockHashCount::get(),
-                "MaxHeartbeatAge is at most BlockHashCount: older hashes are forgotten"
+                T::HeartbeatTimeout::get() <= <T as frame_system::Config>::BlockHashCount::get(),
+                "HeartbeatTimeout is at most BlockHashCount: older hashes are forgotten"
             );
         }
 
@@ -254,7 +261,8 @@ pub mod pallet {
     #[pallet::call(weight(<T as Config>::WeightInfo))]
     impl<T: Config> Pallet<T> {
         /// Registers an enclave as a worker of the sender. Evidence and performance report are made for the sender,
-        /// this chain and a recent block.
+        /// this chain and a recent block. Replaces a worker of the same platform that has no job and whose verdict has
+        /// ended.
         #[pallet::call_index(0)]
         pub fn register(
             origin: OriginFor<T>,
@@ -280,11 +288,12 @@ pub mod pallet {
             Self::do_renew(operator, statement, evidence, performance)
         }
 
-        /// Passes on a worker's sign of life, without a fee when the last one is a while ago.
+        /// Passes on a worker's sign of life. Anybody may bring it, and pays no fee when it names a block that is newer by a
+        /// while than the last.
         #[pallet::call_index(2)]
         pub fn heartbeat(origin: OriginFor<T>, heartbeat: SignedHeartbeat) -> DispatchResultWithPostInfo {
-            let operator = ensure_signed(origin)?;
-            Self::do_heartbeat(operator, heartbeat)
+            ensure_signed(origin)?;
+            Self::do_heartbeat(heartbeat)
         }
 
         /// Changes the price of a worker's next jobs.
@@ -386,8 +395,9 @@ impl<T: Config> Pallet<T> {
         Self::ensure_endpoint(&endpoint)?;
         Self::ensure_performance(&worker, &performance)?;
         let verified = Attestation::<T>::verify_enclave(Role::Worker, &operator, &statement, &evidence)?;
+        Self::evict(&verified.platform);
         Attestation::<T>::claim_platform(&verified.platform, &worker)?;
-        let now = frame_system::Pallet::<T>::block_number();
+        let last_heartbeat = statement.block_number.into();
         let record = Worker::<T> {
             operator: operator.clone(),
             encryption_key: statement.encryption_key,
@@ -401,12 +411,12 @@ impl<T: Config> Pallet<T> {
             vendor: verified.vendor,
             verdict_expires: verified.expires,
             evidence_hash: evidence_hash(&statement, &evidence),
-            registered_at: now,
-            last_heartbeat: now,
+            registered_at: frame_system::Pallet::<T>::block_number(),
+            last_heartbeat,
         };
         Workers::<T>::insert(worker, record);
         market::insert::<T>(worker, price);
-        Self::schedule_check(&worker, now);
+        Self::schedule_check(&worker, last_heartbeat);
         Self::deposit_event(Event::Registered { worker, operator, verdict_expires: verified.expires });
         Ok(())
     }
@@ -429,34 +439,34 @@ impl<T: Config> Pallet<T> {
         record.verdict_expires = verified.expires;
         record.evidence_hash = evidence_hash(&statement, &evidence);
         Self::deposit_event(Event::Renewed { worker, verdict_expires: verified.expires });
-        Self::answered(worker, record);
+        Self::answered(worker, record, statement.block_number.into());
         Ok(())
     }
 
-    fn do_heartbeat(operator: T::AccountId, signed: SignedHeartbeat) -> DispatchResultWithPostInfo {
+    fn do_heartbeat(signed: SignedHeartbeat) -> DispatchResultWithPostInfo {
         let SignedHeartbeat { heartbeat, signature } = signed;
         let worker = heartbeat.worker;
-        let record = Self::owned(&operator, &worker)?;
+        let record = Workers::<T>::get(worker).ok_or(Error::<T>::UnknownWorker)?;
         ensure!(heartbeat.genesis_hash == Attestation::<T>::genesis_hash(), Error::<T>::WrongGenesis);
-        let now = frame_system::Pallet::<T>::block_number();
-        let age = now.saturating_sub(heartbeat.block_number.into());
+        let named = BlockNumberFor::<T>::from(heartbeat.block_number);
+        ensure!(named > record.last_heartbeat, Error::<T>::OldHeartbeat);
         ensure!(
-            age <= T::MaxHeartbeatAge::get()
-                && Attestation::<T>::is_block(heartbeat.block_number, &heartbeat.block_hash),
+            Attestation::<T>::is_recent_block(
+                heartbeat.block_number,
+                &heartbeat.block_hash,
+                T::HeartbeatTimeout::get()
+            ),
             Error::<T>::StaleHeartbeat
         );
         ensure!(record.verdict_expires > Attestation::<T>::now(), Error::<T>::VerdictExpired);
         ensure!(Attestation::<T>::image_allowed(&record.measurement, Role::Worker), Error::<T>::ImageNotAllowed);
         ensure!(verify(&worker, &heartbeat.signed_bytes(), &signature), Error::<T>::BadSignature);
 
-        let pays_fee = if now.saturating_sub(record.last_heartbeat) >= Self::free_heartbeat_interval() {
-            Pays::No
-        } else {
-            Pays::Yes
-        };
+        let newer_by = named.saturating_sub(record.last_heartbeat);
+        let pays_fee = if newer_by >= Self::free_heartbeat_interval() { Pays::No } else { Pays::Yes };
         let actual_weight =
             (record.status == WorkerStatus::Active).then(<T as Config>::WeightInfo::heartbeat_of_active);
-        Self::answered(worker, record);
+        Self::answered(worker, record, named);
         Ok(PostDispatchInfo { actual_weight, pays_fee })
     }
 
@@ -502,26 +512,48 @@ impl<T: Config> Pallet<T> {
     fn do_deregister(operator: T::AccountId, worker: WorkerId) -> DispatchResult {
         let record = Self::owned(&operator, &worker)?;
         ensure!(record.running == 0, Error::<T>::HasJobs);
-        market::remove::<T>(&worker);
-        Self::unschedule_check(&worker);
-        Attestation::<T>::release_platform(&record.platform, &worker);
-        Workers::<T>::remove(worker);
-        Self::deposit_event(Event::Deregistered { worker });
+        Self::remove(worker, &record.platform);
         Ok(())
     }
 
-    /// Stores `record` as that of a worker which has just answered.
-    fn answered(worker: WorkerId, mut record: Worker<T>) {
-        record.last_heartbeat = frame_system::Pallet::<T>::block_number();
-        if record.status == WorkerStatus::Unresponsive {
-            record.status = WorkerStatus::Active;
-            market::insert::<T>(worker, record.price);
-            Self::deposit_event(Event::StatusChanged { worker, status: record.status });
+    /// Removes the worker of a platform, if it has no job and its verdict has ended.
+    fn evict(platform: &PlatformId) {
+        let Some(worker) = pallet_phala_attestation::Platforms::<T>::get(platform) else { return };
+        let Some(record) = Workers::<T>::get(worker) else { return };
+        if record.running == 0 && record.verdict_expires <= Attestation::<T>::now() {
+            Self::remove(worker, platform);
         }
-        if !CheckAt::<T>::contains_key(worker) {
-            Self::schedule_check(&worker, record.last_heartbeat);
+    }
+
+    /// Removes a worker that has no job, and frees its platform.
+    fn remove(worker: WorkerId, platform: &PlatformId) {
+        market::remove::<T>(&worker);
+        Self::unschedule_check(&worker);
+        Attestation::<T>::release_platform(platform, &worker);
+        Workers::<T>::remove(worker);
+        Self::deposit_event(Event::Deregistered { worker });
+    }
+
+    /// Stores `record` as that of a worker that has named block `named`, which ends its silence when that is recent.
+    fn answered(worker: WorkerId, mut record: Worker<T>, named: BlockNumberFor<T>) {
+        record.last_heartbeat = record.last_heartbeat.max(named);
+        if !Self::is_silent(&record) {
+            if record.status == WorkerStatus::Unresponsive {
+                record.status = WorkerStatus::Active;
+                market::insert::<T>(worker, record.price);
+                Self::deposit_event(Event::StatusChanged { worker, status: record.status });
+            }
+            if !CheckAt::<T>::contains_key(worker) {
+                Self::schedule_check(&worker, record.last_heartbeat);
+            }
         }
         Workers::<T>::insert(worker, record);
+    }
+
+    /// Whether the newest block that a worker has named is too old.
+    fn is_silent(record: &Worker<T>) -> bool {
+        let now = frame_system::Pallet::<T>::block_number();
+        now.saturating_sub(record.last_heartbeat) > T::HeartbeatTimeout::get()
     }
 
     fn do_check_heartbeats(now: BlockNumberFor<T>) -> Weight {
@@ -534,13 +566,13 @@ impl<T: Config> Pallet<T> {
             if let Some(worker) = Checks::<T>::iter_key_prefix(block).next() {
                 Self::unschedule_check(&worker);
                 let Some(record) = Workers::<T>::get(worker) else { continue };
-                if now.saturating_sub(record.last_heartbeat) <= T::HeartbeatTimeout::get() {
-                    Self::schedule_check(&worker, record.last_heartbeat);
-                    answered.saturating_inc();
-                } else {
+                if Self::is_silent(&record) {
                     cost = record.running.saturating_mul(COST_OF_JOB).saturating_add(COST_OF_SILENCE);
                     hook_weight.saturating_accrue(Self::do_lose(worker, record));
                     silent.saturating_inc();
+                } else {
+                    Self::schedule_check(&worker, record.last_heartbeat);
+                    answered.saturating_inc();
                 }
             } else {
                 // A look at an empty block counts, too.
@@ -565,8 +597,10 @@ impl<T: Config> Pallet<T> {
         T::OnUnavailable::on_unavailable(&worker)
     }
 
+    /// Has a worker looked at when it will be silent, and not before the next block.
     fn schedule_check(worker: &WorkerId, last_heartbeat: BlockNumberFor<T>) {
-        let at = last_heartbeat.saturating_add(T::HeartbeatTimeout::get()).saturating_add(One::one());
+        let now = frame_system::Pallet::<T>::block_number();
+        let at = last_heartbeat.saturating_add(T::HeartbeatTimeout::get()).max(now).saturating_add(One::one());
         Checks::<T>::insert(at, worker, ());
         CheckAt::<T>::insert(worker, at);
     }
@@ -620,9 +654,9 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// How many blocks apart heartbeats are free.
+    /// By how many blocks a heartbeat that costs nothing is newer than the last.
     fn free_heartbeat_interval() -> BlockNumberFor<T> {
-        (T::HeartbeatTimeout::get() / 5u32.into()).max(One::one())
+        (T::HeartbeatTimeout::get() / 10u32.into()).max(One::one())
     }
 
     /// Checks the pallet's invariants; see the crate's documentation.

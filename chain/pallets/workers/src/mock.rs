@@ -15,9 +15,8 @@ use sp_runtime::{
 
 type Block = frame_system::mocking::MockBlockU32<Test>;
 
-pub const TIMEOUT: u32 = 15;
+pub const TIMEOUT: u32 = 20;
 pub const RECENCY: u32 = 40;
-pub const MAX_AGE: u32 = 30;
 pub const CHECKS: u32 = 32;
 
 /// The time of block 0, in seconds.
@@ -65,7 +64,6 @@ impl OnUnavailable for Record {
 
 impl pallet_phala_workers::Config for Test {
     type HeartbeatTimeout = ConstU32<TIMEOUT>;
-    type MaxHeartbeatAge = ConstU32<MAX_AGE>;
     type MaxCapacity = ConstU32<8>;
     type MaxChecksPerBlock = ConstU32<CHECKS>;
     type OnUnavailable = Record;
@@ -83,7 +81,6 @@ pub fn next_block() {
     System::reset_events();
     System::initialize(&number, &hash_of(number - 1), &Default::default());
     pallet_timestamp::Now::<Test>::put((START + 2 * u64::from(number)) * 1000);
-    Attestation::on_initialize(number);
     Workers::on_initialize(number);
 }
 

@@ -76,7 +76,7 @@ mod registration {
             assert_eq!(worker.performance, enclave.performance);
             assert_eq!(worker.measurement, MEASUREMENT);
             assert_eq!(worker.evidence_hash, sp_io::hashing::sha2_256(&(statement, evidence).encode()));
-            assert_eq!((worker.registered_at, worker.last_heartbeat), (3, 3));
+            assert_eq!((worker.registered_at, worker.last_heartbeat), (3, 2));
             assert_eq!(pallet_phala_attestation::Platforms::<Test>::get(worker.platform), Some(enclave.id()));
             let verdict_expires = Attestation::now() + pallet_phala_attestation::DEFAULT_VERDICT_LIFETIME;
             assert_eq!(worker.verdict_expires, verdict_expires);
@@ -146,6 +146,49 @@ mod registration {
     }
 
     #[test]
+    fn a_platform_is_taken_over_when_its_workers_verdict_has_ended_and_it_has_no_job() {
+        with_chain(|| {
+            assert_ok!(Attestation::set_verdict_lifetime(RuntimeOrigin::root(), 10));
+            let first = registered(1, 1);
+            assert_ok!(Workers::assign(&first.id()));
+            let mut second = Enclave::new(2, SOMEBODY).moved_to(enclave(1));
+            run_to(5);
+            assert_noop!(second.register::<Test>(2), Attested::PlatformTaken);
+            // Its verdict ends, and it still has a job.
+            run_to(6);
+            assert_noop!(second.register::<Test>(2), Attested::PlatformTaken);
+            Workers::release(&first.id());
+            // Not without evidence.
+            second.measurement.0[0] ^= 1;
+            assert_noop!(second.register::<Test>(2), Attested::ImageNotAllowed);
+            second.measurement = MEASUREMENT;
+            assert_ok!(second.register::<Test>(2));
+            System::assert_has_event(Event::Deregistered { worker: first.id() }.into());
+            assert!(!crate::Workers::<Test>::contains_key(first.id()));
+            assert_eq!(prices(), [2]);
+            // What it left is not in its way.
+            run_to(2 * TIMEOUT);
+            assert_eq!(Lost::get(), [second.id()]);
+        });
+    }
+
+    #[test]
+    fn a_statement_of_long_ago_does_not_make_a_worker_active_for_long() {
+        with_chain(|| {
+            let enclave = enclave(1);
+            let statement = enclave.statement::<Test>();
+            let (evidence, report) = (enclave.evidence(&statement), enclave.sign_report(enclave.report::<Test>()));
+            run_to(RECENCY);
+            assert_ok!(Workers::register(origin(), statement, evidence, report, endpoint(), 1));
+            Workers::do_try_state().unwrap();
+            next_block();
+            assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
+            assert_ok!(heartbeat(&enclave));
+            assert_eq!(status(&enclave), WorkerStatus::Active);
+        });
+    }
+
+    #[test]
     fn a_price_of_zero_is_refused() {
         with_chain(|| {
             assert_noop!(enclave(1).register::<Test>(0), Refused::InvalidPrice);
@@ -211,7 +254,7 @@ mod renewal {
             assert_eq!(worker.verdict_expires, before.verdict_expires + 18);
             assert_eq!(worker.performance, enclave.performance);
             assert_ne!(worker.evidence_hash, before.evidence_hash);
-            assert_eq!((worker.registered_at, worker.last_heartbeat), (1, 10));
+            assert_eq!((worker.registered_at, worker.last_heartbeat), (1, 9));
             System::assert_last_event(
                 Event::Renewed { worker: enclave.id(), verdict_expires: worker.verdict_expires }.into(),
             );
@@ -242,6 +285,23 @@ mod renewal {
     }
 
     #[test]
+    fn a_renewal_with_a_statement_of_long_ago_is_no_sign_of_life() {
+        with_chain(|| {
+            let enclave = registered(1, 1);
+            let statement = enclave.statement::<Test>();
+            let (evidence, report) = (enclave.evidence(&statement), enclave.sign_report(enclave.report::<Test>()));
+            run_to(10);
+            assert_ok!(heartbeat(&enclave));
+            assert_ok!(Workers::renew(origin(), statement.clone(), evidence.clone(), report.clone()));
+            assert_eq!(record(&enclave).last_heartbeat, 9);
+            run_to(10 + TIMEOUT);
+            assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
+            assert_ok!(Workers::renew(origin(), statement, evidence, report));
+            assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
+        });
+    }
+
+    #[test]
     fn only_the_operator_renews_and_only_what_exists() {
         with_chain(|| {
             let enclave = enclave(1);
@@ -263,7 +323,7 @@ mod liveness {
     fn a_silent_worker_becomes_unresponsive() {
         with_chain(|| {
             let enclave = registered(1, 1);
-            run_to(1 + TIMEOUT);
+            run_to(TIMEOUT);
             assert_eq!(status(&enclave), WorkerStatus::Active);
             assert!(Lost::get().is_empty());
             next_block();
@@ -281,17 +341,17 @@ mod liveness {
         with_chain(|| {
             let enclave = registered(1, 1);
             for _ in 0..5 {
-                run_to(System::block_number() + TIMEOUT);
+                run_to(System::block_number() + TIMEOUT - 1);
                 assert_ok!(heartbeat(&enclave));
                 assert_eq!(status(&enclave), WorkerStatus::Active);
                 Workers::do_try_state().unwrap();
             }
-            run_to(System::block_number() + TIMEOUT + 1);
+            run_to(System::block_number() + TIMEOUT);
             assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
             assert_ok!(heartbeat(&enclave));
             assert_eq!(status(&enclave), WorkerStatus::Active);
             assert_eq!(Workers::cheapest(), Some(1));
-            run_to(System::block_number() + TIMEOUT + 1);
+            run_to(System::block_number() + TIMEOUT);
             assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
             assert_ok!(renew(&enclave));
             assert_eq!(status(&enclave), WorkerStatus::Active);
@@ -305,7 +365,7 @@ mod liveness {
             for number in 0..3 * per_block {
                 registered(number, 1);
             }
-            run_to(1 + TIMEOUT);
+            run_to(TIMEOUT);
             for blocks in 1..=3 {
                 next_block();
                 assert_eq!(Lost::get().len() as u32, blocks * per_block);
@@ -321,13 +381,52 @@ mod liveness {
     fn a_heartbeat_is_free_once_in_a_while() {
         with_chain(|| {
             let enclave = registered(1, 1);
+            // Free when newer by two blocks, a tenth of the timeout. The statement named block 0.
+            next_block();
+            assert_eq!(heartbeat(&enclave).unwrap().pays_fee, Pays::Yes);
             run_to(4);
             assert_eq!(heartbeat(&enclave).unwrap().pays_fee, Pays::No);
-            assert_eq!(heartbeat(&enclave).unwrap().pays_fee, Pays::Yes);
-            run_to(6);
+            next_block();
             assert_eq!(heartbeat(&enclave).unwrap().pays_fee, Pays::Yes);
             run_to(9);
             assert_eq!(heartbeat(&enclave).unwrap().pays_fee, Pays::No);
+        });
+    }
+
+    #[test]
+    fn anybody_brings_a_heartbeat_and_only_a_newer_one_counts() {
+        with_chain(|| {
+            let somebody = || RuntimeOrigin::signed(SOMEBODY);
+            let enclave = registered(1, 1);
+            run_to(5);
+            let old = enclave.sign_heartbeat(enclave.heartbeat::<Test>());
+            run_to(10);
+            let new = enclave.sign_heartbeat(enclave.heartbeat::<Test>());
+            assert_eq!(Workers::heartbeat(somebody(), new.clone()).unwrap().pays_fee, Pays::No);
+            assert_eq!(record(&enclave).last_heartbeat, 9);
+            for replayed in [old, new.clone()] {
+                assert_noop!(Workers::heartbeat(somebody(), replayed), Refused::OldHeartbeat);
+            }
+            // A replay does not put off the end either.
+            run_to(9 + TIMEOUT);
+            assert_noop!(Workers::heartbeat(somebody(), new), Refused::OldHeartbeat);
+            next_block();
+            assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
+        });
+    }
+
+    #[test]
+    fn a_heartbeat_kept_back_is_as_old_as_its_block() {
+        with_chain(|| {
+            let enclave = registered(1, 1);
+            run_to(10);
+            let kept = enclave.sign_heartbeat(enclave.heartbeat::<Test>());
+            run_to(9 + TIMEOUT);
+            assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
+            assert_ok!(Workers::heartbeat(origin(), kept));
+            assert_eq!(status(&enclave), WorkerStatus::Active);
+            next_block();
+            assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
         });
     }
 
@@ -348,12 +447,8 @@ mod liveness {
             let mut forged = enclave.sign_heartbeat(good.clone());
             forged.signature[0] ^= 1;
             assert_noop!(Workers::heartbeat(origin(), forged), Refused::BadSignature);
-            let signed = enclave.sign_heartbeat(good);
-            assert_noop!(Workers::heartbeat(RuntimeOrigin::signed(SOMEBODY), signed.clone()), Refused::NotOperator);
-            run_to(9 + MAX_AGE);
-            assert_ok!(Workers::heartbeat(origin(), signed.clone()));
-            next_block();
-            assert_noop!(Workers::heartbeat(origin(), signed), Refused::StaleHeartbeat);
+            run_to(9 + TIMEOUT + 1);
+            refuse(good, Refused::StaleHeartbeat);
         });
     }
 

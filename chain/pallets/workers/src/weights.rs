@@ -1,18 +1,16 @@
-//! Weights of `pallet_phala_workers`.
-//!
-//! These numbers are estimates on the safe side, not yet the output of a benchmark run:
-//! `phala-node benchmark pallet --pallet pallet_phala_workers --extrinsic '*'` replaces them.
 
-#![allow(missing_docs)]
+//! Weights of `pallet_phala_workers`, measured: do not edit.
+//!
+//! STEPS 20, REPEAT 10, CPU `AMD EPYC`, WASM execution `Compiled`.
+//! Made by `scripts/weights`.
+
+#![cfg_attr(rustfmt, rustfmt_skip)]
+#![allow(unused_parens, unused_imports, missing_docs, clippy::unnecessary_cast)]
 
 use core::marker::PhantomData;
-use frame_support::{
-    traits::Get,
-    weights::{Weight, constants::RocksDbWeight},
-};
+use frame_support::{traits::Get, weights::{Weight, constants::RocksDbWeight}};
 
-/// The weight of each call and of the parts of the hook. They hold for a market of 16,384 active workers and grow with
-/// the logarithm of their number.
+/// What each call of this pallet costs.
 pub trait WeightInfo {
     fn register() -> Weight;
     fn renew() -> Weight;
@@ -23,60 +21,282 @@ pub trait WeightInfo {
     fn drain() -> Weight;
     fn resume() -> Weight;
     fn deregister() -> Weight;
-    fn check_heartbeats_answered(n: u32) -> Weight;
-    fn check_heartbeats_silent(n: u32) -> Weight;
+    fn check_heartbeats_answered(n: u32, ) -> Weight;
+    fn check_heartbeats_silent(n: u32, ) -> Weight;
 }
 
-/// Weights for a runtime with its own database weights.
+/// Measured on the reference machine, with the runtime's database weights.
 pub struct SubstrateWeight<T>(PhantomData<T>);
 
-macro_rules! weights {
-    ($db:ty) => {
-        fn register() -> Weight {
-            Weight::from_parts(900_000_000, 60_000).saturating_add(<$db>::get().reads_writes(26, 38))
-        }
-        fn renew() -> Weight {
-            Weight::from_parts(900_000_000, 60_000).saturating_add(<$db>::get().reads_writes(28, 36))
-        }
-        fn heartbeat() -> Weight {
-            Weight::from_parts(250_000_000, 60_000).saturating_add(<$db>::get().reads_writes(26, 36))
-        }
-        fn heartbeat_of_active() -> Weight {
-            Weight::from_parts(150_000_000, 10_000).saturating_add(<$db>::get().reads_writes(8, 1))
-        }
-        fn set_price() -> Weight {
-            Weight::from_parts(250_000_000, 120_000).saturating_add(<$db>::get().reads_writes(46, 64))
-        }
-        fn set_endpoint() -> Weight {
-            Weight::from_parts(30_000_000, 5_000).saturating_add(<$db>::get().reads_writes(1, 1))
-        }
-        fn drain() -> Weight {
-            Weight::from_parts(150_000_000, 80_000).saturating_add(<$db>::get().reads_writes(32, 34))
-        }
-        fn resume() -> Weight {
-            Weight::from_parts(150_000_000, 60_000).saturating_add(<$db>::get().reads_writes(18, 34))
-        }
-        fn deregister() -> Weight {
-            Weight::from_parts(180_000_000, 80_000).saturating_add(<$db>::get().reads_writes(36, 38))
-        }
-        fn check_heartbeats_answered(n: u32) -> Weight {
-            Weight::from_parts(10_000_000, 4_000)
-                .saturating_add(Weight::from_parts(30_000_000, 4_000).saturating_mul(n.into()))
-                .saturating_add(<$db>::get().reads_writes(3, 1))
-                .saturating_add(<$db>::get().reads_writes(3, 4).saturating_mul(n.into()))
-        }
-        fn check_heartbeats_silent(n: u32) -> Weight {
-            Weight::from_parts(150_000_000, 80_000)
-                .saturating_add(<$db>::get().reads_writes(34, 37))
-                .saturating_mul(n.into())
-        }
-    };
-}
-
 impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
-    weights!(T::DbWeight);
+    /// Storage: `Workers::Workers` (r:2 w:2)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `System::BlockHash` (r:2 w:0)
+    /// Proof: `System::BlockHash` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
+    /// Storage: `Timestamp::Now` (r:1 w:0)
+    /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::SimulatedRoot` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedRoot` (`max_values`: Some(1), `max_size`: Some(32), added: 527, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Images` (r:1 w:0)
+    /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::VerdictLifetime` (r:1 w:0)
+    /// Proof: `Attestation::VerdictLifetime` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Platforms` (r:1 w:1)
+    /// Proof: `Attestation::Platforms` (`max_values`: None, `max_size`: Some(80), added: 2555, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveSlot` (r:1 w:16)
+    /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveCount` (r:1 w:1)
+    /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveIndex` (r:28 w:15)
+    /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::CheckAt` (r:1 w:2)
+    /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Checks` (r:0 w:2)
+    /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    fn register() -> Weight {
+        Weight::from_parts(1_346_942_000, 71970)
+            .saturating_add(T::DbWeight::get().reads(40))
+            .saturating_add(T::DbWeight::get().writes(39))
+    }
+    /// Storage: `Workers::Workers` (r:1 w:1)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `System::BlockHash` (r:2 w:0)
+    /// Proof: `System::BlockHash` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
+    /// Storage: `Timestamp::Now` (r:1 w:0)
+    /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::SimulatedRoot` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedRoot` (`max_values`: Some(1), `max_size`: Some(32), added: 527, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Images` (r:1 w:0)
+    /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::VerdictLifetime` (r:1 w:0)
+    /// Proof: `Attestation::VerdictLifetime` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveCount` (r:1 w:1)
+    /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveIndex` (r:14 w:15)
+    /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::CheckAt` (r:1 w:1)
+    /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Checks` (r:0 w:1)
+    /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveSlot` (r:0 w:15)
+    /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    fn renew() -> Weight {
+        Weight::from_parts(926_887_000, 36480)
+            .saturating_add(T::DbWeight::get().reads(23))
+            .saturating_add(T::DbWeight::get().writes(34))
+    }
+    /// Storage: `Workers::Workers` (r:1 w:1)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `System::BlockHash` (r:2 w:0)
+    /// Proof: `System::BlockHash` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
+    /// Storage: `Timestamp::Now` (r:1 w:0)
+    /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Images` (r:1 w:0)
+    /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveCount` (r:1 w:1)
+    /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveIndex` (r:14 w:15)
+    /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::CheckAt` (r:1 w:1)
+    /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Checks` (r:0 w:1)
+    /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveSlot` (r:0 w:15)
+    /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    fn heartbeat() -> Weight {
+        Weight::from_parts(544_178_000, 36480)
+            .saturating_add(T::DbWeight::get().reads(21))
+            .saturating_add(T::DbWeight::get().writes(34))
+    }
+    /// Storage: `Workers::Workers` (r:1 w:1)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `System::BlockHash` (r:2 w:0)
+    /// Proof: `System::BlockHash` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
+    /// Storage: `Timestamp::Now` (r:1 w:0)
+    /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Images` (r:1 w:0)
+    /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::CheckAt` (r:1 w:0)
+    /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    fn heartbeat_of_active() -> Weight {
+        Weight::from_parts(184_274_000, 6028)
+            .saturating_add(T::DbWeight::get().reads(6))
+            .saturating_add(T::DbWeight::get().writes(1))
+    }
+    /// Storage: `Workers::Workers` (r:1 w:1)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Workers::ActiveSlot` (r:1 w:15)
+    /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveCount` (r:1 w:1)
+    /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveIndex` (r:28 w:15)
+    /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    fn set_price() -> Weight {
+        Weight::from_parts(796_995_000, 71970)
+            .saturating_add(T::DbWeight::get().reads(31))
+            .saturating_add(T::DbWeight::get().writes(32))
+    }
+    /// Storage: `Workers::Workers` (r:1 w:1)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    fn set_endpoint() -> Weight {
+        Weight::from_parts(80_540_000, 3949)
+            .saturating_add(T::DbWeight::get().reads(1))
+            .saturating_add(T::DbWeight::get().writes(1))
+    }
+    /// Storage: `Workers::Workers` (r:1 w:1)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Workers::ActiveSlot` (r:1 w:15)
+    /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveCount` (r:1 w:1)
+    /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveIndex` (r:28 w:15)
+    /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    fn drain() -> Weight {
+        Weight::from_parts(655_013_000, 71970)
+            .saturating_add(T::DbWeight::get().reads(31))
+            .saturating_add(T::DbWeight::get().writes(32))
+    }
+    /// Storage: `Workers::CheckAt` (r:1 w:0)
+    /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Workers` (r:1 w:1)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Workers::ActiveCount` (r:1 w:1)
+    /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveIndex` (r:14 w:15)
+    /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveSlot` (r:0 w:15)
+    /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    fn resume() -> Weight {
+        Weight::from_parts(430_429_000, 36480)
+            .saturating_add(T::DbWeight::get().reads(17))
+            .saturating_add(T::DbWeight::get().writes(32))
+    }
+    /// Storage: `Workers::Workers` (r:1 w:1)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Workers::ActiveSlot` (r:1 w:15)
+    /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveCount` (r:1 w:1)
+    /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveIndex` (r:28 w:15)
+    /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::CheckAt` (r:1 w:1)
+    /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Platforms` (r:1 w:1)
+    /// Proof: `Attestation::Platforms` (`max_values`: None, `max_size`: Some(80), added: 2555, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Checks` (r:0 w:1)
+    /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    fn deregister() -> Weight {
+        Weight::from_parts(676_876_000, 71970)
+            .saturating_add(T::DbWeight::get().reads(33))
+            .saturating_add(T::DbWeight::get().writes(35))
+    }
+    /// Storage: `Workers::NextCheck` (r:1 w:1)
+    /// Proof: `Workers::NextCheck` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Checks` (r:64 w:128)
+    /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::CheckAt` (r:64 w:64)
+    /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Workers` (r:64 w:0)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    fn check_heartbeats_answered(n: u32, ) -> Weight {
+        Weight::from_parts(39_750_000, 3743)
+            .saturating_add(Weight::from_parts(167_929_402, 0).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads(2))
+            .saturating_add(T::DbWeight::get().reads((3_u64).saturating_mul(n.into())))
+            .saturating_add(T::DbWeight::get().writes(1))
+            .saturating_add(T::DbWeight::get().writes((3_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 2880).saturating_mul(n.into()))
+    }
+    /// Storage: `Workers::NextCheck` (r:1 w:1)
+    /// Proof: `Workers::NextCheck` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Checks` (r:8 w:8)
+    /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::CheckAt` (r:8 w:8)
+    /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Workers` (r:8 w:8)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Workers::ActiveSlot` (r:5 w:29)
+    /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveCount` (r:1 w:1)
+    /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveIndex` (r:37 w:29)
+    /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Assigned` (r:8 w:0)
+    /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    fn check_heartbeats_silent(n: u32, ) -> Weight {
+        Weight::from_parts(272_660_122, 67350)
+            .saturating_add(Weight::from_parts(246_389_243, 0).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads(17))
+            .saturating_add(T::DbWeight::get().reads((8_u64).saturating_mul(n.into())))
+            .saturating_add(T::DbWeight::get().writes(16))
+            .saturating_add(T::DbWeight::get().writes((9_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 4068).saturating_mul(n.into()))
+    }
 }
 
+/// The same, for tests.
 impl WeightInfo for () {
-    weights!(RocksDbWeight);
+    fn register() -> Weight {
+        Weight::from_parts(1_346_942_000, 71970)
+            .saturating_add(RocksDbWeight::get().reads(40))
+            .saturating_add(RocksDbWeight::get().writes(39))
+    }
+    fn renew() -> Weight {
+        Weight::from_parts(926_887_000, 36480)
+            .saturating_add(RocksDbWeight::get().reads(23))
+            .saturating_add(RocksDbWeight::get().writes(34))
+    }
+    fn heartbeat() -> Weight {
+        Weight::from_parts(544_178_000, 36480)
+            .saturating_add(RocksDbWeight::get().reads(21))
+            .saturating_add(RocksDbWeight::get().writes(34))
+    }
+    fn heartbeat_of_active() -> Weight {
+        Weight::from_parts(184_274_000, 6028)
+            .saturating_add(RocksDbWeight::get().reads(6))
+            .saturating_add(RocksDbWeight::get().writes(1))
+    }
+    fn set_price() -> Weight {
+        Weight::from_parts(796_995_000, 71970)
+            .saturating_add(RocksDbWeight::get().reads(31))
+            .saturating_add(RocksDbWeight::get().writes(32))
+    }
+    fn set_endpoint() -> Weight {
+        Weight::from_parts(80_540_000, 3949)
+            .saturating_add(RocksDbWeight::get().reads(1))
+            .saturating_add(RocksDbWeight::get().writes(1))
+    }
+    fn drain() -> Weight {
+        Weight::from_parts(655_013_000, 71970)
+            .saturating_add(RocksDbWeight::get().reads(31))
+            .saturating_add(RocksDbWeight::get().writes(32))
+    }
+    fn resume() -> Weight {
+        Weight::from_parts(430_429_000, 36480)
+            .saturating_add(RocksDbWeight::get().reads(17))
+            .saturating_add(RocksDbWeight::get().writes(32))
+    }
+    fn deregister() -> Weight {
+        Weight::from_parts(676_876_000, 71970)
+            .saturating_add(RocksDbWeight::get().reads(33))
+            .saturating_add(RocksDbWeight::get().writes(35))
+    }
+    fn check_heartbeats_answered(n: u32, ) -> Weight {
+        Weight::from_parts(39_750_000, 3743)
+            .saturating_add(Weight::from_parts(167_929_402, 0).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().reads(2))
+            .saturating_add(RocksDbWeight::get().reads((3_u64).saturating_mul(n.into())))
+            .saturating_add(RocksDbWeight::get().writes(1))
+            .saturating_add(RocksDbWeight::get().writes((3_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 2880).saturating_mul(n.into()))
+    }
+    fn check_heartbeats_silent(n: u32, ) -> Weight {
+        Weight::from_parts(272_660_122, 67350)
+            .saturating_add(Weight::from_parts(246_389_243, 0).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().reads(17))
+            .saturating_add(RocksDbWeight::get().reads((8_u64).saturating_mul(n.into())))
+            .saturating_add(RocksDbWeight::get().writes(16))
+            .saturating_add(RocksDbWeight::get().writes((9_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 4068).saturating_mul(n.into()))
+    }
 }

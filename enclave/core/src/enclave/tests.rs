@@ -5,6 +5,7 @@ use crate::{
     chain::{app_key, job_key, sealed_name},
     testing::{FakeChain, MemoryBlobs, TestTee, encrypt_to},
 };
+use age::secrecy::ExposeSecret;
 use codec::{Decode, Encode};
 use futures_lite::future::block_on;
 use phala_primitives::{
@@ -12,7 +13,7 @@ use phala_primitives::{
     input::{EncryptedFile, JobInput, NamedFile},
     job::{App, Assignment, Job, JobStatus, Visibility, secret_commitment},
 };
-use phala_protocol::{EnclaveMessage, EnclaveNotice, EnclaveRequest, HostReply};
+use phala_protocol::{EnclaveMessage, EnclaveNotice, EnclaveRequest, HostReply, JobState};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use std::{collections::HashMap, io::Read, sync::Mutex};
@@ -193,7 +194,10 @@ struct World {
     chain: Arc<FakeChain>,
     disk: Arc<Disk>,
     enclave: Arc<Enclave>,
+    /// Opens results.
     user: age::x25519::Identity,
+    /// Opens the files of the user's jobs.
+    files: age::x25519::Identity,
 }
 
 impl World {
@@ -202,7 +206,8 @@ impl World {
         chain.finalize(BLOCK);
         let disk = Arc::new(Disk::default());
         let enclave = enclave(&chain, 1);
-        Self { chain, disk, enclave, user: age::x25519::Identity::generate() }
+        let [user, files] = [(); 2].map(|()| age::x25519::Identity::generate());
+        Self { chain, disk, enclave, user, files }
     }
 
     /// Another process of the same enclave.
@@ -215,10 +220,10 @@ impl World {
     }
 
     fn publish(&self, code: &[u8], visibility: Visibility) -> AppId {
-        let code_hash = Sha256::digest(code).into();
-        let app = AppId::new(&[1; 32], &code_hash, &[2; 32]);
+        let (code_hash, code_bytes) = (Sha256::digest(code).into(), code.len() as u32);
+        let app = AppId::new(&[1; 32], &code_hash, code_bytes, &[2; 32], visibility);
         let record: App<Hash> =
-            App { publisher: [1; 32], code_hash, code_bytes: code.len() as u32, manifest_hash: [2; 32], visibility };
+            App { publisher: [1; 32], code_hash, code_bytes, manifest_hash: [2; 32], visibility, retired: false };
         self.chain.store(app_key(&app), record.encode());
         app
     }
@@ -251,13 +256,19 @@ impl World {
         EncryptedFile { sha256: self.disk.blobs.add(ciphertext), bytes }
     }
 
+    /// One of the files of the user's jobs.
+    fn upload_file(&self, plaintext: &[u8]) -> EncryptedFile {
+        self.upload(&self.files.to_public(), plaintext)
+    }
+
     fn input(&self, job: JobId, app: AppId) -> JobInput {
         JobInput {
             version: 1,
             genesis_hash: GENESIS,
             job,
             app,
-            secret: SECRET,
+            secret: SECRET.into(),
+            identity: self.files.to_string().expose_secret().into(),
             arguments: vec![],
             code: None,
             stdin: None,
@@ -316,11 +327,13 @@ fn a_job_runs_from_input_to_receipt() {
     world.assign(4, app, worker, 1);
     let stdin: Vec<u8> = (0..300_000u32).map(|index| index as u8).collect();
     let mut input = world.input(4, app);
-    input.stdin = Some(world.upload(&recipient, &stdin));
-    input.files = vec![NamedFile { name: "unread".into(), file: world.upload(&recipient, b"abc") }];
+    let [stdin_file, unread] = [&stdin[..], b"abc"].map(|plaintext| world.upload_file(plaintext));
+    input.stdin = Some(stdin_file);
+    input.files = vec![NamedFile::new("unread".into(), unread)];
     let input_hash = world.upload_input(&recipient, &input);
 
-    assert_eq!(host.ask(HostRequest::StartJob { job: 4, input: input_hash }), Ok(EnclaveReply::JobAccepted));
+    let blobs = vec![input_hash, Sha256::digest(&code).into(), stdin_file.sha256, unread.sha256];
+    assert_eq!(host.ask(HostRequest::StartJob { job: 4, input: input_hash }), Ok(EnclaveReply::JobAccepted { blobs }));
     let signed = host.receipt(4).unwrap();
     verify_signature(&signed);
     let receipt = &signed.receipt;
@@ -340,13 +353,16 @@ fn a_job_runs_from_input_to_receipt() {
             _ => None,
         })
         .collect();
-    use phala_protocol::JobState::*;
+    use JobState::*;
     assert_eq!(states, [Queued, Preparing, Running, Finishing]);
 
-    // Asked again, it does not run again.
-    host.notices.clear();
-    assert_eq!(host.ask(HostRequest::StartJob { job: 4, input: input_hash }), Ok(EnclaveReply::JobAccepted));
-    assert_eq!(host.receipt(4), Ok(signed.clone()));
+    // Asked again, it does not run again: not with its input, not with another, not with one that is not there.
+    let other = world.upload_input(&recipient, &JobInput { arguments: vec!["other".into()], ..input });
+    for input in [input_hash, other, [9; 32]] {
+        host.notices.clear();
+        assert_eq!(host.ask(HostRequest::StartJob { job: 4, input }), Ok(EnclaveReply::JobAccepted { blobs: vec![] }));
+        assert_eq!(host.receipt(4), Ok(signed.clone()));
+    }
     let Ok(EnclaveReply::Status(status)) = host.ask(HostRequest::Status) else { panic!() };
     assert_eq!((status.ended_jobs, status.compile_cache_misses, status.finalized_block), (1, 1, Some(7)));
 }
@@ -394,7 +410,7 @@ fn a_job_waits_for_a_host_that_hangs_up() {
         let (worker, recipient) = host.start();
         world.assign(4, app, worker, 1);
         let mut input = world.input(4, app);
-        input.stdin = Some(world.upload(&recipient, b"hello"));
+        input.stdin = Some(world.upload_file(b"hello"));
         let input = world.upload_input(&recipient, &input);
         host.hang_up_after = Some(hang_up_after);
         host.send(HostRequest::StartJob { job: 4, input });
@@ -432,14 +448,57 @@ fn private_programs_travel_encrypted_and_are_checked() {
     for (job, (code, outcome)) in (0..).zip(cases) {
         world.assign(job, app, worker, 1);
         let mut input = world.input(job, app);
-        input.code = code.map(|code| world.upload(&recipient, code));
+        input.code = code.map(|code| world.upload_file(code));
         let input = world.upload_input(&recipient, &input);
         host.ask(HostRequest::StartJob { job, input }).unwrap();
         assert_eq!(host.receipt(job).unwrap().receipt.outcome, outcome);
     }
     // The host's cache does not show it.
-    let cache = lock(&world.disk.cache);
-    assert!(!cache.is_empty() && cache.values().all(|bytes| !bytes.windows(8).any(|window| window == &code[..8])));
+    {
+        let cache = lock(&world.disk.cache);
+        assert!(!cache.is_empty() && cache.values().all(|bytes| !bytes.windows(8).any(|window| window == &code[..8])));
+    }
+    // Nor does a public app that names the same code: whoever published it must have the code.
+    let public = world.publish(&code, Visibility::Public);
+    world.assign(9, public, worker, 1);
+    let input = world.upload_input(&recipient, &world.input(9, public));
+    host.ask(HostRequest::StartJob { job: 9, input }).unwrap();
+    assert!(host.receipt(9).unwrap_err().reason.contains("no such blob"));
+}
+
+/// Naming a ciphertext that this worker could open, or has opened for another job, gives nothing.
+#[test]
+fn files_of_others_are_not_opened() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    let code = echo();
+    let app = world.publish(&code, Visibility::Public);
+    world.disk.blobs.add(code);
+    let victims_file = world.upload_file(b"secret");
+    let victims_input = JobInput { stdin: Some(victims_file), ..world.input(0, app) };
+    let victims_input = world.upload(&recipient, &serde_json::to_vec(&victims_input).unwrap());
+    world.assign(0, app, worker, 1);
+    host.ask(HostRequest::StartJob { job: 0, input: victims_input.sha256 }).unwrap();
+    assert_eq!(world.result(&host.receipt(0).unwrap())["stdout"], b"secret");
+
+    let own = age::x25519::Identity::generate();
+    for (job, named) in (1..).zip([victims_file, victims_input, world.upload(&recipient, b"to the worker")]) {
+        world.assign(job, app, worker, 1);
+        let identity = own.to_string().expose_secret().into();
+        let file = NamedFile::new("file".into(), named);
+        let input = JobInput { identity, stdin: Some(named), files: vec![file], ..world.input(job, app) };
+        let input = world.upload_input(&recipient, &input);
+        host.ask(HostRequest::StartJob { job, input }).unwrap();
+        let receipt = host.receipt(job).unwrap().receipt;
+        assert_eq!(receipt.outcome, Outcome::Failed(FailureReason::InvalidInput), "{job}");
+        assert!(!lock(&world.disk.outputs).contains_key(&job));
+    }
+    // What is no input of this job does not start it, either.
+    world.assign(9, app, worker, 1);
+    for input in [victims_input.sha256, victims_file.sha256] {
+        assert!(!host.ask(HostRequest::StartJob { job: 9, input }).unwrap_err().retry);
+    }
 }
 
 #[test]
@@ -457,7 +516,7 @@ fn a_users_faults_fail_the_job() {
     let mut not_age = world.input(0, app);
     not_age.stdin = Some(EncryptedFile { sha256: world.disk.blobs.add(garbage), bytes: 7 });
     let mut wrong_length = world.input(1, app);
-    let file = world.upload(&recipient, b"x");
+    let file = world.upload_file(b"x");
     wrong_length.stdin = Some(EncryptedFile { bytes: file.bytes + 1, ..file });
     let no_program = world.input(2, broken);
     let cases = [
@@ -501,14 +560,19 @@ fn limits_end_a_job() {
 fn inputs_that_do_not_belong_are_refused_for_good() {
     let world = World::new();
     let mut host = world.connect();
-    let (_, recipient) = host.start();
-    let input = world.input(4, AppId([1; 32]));
+    let (worker, recipient) = host.start();
+    let app = world.publish(&echo(), Visibility::Public);
+    world.assign(4, app, worker, 1);
+    let input = world.input(4, app);
     let cases = [
         (world.upload(&recipient, b"no json").sha256, "JSON"),
-        (world.upload(&world.user.to_public(), b"x").sha256, "not encrypted to this worker"),
+        (world.upload(&world.user.to_public(), b"x").sha256, "encrypted to another recipient"),
         (world.disk.blobs.add(b"no age".to_vec()), "not an age file"),
         (world.upload_input(&recipient, &JobInput { job: 5, ..input.clone() }), "another job"),
         (world.upload_input(&recipient, &JobInput { genesis_hash: [0; 32], ..input.clone() }), "another chain"),
+        (world.upload_input(&recipient, &JobInput { identity: "AGE".into(), ..input.clone() }), "identity"),
+        (world.upload_input(&recipient, &JobInput { secret: [0u8; 32].into(), ..input.clone() }), "secret"),
+        (world.upload_input(&recipient, &JobInput { app: AppId([0; 32]), ..input.clone() }), "another app"),
         (world.upload(&recipient, &vec![b' '; 1024 * 1024 + 1]).sha256, "larger than"),
     ];
     for (blob, reason) in cases {
@@ -517,35 +581,33 @@ fn inputs_that_do_not_belong_are_refused_for_good() {
     }
     let missing = host.ask(HostRequest::StartJob { job: 4, input: [9; 32] }).unwrap_err();
     assert!(missing.retry, "{missing:?}");
+    // None of them has taken the job's place.
+    let Ok(EnclaveReply::Status(status)) = host.ask(HostRequest::Status) else { panic!() };
+    assert_eq!((status.queued_jobs, status.running_jobs), (0, 0));
 }
 
 #[test]
-fn a_job_that_the_chain_does_not_give_is_refused() {
+fn a_job_that_the_chain_does_not_give_is_refused_at_once() {
     let world = World::new();
     let mut host = world.connect();
     let (worker, recipient) = host.start();
     let app = world.publish(&echo(), Visibility::Public);
     world.submit(0, app, 1, JobStatus::Cancelled { at: 6 }, Limits::DEFAULT);
-    world.assign(1, app, worker, 1);
-    world.assign(2, app, worker, 1);
-    world.assign(3, app, worker, 1);
-    let cases = [
-        (world.input(0, app), "was cancelled"),
-        (JobInput { secret: [0; 32], ..world.input(1, app) }, "secret"),
-        (world.input(2, AppId([0; 32])), "another app"),
-        // The program's blob is not with the host.
-        (world.input(3, app), "no such blob"),
-    ];
-    for (input, reason) in cases {
-        let blob = world.upload_input(&recipient, &input);
-        host.ask(HostRequest::StartJob { job: input.job, input: blob }).unwrap();
-        let refused = host.receipt(input.job).unwrap_err();
-        assert!(refused.reason.contains(reason), "{refused:?}");
+    world.assign(1, app, WorkerId([0; 32]), 1);
+    for (job, reason, retry) in [(0, "was cancelled", false), (1, "has assigned", true)] {
+        // The input is not even looked at.
+        let refused = host.ask(HostRequest::StartJob { job, input: [9; 32] }).unwrap_err();
+        assert!(refused.reason.contains(reason) && refused.retry == retry, "{refused:?}");
     }
+    // The program's blob is not with the host.
+    world.assign(2, app, worker, 1);
+    let input = world.upload_input(&recipient, &world.input(2, app));
+    host.ask(HostRequest::StartJob { job: 2, input }).unwrap();
+    assert!(host.receipt(2).unwrap_err().reason.contains("no such blob"));
 }
 
 #[test]
-fn a_job_starts_once_its_assignment_is_finalized() {
+fn a_start_waits_for_the_finalized_assignment_and_takes_no_place_meanwhile() {
     let world = World::new();
     let mut host = world.connect();
     let (worker, recipient) = host.start();
@@ -553,13 +615,46 @@ fn a_job_starts_once_its_assignment_is_finalized() {
     let app = world.publish(&code, Visibility::Public);
     world.disk.blobs.add(code);
     world.submit(4, app, 0, JobStatus::Queued, Limits::DEFAULT);
-    let input = world.upload_input(&recipient, &world.input(4, app));
-    host.ask(HostRequest::StartJob { job: 4, input }).unwrap();
+    // Only one start of a job waits.
+    for _ in 0..2 {
+        let input = world.upload_input(&recipient, &world.input(4, app));
+        host.send(HostRequest::StartJob { job: 4, input });
+    }
+    let reply =
+        host.serve(|message| if let Message::Reply { reply, .. } = message { Some(reply.clone()) } else { None });
+    let refused = reply.ok().unwrap().unwrap_err();
+    assert!(refused.reason.contains("waits for the chain already") && refused.retry, "{refused:?}");
     let Ok(EnclaveReply::Status(status)) = host.ask(HostRequest::Status) else { panic!() };
-    assert_eq!((status.queued_jobs, status.running_jobs), (1, 0));
+    assert_eq!((status.queued_jobs, status.running_jobs), (0, 0));
     world.assign(4, app, worker, 1);
     world.chain.finalize(Block { number: 8, hash: [8; 32] });
     assert_eq!(host.receipt(4).unwrap().receipt.block_number, 8);
+}
+
+#[test]
+fn a_result_that_comes_too_late_is_not_handed_out() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    let code = echo();
+    let app = world.publish(&code, Visibility::Public);
+    world.disk.blobs.add(code);
+    world.assign(4, app, worker, 1);
+    // Too long to be read without the host.
+    let input = JobInput { stdin: Some(world.upload_file(&[7; 300_000])), ..world.input(4, app) };
+    let input = world.upload_input(&recipient, &input);
+    host.ask(HostRequest::StartJob { job: 4, input }).unwrap();
+    let ended = host.serve(|message| match message {
+        Message::Notice(EnclaveNotice::JobProgress { state: JobState::Running, .. }) => {
+            world.chain.finalize(Block { number: 60, hash: [60; 32] });
+            None
+        }
+        Message::Notice(notice) => ended(notice, 4),
+        _ => None,
+    });
+    let refused = ended.ok().unwrap().unwrap_err();
+    assert!(refused.reason.contains("ran out"), "{refused:?}");
+    assert!(lock(&world.disk.outputs).is_empty());
 }
 
 #[test]
@@ -574,7 +669,10 @@ fn registrations_and_heartbeats_verify() {
         phala_attestation::verify(&registration.evidence, &Default::default(), &policy, 1_800_000_000).unwrap();
     let statement = verified.bind(&registration.statement).unwrap().statement().clone();
     assert_eq!((statement.signing_key, statement.operator), (worker.0, OPERATOR));
-    assert_eq!((statement.genesis_hash, statement.block_hash), (GENESIS, BLOCK.hash));
+    assert_eq!(
+        (statement.genesis_hash, statement.block_number, statement.block_hash),
+        (GENESIS, BLOCK.number, BLOCK.hash)
+    );
     let report = &registration.performance.report;
     assert_eq!((report.performance.capacity, report.block_number), (2, 7));
     let key = ed25519_dalek::VerifyingKey::from_bytes(&worker.0).unwrap();
@@ -609,6 +707,25 @@ fn sealed_blobs_of_another_platform_are_refused() {
 }
 
 #[test]
+fn each_chain_has_its_own_keys() {
+    let world = World::new();
+    let worker = world.connect().start().0;
+    let other = Arc::new(FakeChain::new([0x44; 32]));
+    other.finalize(BLOCK);
+    let other = TestHost::connect(&enclave(&other, 1), &world.disk).start().0;
+    assert_ne!(worker, other);
+    assert_eq!(TestHost::connect(&enclave(&world.chain, 1), &world.disk).start().0, worker);
+    // The keys of one chain under the name of another are none.
+    let mut sealed = lock(&world.disk.sealed);
+    let keys = sealed[&keys::sealed_name(&GENESIS)].clone();
+    sealed.insert(keys::sealed_name(&[0x55; 32]), keys);
+    drop(sealed);
+    let third = Arc::new(FakeChain::new([0x55; 32]));
+    let refused = TestHost::connect(&enclave(&third, 1), &world.disk).ask(HostRequest::Start(start())).unwrap_err();
+    assert!(refused.reason.contains("keys do not unseal"), "{refused:?}");
+}
+
+#[test]
 fn the_chains_progress_is_sealed_when_the_enclave_stops_and_is_a_floor_later() {
     let mut world = World::new();
     let mut host = world.connect();
@@ -638,6 +755,18 @@ fn another_version_ends_the_connection() {
     let (to_host, _incoming) = async_channel::unbounded();
     out.send_blocking(Hello { version: 99, ..Hello::CURRENT }.encode()).unwrap();
     assert_eq!(block_on(world.enclave.serve(to_host, from_host)), End::Version);
+}
+
+#[test]
+fn a_host_that_asks_and_does_not_read_is_hung_up_on() {
+    let world = World::new();
+    let (out, from_host) = async_channel::unbounded();
+    let (to_host, _unread) = async_channel::bounded(2);
+    out.send_blocking(Hello::CURRENT.encode()).unwrap();
+    for id in 0..2 * OPEN_REQUESTS as u64 {
+        out.send_blocking(HostMessage::Request { id, request: HostRequest::Status }.encode()).unwrap();
+    }
+    assert_eq!(block_on(world.enclave.serve(to_host, from_host)), End::Unread);
 }
 
 proptest! {
