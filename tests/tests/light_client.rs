@@ -67,12 +67,16 @@ fn an_enclave_enters_a_chain_whose_authorities_changed_many_times() -> Result<()
     let entered = || -> Result<Vec<u32>> {
         let log = fs::read_to_string(network.path().join("network/logs/host-1.log"))?;
         let numbers = log.lines().filter_map(|line| line.split_once("following the chain from finalized block "));
-        numbers.map(|(_, rest)| Ok(rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse()?)).collect()
+        numbers
+            .map(|(_, rest)| Ok(rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse()?))
+            .collect()
     };
     let before = entered()?.len();
+    ensure!(before > 0, "the host's log does not say that the enclave follows the chain");
     let start = Instant::now();
     network.restart("enclave-1", "-KILL")?;
-    let at = wait_until("the enclave follows the chain again", 120, || Ok(entered()?.get(before).copied()))?;
+    let at = wait_until("the enclave follows the chain again", 120, || Ok(entered()?.get(before).copied()))
+        .with_context(|| network.logs())?;
     println!("over {changes} changes of authorities to block {at} in {:.1} s", start.elapsed().as_secs_f64());
     ensure!(at >= head, "it began at block {at}, below {head}");
 

@@ -2,8 +2,8 @@
 
 use std::{fmt, sync::mpsc, thread};
 
-/// The unit in which sources are read, aligned: the size of an `age` chunk.
-const BUFFER_BYTES: u64 = 64 * 1024;
+/// The unit in which sources are read, aligned: four chunks of `age`.
+const BUFFER_BYTES: u64 = 256 * 1024;
 
 /// Sources of which more than this is left are read ahead.
 const READ_AHEAD_FROM: u64 = 4 * BUFFER_BYTES;
@@ -11,12 +11,12 @@ const READ_AHEAD_FROM: u64 = 4 * BUFFER_BYTES;
 /// The most that one read gives a program.
 pub(crate) const MAX_READ_BYTES: u64 = 1024 * 1024;
 
-/// Fuel for each time that a program leaves the order of the pieces, which makes the worker decrypt up to 64 KiB for what
-/// may be one byte.
-const JUMP_FUEL: u64 = 10_000;
+/// Fuel for each time that a program leaves the order of the pieces, which makes the worker decrypt up to 256 KiB for
+/// what may be one byte.
+const JUMP_FUEL: u64 = 40_000;
 
 /// Bytes that a program reads: standard input, or a file. They are read as the program asks for them and never held
-/// as a whole, at most 192 KiB of each source at a time.
+/// as a whole, at most 768 KiB of each source at a time.
 pub trait Source: Send {
     /// How many bytes there are. Asked once.
     fn len(&self) -> u64;
@@ -252,10 +252,10 @@ mod tests {
 
     #[test]
     fn reads_do_not_depend_on_how_a_source_cuts_its_data() {
-        let data: Vec<u8> = (0..200_000u32).map(|i| (i * 7 + i / 251) as u8).collect();
+        let data: Vec<u8> = (0..600_000u32).map(|i| (i * 7 + i / 251) as u8).collect();
         for piece in [1, 1000, 65_536, 1 << 20] {
             let mut reader = Reader::new(Box::new(Dripping(data.clone(), piece)));
-            for (offset, wanted) in [(0, 10), (65_530, 20), (3, 150_000), (199_999, 5), (200_000, 5), (u64::MAX, 1)] {
+            for (offset, wanted) in [(0, 10), (262_140, 20), (3, 550_000), (599_999, 5), (600_000, 5), (u64::MAX, 1)] {
                 let expected = data.iter().skip(offset.min(1 << 40) as usize).take(wanted as usize).copied();
                 assert_eq!(reader.read(offset, wanted).unwrap().bytes, expected.collect::<Vec<_>>());
             }
@@ -283,20 +283,21 @@ mod tests {
         struct Broken;
         impl Source for Broken {
             fn len(&self) -> u64 {
-                1 << 20
+                4 << 20
             }
             fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError> {
                 match offset {
-                    0..262_144 => Ok(buffer.len()),
+                    0..2_097_152 => Ok(buffer.len()),
                     _ => Err(SourceError::Invalid("broken".into())),
                 }
             }
         }
         let mut reader = Reader::new(Box::new(Broken));
-        for offset in (0..262_144).step_by(65_536) {
+        for offset in (0..2_097_152).step_by(65_536) {
             assert_eq!(reader.read(offset, 65_536).unwrap().bytes.len(), 65_536);
         }
-        assert!(matches!(reader.read(262_144, 65_536), Err(SourceError::Invalid(_))));
+        assert!(matches!(reader.source, Front::Ahead(_)));
+        assert!(matches!(reader.read(2_097_152, 65_536), Err(SourceError::Invalid(_))));
         // And what can be read still can.
         assert_eq!(reader.read(0, 10).unwrap().bytes.len(), 10);
     }
