@@ -58,6 +58,10 @@ fn host_enclave_and_node_may_restart_in_the_middle_of_a_job() -> Result<()> {
     for process in ["host-1", "enclave-1", "node-1"] {
         let job = network.submit("compute", &["--wall-time", "120", "--fuel", "10T", "--", "1500"])?;
         network.restart(process, "-KILL")?;
+        // A node takes a moment until it answers.
+        wait_until("the node answers", 60, || {
+            Ok((network.phala(&["balance", "//Alice"])?.status == Some(0)).then_some(()))
+        })?;
         let result = network.phala(&["job", "result", &job.to_string(), "--json"])?.ok();
         let report = result.with_context(|| format!("after {process} was killed"))?.report()?;
         ensure!(report["attempt"] == 1, "after {process} was killed: {report}");
