@@ -522,6 +522,19 @@ impl Jobs {
         Ok((record, submit))
     }
 
+    /// The app of a job that was settled in block `at`. A retired app goes with its last job, and is found in the block
+    /// before as long as the node has that.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn settled_app(&self, state: &State, job: &Job, at: u32) -> Result<App, JobError> {
+        if let Some(app) = state.app(job.app).await? {
+            return Ok(app);
+        }
+        let before = self.chain.at_number(at.saturating_sub(1)).await?;
+        before.app(job.app).await?.ok_or(JobError::UnknownApp(job.app))
+    }
+
     /// Finds out about jobs whose submission was cut off: remembers those that are on chain, and returns their numbers;
     /// forgets those that will never be.
     ///
@@ -532,9 +545,9 @@ impl Jobs {
         if pending.is_empty() {
             return Ok(vec![]);
         }
-        // In this order: what is finalized now is in the state that is read next.
-        let finalized = self.chain.finalized().await?.block().number;
-        let jobs = self.chain.best().await?.jobs().await?;
+        // Until it is final, a job may still get another number.
+        let state = self.chain.finalized().await?;
+        let (finalized, jobs) = (state.block().number, state.jobs().await?);
         let mut recovered = Vec::new();
         for mut record in pending {
             let commitment = secret_commitment(&record.secret);
@@ -597,7 +610,7 @@ impl Jobs {
             JobStatus::Expired { at } => return Err(JobError::Expired(*at, String::new())),
             JobStatus::Queued | JobStatus::Assigned(_) => return Err(JobError::NotEnded),
         };
-        let app = state.app(job.app).await?.ok_or(JobError::UnknownApp(job.app))?;
+        let app = self.settled_app(&state, &job, settlement.at).await?;
         let delivery = record
             .deliveries
             .iter()

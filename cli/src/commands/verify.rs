@@ -101,8 +101,8 @@ async fn foreign(
     let chain = jobs.chain();
     let state = chain.best().await?;
     let job = state.job(id).await?.ok_or(JobError::UnknownJob(id))?;
-    let app = state.app(job.app).await?.ok_or(JobError::UnknownApp(job.app))?;
     let JobStatus::Settled(settlement) = &job.status else { return Err(ReceiptError::NotSettled.into()) };
+    let app = jobs.settled_app(&state, &job, settlement.at).await?;
     let who: WorkerId = settlement.worker;
     let worker = state.worker(who).await?.with_context(|| format!("worker {who} is not registered any more"))?;
     let host = Host::new(&String::from_utf8_lossy(&worker.endpoint))?;

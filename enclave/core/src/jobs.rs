@@ -238,7 +238,11 @@ impl Jobs {
             let another_attempt = matches!(&assigned, Ok(found) if found.job.attempts != receipt.receipt.attempt);
             if !another_attempt {
                 self.announce(receipt).await;
-                return Ok(Vec::new());
+                // Maybe the chain will say of another attempt what it does not say yet.
+                return match assigned {
+                    Err(refusal) if refusal.retry => Err(refusal),
+                    _ => Ok(Vec::new()),
+                };
             }
         }
         let assigned = assigned?;

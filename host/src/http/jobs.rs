@@ -58,9 +58,15 @@ pub(super) async fn start(
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "no_such_blob", "the host does not have the job's input");
         return Err(error.hint("upload it, and every file that it names, before the start"));
     }
-    let start = api.jobs.begin(job, input)?;
-    api.enclave.start_job(job, input).await?;
-    start.accepted()?;
+    // It goes on when the client hangs up: what the enclave accepts has to be on record.
+    let on = api.clone();
+    let started = async move {
+        let start = on.jobs.begin(job, input)?;
+        on.enclave.start_job(job, input).await?;
+        start.accepted()?;
+        Ok::<_, ApiError>(())
+    };
+    tokio::spawn(started).await.map_err(ApiError::internal)??;
     Ok((StatusCode::ACCEPTED, Json(json!({"job": job, "state": api.jobs.report(job).state}))))
 }
 

@@ -257,6 +257,17 @@ impl Jobs {
                             Phase::Undelivered
                         }
                     },
+                    // The receipt may be that of an attempt before, as long as this one's assignment is not final.
+                    Ok(job)
+                        if job.state == "ended"
+                            && host
+                                .receipt(record.job)
+                                .await
+                                .is_ok_and(|receipt| receipt.receipt.attempt != attempt.number) =>
+                    {
+                        attempt.back_off();
+                        Phase::Delivered(host, input)
+                    }
                     _ => Phase::Started(host, input),
                 };
                 match seen {
