@@ -63,57 +63,53 @@ pub struct Output<'a> {
 pub fn verify(signed: &SignedReceipt, facts: &Facts<'_>) -> Result<Vec<Check>, ReceiptError> {
     let receipt = &signed.receipt;
     let JobStatus::Settled(settlement) = &facts.job.status else { return Err(ReceiptError::NotSettled) };
-    let mut checks = Vec::new();
-    let mut must = |holds: bool, what: &'static str, whose: &'static str, detail: String| match holds {
-        true => {
-            checks.push(Check::checked(&what.replace(' ', "-"), detail));
-            Ok(())
-        }
-        false => Err(ReceiptError::Mismatch(what, whose)),
-    };
+    let mut checks = Checks::default();
     let hash = |bytes: &[u8]| format!("0x{}", hex::encode(bytes));
 
     let key = VerifyingKey::from_bytes(&receipt.worker.0).map_err(|_| ReceiptError::Signature)?;
     key.verify_strict(&receipt.signed_bytes(), &Signature::from_bytes(&signed.signature))
         .map_err(|_| ReceiptError::Signature)?;
-    must(true, "signature", "", format!("Ed25519, by worker {}", receipt.worker))?;
+    checks.must(true, "signature", "", format!("Ed25519, by worker {}", receipt.worker))?;
 
     let chain = "the chain's";
-    must(receipt.genesis_hash == facts.genesis_hash, "genesis hash", chain, hash(&receipt.genesis_hash))?;
-    must(receipt.job == facts.id, "job", chain, receipt.job.to_string())?;
-    must(receipt.worker == settlement.worker, "worker", chain, receipt.worker.to_string())?;
-    must(receipt.attempt == facts.job.attempts, "attempt", chain, receipt.attempt.to_string())?;
-    must(receipt.app == facts.job.app, "app", chain, receipt.app.to_string())?;
-    must(receipt.code_hash == facts.app.code_hash, "code hash", chain, hash(&receipt.code_hash))?;
-    must(receipt.outcome == settlement.outcome, "outcome", chain, format!("{:?}", receipt.outcome))?;
-    must(receipt.fuel == settlement.fuel, "fuel", chain, receipt.fuel.to_string())?;
-    must(receipt.input_hash == settlement.input_hash, "input hash on chain", chain, hash(&receipt.input_hash))?;
-    must(receipt.output_hash == settlement.output_hash, "output hash on chain", chain, hash(&receipt.output_hash))?;
+    checks.must(receipt.genesis_hash == facts.genesis_hash, "genesis hash", chain, hash(&receipt.genesis_hash))?;
+    checks.must(receipt.job == facts.id, "job", chain, receipt.job.to_string())?;
+    checks.must(receipt.worker == settlement.worker, "worker", chain, receipt.worker.to_string())?;
+    checks.must(receipt.attempt == facts.job.attempts, "attempt", chain, receipt.attempt.to_string())?;
+    checks.must(receipt.app == facts.job.app, "app", chain, receipt.app.to_string())?;
+    checks.must(receipt.code_hash == facts.app.code_hash, "code hash", chain, hash(&receipt.code_hash))?;
+    checks.must(receipt.outcome == settlement.outcome, "outcome", chain, format!("{:?}", receipt.outcome))?;
+    checks.must(receipt.fuel == settlement.fuel, "fuel", chain, receipt.fuel.to_string())?;
+    checks.must(
+        receipt.input_hash == settlement.input_hash,
+        "input hash on chain",
+        chain,
+        hash(&receipt.input_hash),
+    )?;
+    checks.must(
+        receipt.output_hash == settlement.output_hash,
+        "output hash on chain",
+        chain,
+        hash(&receipt.output_hash),
+    )?;
     let receipt_hash: [u8; 32] = Sha256::digest(signed.encode()).into();
-    must(receipt_hash == settlement.receipt_hash, "receipt hash", chain, hash(&receipt_hash))?;
+    checks.must(receipt_hash == settlement.receipt_hash, "receipt hash", chain, hash(&receipt_hash))?;
 
     match facts.measurement {
-        Some(Measurement(measurement)) => must(
+        Some(Measurement(measurement)) => checks.must(
             receipt.measurement == measurement,
             "measurement",
             "that of the evidence",
             format!("{}, as in the worker's evidence", hash(&measurement)),
         )?,
-        None => checks.push(Check::not_checked("measurement", "the worker's evidence was not looked at")),
+        None => checks.0.push(Check::not_checked("measurement", "the worker's evidence was not looked at")),
     }
-    let mut must = |holds: bool, what: &'static str, whose: &'static str, detail: &str| match holds {
-        true => {
-            checks.push(Check::checked(&what.replace(' ', "-"), detail));
-            Ok(())
-        }
-        false => Err(ReceiptError::Mismatch(what, whose)),
-    };
     if let Some(input_hash) = facts.input_hash {
-        must(receipt.input_hash == input_hash, "input", "what was sent", "exactly what was sent from here")?;
+        checks.must(receipt.input_hash == input_hash, "input", "what was sent", "exactly what was sent from here")?;
     }
     if let Some(output) = &facts.output {
         let downloaded = "what was downloaded";
-        must(
+        checks.must(
             receipt.output_file_hash == output.file_hash,
             "output file",
             downloaded,
@@ -121,18 +117,38 @@ pub fn verify(signed: &SignedReceipt, facts: &Facts<'_>) -> Result<Vec<Check>, R
         )?;
         let mac = Hmac::<Sha256>::new_from_slice(output.secret).map_err(|_| ReceiptError::Signature)?;
         let holds = mac.chain_update(output.archive).verify_slice(&receipt.output_hash).is_ok();
-        must(holds, "output", downloaded, "HMAC-SHA-256 of the decrypted archive under the job's secret")?;
+        checks.must(holds, "output", downloaded, "HMAC-SHA-256 of the decrypted archive under the job's secret")?;
     }
     if facts.input_hash.is_none() {
-        checks.push(Check::not_checked("input", "this machine did not submit the job"));
+        checks.0.push(Check::not_checked("input", "this machine did not submit the job"));
     }
     if facts.output.is_none() {
         let why =
             if receipt.output_file_hash == [0; 32] { "the job has no output" } else { "the output was not opened" };
-        checks.push(Check::not_checked("output", why));
+        checks.0.push(Check::not_checked("output", why));
     }
-    checks.push(Check::not_checked("re-execution", "nobody ran the job a second time"));
-    Ok(checks)
+    checks.0.push(Check::not_checked("re-execution", "nobody ran the job a second time"));
+    Ok(checks.0)
+}
+
+#[derive(Default)]
+struct Checks(Vec<Check>);
+
+impl Checks {
+    /// Adds the check that `what` is as `whose`, if it is.
+    fn must(
+        &mut self,
+        holds: bool,
+        what: &'static str,
+        whose: &'static str,
+        detail: impl Into<String>,
+    ) -> Result<(), ReceiptError> {
+        if !holds {
+            return Err(ReceiptError::Mismatch(what, whose));
+        }
+        self.0.push(Check::checked(&what.replace(' ', "-"), detail));
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use phala_primitives::{
     input::{EncryptedFile, JobInput, NamedFile},
     job::{Assignment, JobStatus},
     units,
-    worker::WorkerStatus,
 };
 use std::{
     path::{Path, PathBuf},
@@ -452,14 +451,8 @@ async fn upload(
 
 /// Why a job may have no worker yet.
 async fn why_queued(state: &State, job: &Job) -> Result<String, ChainError> {
-    let now = state.timestamp_ms().await? / 1000;
-    let workers = state.workers().await?;
-    let active = workers
-        .iter()
-        .map(|(_, worker)| worker)
-        .filter(|worker| worker.status == WorkerStatus::Active && worker.verdict_expires > now);
     let (mut count, mut cheapest, mut busy) = (0, None, 0);
-    for worker in active {
+    for (_, worker) in state.active_workers().await? {
         count += 1;
         let cost = units::fee(job.limits.fuel, worker.price);
         cheapest = Some(cheapest.map_or(cost, |known| cost.min(known)));
