@@ -4,6 +4,7 @@
 //! - [`receipt`]: what an enclave signs about a job.
 //! - [`worker`]: what an enclave signs about itself.
 //! - [`input`] (`std`): the confidential part of a job, which only the enclave and the user read.
+//! - [`padding`]: sizes that tell less.
 //! - [`units`]: PHA and prices.
 
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -19,6 +20,7 @@ mod id;
 #[cfg(feature = "std")]
 pub mod input;
 pub mod job;
+pub mod padding;
 pub mod receipt;
 pub mod units;
 pub mod worker;

@@ -32,11 +32,11 @@ pub struct Receipt {
     pub output_file_hash: Hash,
     /// How it ended.
     pub outcome: Outcome,
-    /// Fuel used.
+    /// Fuel used, [padded](crate::padding::padded) but at most the job's limit.
     pub fuel: u64,
-    /// Bytes of plaintext that the program could read: standard input and files.
+    /// Bytes of plaintext that the program could read, padded: standard input and files.
     pub input_bytes: u64,
-    /// Bytes of plaintext that it wrote: standard output, standard error and files.
+    /// Bytes of plaintext that it wrote, padded: standard output, standard error and files.
     pub output_bytes: u64,
     /// The finalized block at which the enclave saw the assignment.
     pub block_number: u32,

@@ -127,3 +127,58 @@ pub struct SignedHeartbeat {
     /// Ed25519, by `heartbeat.worker`, over [`Heartbeat::signed_bytes`].
     pub signature: [u8; 64],
 }
+
+/// What an enclave process did to separate itself from its machine, by its own word. Only a simulated TEE needs it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize))]
+pub struct Isolation {
+    /// A network namespace of its own, without interfaces.
+    pub no_network: bool,
+    /// No other process of its user may attach to it, and it leaves no core dump.
+    pub not_dumpable: bool,
+    /// What it had in memory at its start is locked, and the machine did not swap then.
+    pub locked_memory: bool,
+    /// It never gains privileges, and has none.
+    pub no_privileges: bool,
+    /// Only system calls on a list.
+    pub seccomp: bool,
+    /// No files.
+    pub landlock: bool,
+    /// A user that is neither root nor the host's.
+    pub own_user: bool,
+}
+
+/// An enclave's answer to a challenge: that its key is in use now, and how far it follows the chain.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Liveness {
+    /// The chain that the enclave follows.
+    pub genesis_hash: Hash,
+    /// Who answers; its key signs.
+    pub worker: WorkerId,
+    /// The challenge.
+    pub nonce: Hash,
+    /// The newest finalized block that the enclave has verified.
+    pub block_number: u32,
+    /// Its hash.
+    pub block_hash: Hash,
+    /// How the enclave's process is separated from its machine; `None` where hardware does that.
+    pub isolation: Option<Isolation>,
+}
+
+impl Liveness {
+    /// The bytes that the enclave signs.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        (b"phala/liveness/v1", self).encode()
+    }
+}
+
+/// An answer to a challenge with its enclave's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct SignedLiveness {
+    /// What is signed.
+    pub liveness: Liveness,
+    /// Ed25519, by `liveness.worker`, over [`Liveness::signed_bytes`].
+    pub signature: [u8; 64],
+}

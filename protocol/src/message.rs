@@ -2,7 +2,7 @@ use codec::{Decode, Encode};
 use phala_attestation::{Evidence, Statement};
 use phala_primitives::{
     Hash, JobId, SignedReceipt,
-    worker::{SignedHeartbeat, SignedPerformanceReport},
+    worker::{SignedHeartbeat, SignedLiveness, SignedPerformanceReport},
 };
 
 /// The first message of each side.
@@ -71,19 +71,24 @@ pub enum HostRequest {
     Heartbeat,
     /// How the enclave is. Answered by [`EnclaveReply::Status`].
     Status,
-    /// Run the job whose encrypted job input is the blob `input`. All blobs that it names must be with the host
-    /// already. Answered by [`EnclaveReply::JobAccepted`] once a finalized block gives the job to this worker and the
+    /// A user's challenge: who can answer it has the worker's key now. Answered by [`EnclaveReply::Liveness`].
+    Challenge {
+        /// Chosen by the user.
+        nonce: Hash,
+    },
+    /// Run an attempt at a job whose encrypted job input is the blob `input`. All blobs that it names must be with the
+    /// host already. Answered by [`EnclaveReply::JobAccepted`] once a finalized block gives the job to this worker and the
     /// input's secret is known to be the job's; that may take a while. Then comes [`EnclaveNotice::JobProgress`], and at
     /// last [`EnclaveNotice::JobEnded`] or [`EnclaveNotice::JobRefused`]. A job that was accepted before is accepted
     /// again without running twice; one that has a receipt is announced again, whatever the input.
     StartJob {
         /// The job.
         job: JobId,
+        /// Which assignment of the job: 1 for the first.
+        attempt: u32,
         /// SHA-256 of the encrypted job input.
         input: Hash,
     },
-    /// Save state and stop. Answered by [`EnclaveReply::Stopping`].
-    Stop,
 }
 
 /// See [`HostRequest::Start`].
@@ -114,6 +119,8 @@ pub enum EnclaveReply {
     Registration(Box<Registration>),
     /// What the `workers` pallet's `heartbeat` takes.
     Heartbeat(SignedHeartbeat),
+    /// The answer to a challenge.
+    Liveness(SignedLiveness),
     /// How the enclave is.
     Status(EnclaveStatus),
     /// The job is queued or runs, or has ended.
@@ -121,8 +128,6 @@ pub enum EnclaveReply {
         /// All blobs that it reads, to be kept until it ends. None when it has ended.
         blobs: Vec<Hash>,
     },
-    /// The enclave exits after this message.
-    Stopping,
 }
 
 /// Evidence and measured performance.
@@ -141,6 +146,8 @@ pub struct Registration {
 pub struct EnclaveStatus {
     /// The newest finalized block that the enclave has verified; `None` before the first.
     pub finalized_block: Option<u32>,
+    /// Why the enclave takes no new work; `None` while it does.
+    pub pause: Option<Pause>,
     /// Peers of its light client.
     pub peers: u32,
     /// Jobs that run.
@@ -153,6 +160,24 @@ pub struct EnclaveStatus {
     pub compile_cache_hits: u64,
     /// Programs that had to be compiled.
     pub compile_cache_misses: u64,
+}
+
+/// Why an enclave takes no new work. What it has accepted goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+pub enum Pause {
+    /// No block was finalized for so long that the chain stands still, or somebody keeps it from this enclave.
+    #[error("no block was finalized for {seconds} seconds: the chain stands still, or is kept from this enclave")]
+    NoFinality {
+        /// Since the last one.
+        seconds: u32,
+    },
+    /// Two different blocks of one number were finalized. Ends with the process.
+    #[error("two different blocks were finalized with one number: this chain cannot be believed any more")]
+    Contradiction,
+    /// The chain has heard from this worker's key of a block that this enclave's sealed state does not reach: the
+    /// state is an old copy, or another enclave runs with another copy. Ends with the process.
+    #[error("the sealed state is an old copy, or is in use twice: the chain has newer signs of life of this worker")]
+    RestoredState,
 }
 
 /// What the host tells the enclave.
@@ -265,6 +290,8 @@ pub enum EnclaveNotice {
     JobProgress {
         /// The job.
         job: JobId,
+        /// Which assignment of it.
+        attempt: u32,
         /// What the enclave does now.
         state: JobState,
     },
@@ -279,6 +306,8 @@ pub enum EnclaveNotice {
     JobRefused {
         /// The job.
         job: JobId,
+        /// Which assignment of it.
+        attempt: u32,
         /// Why.
         refusal: Refusal,
     },
