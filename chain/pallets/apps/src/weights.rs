@@ -27,7 +27,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Apps::Deposits` (r:0 w:1)
     /// Proof: `Apps::Deposits` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     fn publish() -> Weight {
-        Weight::from_parts(83_033_000, 3615)
+        Weight::from_parts(83_214_000, 3615)
             .saturating_add(T::DbWeight::get().reads(2))
             .saturating_add(T::DbWeight::get().writes(3))
     }
@@ -40,7 +40,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Balances::Holds` (r:1 w:1)
     /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(103), added: 2578, mode: `MaxEncodedLen`)
     fn unpublish() -> Weight {
-        Weight::from_parts(80_440_000, 3615)
+        Weight::from_parts(80_159_000, 3615)
             .saturating_add(T::DbWeight::get().reads(4))
             .saturating_add(T::DbWeight::get().writes(3))
     }
@@ -49,12 +49,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 /// The same, for tests.
 impl WeightInfo for () {
     fn publish() -> Weight {
-        Weight::from_parts(83_033_000, 3615)
+        Weight::from_parts(83_214_000, 3615)
             .saturating_add(RocksDbWeight::get().reads(2))
             .saturating_add(RocksDbWeight::get().writes(3))
     }
     fn unpublish() -> Weight {
-        Weight::from_parts(80_440_000, 3615)
+        Weight::from_parts(80_159_000, 3615)
             .saturating_add(RocksDbWeight::get().reads(4))
             .saturating_add(RocksDbWeight::get().writes(3))
     }

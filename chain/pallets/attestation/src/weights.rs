@@ -24,20 +24,20 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Attestation::Images` (r:0 w:1)
     /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
     fn allow_image() -> Weight {
-        Weight::from_parts(10_395_000, 0)
+        Weight::from_parts(10_316_000, 0)
             .saturating_add(T::DbWeight::get().writes(1))
     }
     /// Storage: `Attestation::Images` (r:1 w:1)
     /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
     fn forbid_image() -> Weight {
-        Weight::from_parts(14_902_000, 3518)
+        Weight::from_parts(14_712_000, 3518)
             .saturating_add(T::DbWeight::get().reads(1))
             .saturating_add(T::DbWeight::get().writes(1))
     }
     /// Storage: `Attestation::VerdictLifetime` (r:0 w:1)
     /// Proof: `Attestation::VerdictLifetime` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     fn set_verdict_lifetime() -> Weight {
-        Weight::from_parts(7_791_000, 0)
+        Weight::from_parts(7_511_000, 0)
             .saturating_add(T::DbWeight::get().writes(1))
     }
 }
@@ -45,16 +45,16 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 /// The same, for tests.
 impl WeightInfo for () {
     fn allow_image() -> Weight {
-        Weight::from_parts(10_395_000, 0)
+        Weight::from_parts(10_316_000, 0)
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn forbid_image() -> Weight {
-        Weight::from_parts(14_902_000, 3518)
+        Weight::from_parts(14_712_000, 3518)
             .saturating_add(RocksDbWeight::get().reads(1))
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn set_verdict_lifetime() -> Weight {
-        Weight::from_parts(7_791_000, 0)
+        Weight::from_parts(7_511_000, 0)
             .saturating_add(RocksDbWeight::get().writes(1))
     }
 }

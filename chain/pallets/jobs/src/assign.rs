@@ -1,4 +1,4 @@
-//! What the hook does in each block: wakes jobs, and draws workers.
+//! What the hook does in each block: wakes jobs, forgets jobs, and draws workers.
 
 use super::*;
 use alloc::vec::Vec;
@@ -7,24 +7,45 @@ use frame_support::defensive;
 use pallet_phala_workers::{OnUnavailable, market};
 
 impl<T: Config> Pallet<T> {
-    /// Takes overdue jobs from their workers, ends jobs for which there is no more time, and forgets those that ended long
-    /// ago.
+    /// Takes overdue jobs from their workers, and ends jobs for which there is no more time.
     pub(crate) fn do_wake(now: BlockNumberFor<T>) -> Weight {
-        let mut block = NextWake::<T>::get();
-        let mut left = T::MaxWakesPerBlock::get();
-        let mut woken = 0u32;
-        while block <= now && left > 0 {
-            if let Some(id) = Wakes::<T>::iter_key_prefix(block).next() {
-                Self::do_wake_one(block, id);
-                woken.saturating_inc();
-            } else {
-                // A look at an empty block counts, too.
-                block.saturating_inc();
-            }
-            left.saturating_dec();
-        }
-        NextWake::<T>::put(block);
+        let first = |block: BlockNumberFor<T>| Wakes::<T>::iter_key_prefix(block).next();
+        let (next, woken) = Self::catch_up(NextWake::<T>::get(), now, first, Self::do_wake_one);
+        NextWake::<T>::put(next);
         Weights::<T>::wake(woken)
+    }
+
+    /// Forgets jobs that ended long ago.
+    pub(crate) fn do_forget(now: BlockNumberFor<T>) -> Weight {
+        let first = |block: BlockNumberFor<T>| Forgets::<T>::iter_key_prefix(block).next();
+        let (next, forgotten) = Self::catch_up(NextForget::<T>::get(), now, first, Self::do_forget_one);
+        NextForget::<T>::put(next);
+        Weights::<T>::forget(forgotten)
+    }
+
+    /// Handles what is noted for the blocks from `block` to `now`, at most [`Config::MaxWakesPerBlock`] entries, each of which
+    /// `handle` removes. Answers the block to go on with, and how many entries it was.
+    fn catch_up(
+        mut block: BlockNumberFor<T>,
+        now: BlockNumberFor<T>,
+        first: impl Fn(BlockNumberFor<T>) -> Option<JobId>,
+        handle: impl Fn(BlockNumberFor<T>, JobId),
+    ) -> (BlockNumberFor<T>, u32) {
+        let mut handled = 0u32;
+        for _ in 0..T::MaxWakesPerBlock::get() {
+            if block > now {
+                break;
+            }
+            match first(block) {
+                Some(id) => {
+                    handle(block, id);
+                    handled.saturating_inc();
+                }
+                // A look at an empty block counts, too.
+                None => block.saturating_inc(),
+            }
+        }
+        (block, handled)
     }
 
     fn do_wake_one(block: BlockNumberFor<T>, id: JobId) {
@@ -40,24 +61,38 @@ impl<T: Config> Pallet<T> {
                 Self::lose(id, job, worker, RequeueReason::Overdue);
             }
             JobStatus::Settled(_) | JobStatus::Cancelled { .. } | JobStatus::Expired { .. } => {
+                // Noted before ended jobs had a place of their own.
                 Wakes::<T>::remove(block, id);
                 Jobs::<T>::remove(id);
             }
         }
     }
 
-    /// Looks at the queue from its head on, and draws a worker for each job or moves the job to the queue's end.
+    fn do_forget_one(block: BlockNumberFor<T>, id: JobId) {
+        Forgets::<T>::remove(block, id);
+        Jobs::<T>::remove(id);
+    }
+
+    /// Looks at jobs that wait and at new ones, and draws a worker for each or lets it wait.
     pub(crate) fn do_assign(now: BlockNumberFor<T>) -> Weight {
         let active = market::len::<T>();
-        let start = QueueHead::<T>::get();
-        let end = QueueTail::<T>::get().min(start.saturating_add(T::MaxAssignmentsPerBlock::get().into()));
-        if active == 0 || start == end {
+        let (waiting, queue) = (WaitingHead::<T>::get(), QueueHead::<T>::get());
+        let looks = Self::share(
+            WaitingTail::<T>::get().saturating_sub(waiting),
+            QueueTail::<T>::get().saturating_sub(queue),
+            T::MaxAssignmentsPerBlock::get().into(),
+        );
+        if active == 0 || looks == (0, 0) {
             return Weights::<T>::assign(0);
         }
+        let (waiting_end, queue_end) = (waiting.saturating_add(looks.0), queue.saturating_add(looks.1));
+        let ids = (waiting..waiting_end).filter_map(Waiting::<T>::take);
+        let ids: Vec<JobId> = ids.chain((queue..queue_end).filter_map(Queue::<T>::take)).collect();
+        WaitingHead::<T>::put(waiting_end);
+        QueueHead::<T>::put(queue_end);
         let seed = Self::seed(now);
         let seconds = Attestation::<T>::now();
-        for position in start..end {
-            let Some(id) = Queue::<T>::take(position) else { continue };
+        for id in ids {
             let Some(job) = Jobs::<T>::get(id).filter(|job| job.status == JobStatus::Queued) else { continue };
             if !Self::has_time(&job, now) {
                 Self::expire(id, job);
@@ -67,11 +102,18 @@ impl<T: Config> Pallet<T> {
                 Some((worker, price)) if Workers::<T>::assign(&worker).is_ok() => {
                     Self::give(id, job, worker, price, now);
                 }
-                _ => Self::enqueue(id),
+                _ => Self::wait(id),
             }
         }
-        QueueHead::<T>::put(end);
-        Weights::<T>::assign(u32::try_from(end.saturating_sub(start)).unwrap_or(u32::MAX))
+        Weights::<T>::assign(u32::try_from(looks.0.saturating_add(looks.1)).unwrap_or(u32::MAX))
+    }
+
+    /// How many of those that wait, and how many new ones, a block looks at: half of `looks` each, and what one of them does not
+    /// need for the other.
+    pub(crate) fn share(waiting: u64, new: u64, looks: u64) -> (u64, u64) {
+        let half = looks / 2;
+        let for_waiting = waiting.min(half.max(looks.saturating_sub(new)));
+        (for_waiting, new.min(looks.saturating_sub(for_waiting)))
     }
 
     fn give(id: JobId, mut job: Job<T>, worker: WorkerId, price: Balance, now: BlockNumberFor<T>) {

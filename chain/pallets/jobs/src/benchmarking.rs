@@ -160,6 +160,25 @@ mod benchmarks {
         assert!(all_expired::<T>(count));
     }
 
+    /// The hook, when `n` jobs are to be forgotten.
+    #[benchmark]
+    fn forget(n: Linear<0, 64>) {
+        let count = n.min(T::MaxWakesPerBlock::get());
+        chain::<T>(0);
+        super::submit::<T>(count);
+        for number in 0..count {
+            Pallet::<T>::do_cancel(rich::<T>(2_000 + number), u64::from(number)).unwrap();
+        }
+        let now = T::Retention::get() + (NOW + 1).into();
+        frame_system::Pallet::<T>::set_block_number(now);
+        NextForget::<T>::put(now);
+        #[block]
+        {
+            Pallet::<T>::do_forget(now);
+        }
+        assert_eq!(Jobs::<T>::iter_keys().count(), 0);
+    }
+
     /// The hook, when `n` jobs find workers.
     #[benchmark]
     fn assign(n: Linear<0, 32>) {

@@ -19,13 +19,19 @@
 //! - *Conservation*: what is on hold of an account for [`HoldReason::Job`] is the sum of `max_price` of its live jobs; at the
 //!   end of a job `paid + treasury + refund = max_price`. No call and no hook makes or destroys PHA.
 //! - *Once*: an ended job never changes again, so that a job is paid at most once.
-//! - Each queued job is in [`Queue`] exactly once; each assigned job is in [`Assigned`], and a worker's `running` is their
-//!   number.
-//! - *Liveness*: every job ends and is forgotten. Each is in [`Wakes`] exactly once, at the block in which it has to be looked
-//!   at: a queued one when there is no more time for it, an assigned one after its `due`, an ended one after
-//!   [`Config::Retention`].
-//! - The hook looks at no more than [`Config::MaxWakesPerBlock`] and [`Config::MaxAssignmentsPerBlock`] entries in a block,
-//!   and the rest waits for the next.
+//! - Each queued job is in [`Queue`] or in [`Waiting`], exactly once; each assigned job is in [`Assigned`], and a worker's
+//!   `running` is their number.
+//! - *Liveness*: every job ends and is forgotten. Each live one is in [`Wakes`] exactly once, at the block in which it has to be
+//!   looked at: a queued one when there is no more time for it, an assigned one after its `due`. Each ended one is in
+//!   [`Forgets`] exactly once, at the block after [`Config::Retention`].
+//! - The hook looks at no more than [`Config::MaxWakesPerBlock`] entries of [`Wakes`], as many of [`Forgets`], and
+//!   [`Config::MaxAssignmentsPerBlock`] of [`Queue`] and [`Waiting`] in a block, and the rest waits for the next. However many
+//!   jobs end, none that is live is looked at later for it.
+//!
+//! # Whose turn it is
+//! New jobs, and those that their worker lost, come to [`Queue`]; one for which no worker is found goes on to [`Waiting`], and
+//! from there to its end again. In each block both have half of the looks, and what one does not need the other gets. Those that
+//! wait come first. So jobs for which there is no worker do not keep others from the first look, however many they are.
 //!
 //! # How a worker is drawn
 //! Up to [`SAMPLE`] active workers are looked at: all when there are no more, else as many draws. Of those that may get the
@@ -69,6 +75,7 @@ mod types;
 pub mod weights;
 
 pub use pallet::*;
+use types::Next;
 pub use types::RequeueReason;
 pub use weights::WeightInfo;
 
@@ -149,10 +156,10 @@ pub mod pallet {
         /// How many blocks an ended job stays in storage.
         #[pallet::constant]
         type Retention: Get<BlockNumberFor<Self>>;
-        /// The most queue entries looked at in one block.
+        /// The most queue entries looked at in one block: at least two.
         #[pallet::constant]
         type MaxAssignmentsPerBlock: Get<u32>;
-        /// The most jobs woken in one block: those that are overdue, have no more time, or are to be forgotten.
+        /// The most jobs woken in one block: those that are overdue or have no more time. As many are forgotten.
         #[pallet::constant]
         type MaxWakesPerBlock: Get<u32>;
         /// Measured weights.
@@ -174,8 +181,8 @@ pub mod pallet {
     #[pallet::storage]
     pub type NextJob<T> = StorageValue<_, JobId, ValueQuery>;
 
-    /// The jobs that wait for a worker, first come first served, from [`QueueHead`] to before [`QueueTail`]. Jobs that ended
-    /// meanwhile are skipped.
+    /// New jobs, and those that their worker lost: no worker was looked for since. First come first served, from [`QueueHead`] to before [`QueueTail`].
+    /// Jobs that ended meanwhile are skipped.
     #[pallet::storage]
     pub type Queue<T> = StorageMap<_, Twox64Concat, u64, JobId>;
 
@@ -187,6 +194,19 @@ pub mod pallet {
     #[pallet::storage]
     pub type QueueTail<T> = StorageValue<_, u64, ValueQuery>;
 
+    /// The jobs for which no worker was found so far, in turn, from [`WaitingHead`] to before [`WaitingTail`]. Jobs that ended
+    /// meanwhile are skipped.
+    #[pallet::storage]
+    pub type Waiting<T> = StorageMap<_, Twox64Concat, u64, JobId>;
+
+    /// The first position of [`Waiting`].
+    #[pallet::storage]
+    pub type WaitingHead<T> = StorageValue<_, u64, ValueQuery>;
+
+    /// The position after the last of [`Waiting`].
+    #[pallet::storage]
+    pub type WaitingTail<T> = StorageValue<_, u64, ValueQuery>;
+
     /// The jobs that each worker has.
     #[pallet::storage]
     pub type Assigned<T> = StorageDoubleMap<_, Blake2_128Concat, WorkerId, Twox64Concat, JobId, ()>;
@@ -195,13 +215,21 @@ pub mod pallet {
     #[pallet::storage]
     pub type LastWorker<T> = StorageMap<_, Twox64Concat, JobId, WorkerId>;
 
-    /// In which block to look at a job again.
+    /// In which block to look at a live job again.
     #[pallet::storage]
     pub type Wakes<T: Config> = StorageDoubleMap<_, Twox64Concat, BlockNumberFor<T>, Twox64Concat, JobId, ()>;
 
     /// The oldest block whose [`Wakes`] may be unfinished.
     #[pallet::storage]
     pub type NextWake<T: Config> = StorageValue<_, BlockNumberFor<T>, ValueQuery>;
+
+    /// In which block to forget an ended job.
+    #[pallet::storage]
+    pub type Forgets<T: Config> = StorageDoubleMap<_, Twox64Concat, BlockNumberFor<T>, Twox64Concat, JobId, ()>;
+
+    /// The oldest block whose [`Forgets`] may be unfinished.
+    #[pallet::storage]
+    pub type NextForget<T: Config> = StorageValue<_, BlockNumberFor<T>, ValueQuery>;
 
     /// What happened.
     #[pallet::event]
@@ -323,12 +351,13 @@ pub mod pallet {
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn on_initialize(now: BlockNumberFor<T>) -> Weight {
-            Self::do_wake(now).saturating_add(Self::do_assign(now))
+            Self::do_wake(now).saturating_add(Self::do_forget(now)).saturating_add(Self::do_assign(now))
         }
 
         fn integrity_test() {
             assert!(T::MillisecsPerBlock::get() > 0, "blocks take time");
-            assert!(T::MaxAssignmentsPerBlock::get() > 0 && T::MaxWakesPerBlock::get() > 0, "bounds are at least one");
+            assert!(T::MaxWakesPerBlock::get() > 0, "jobs are woken");
+            assert!(T::MaxAssignmentsPerBlock::get() > 1, "both new and waiting jobs are looked at");
         }
 
         #[cfg(feature = "try-runtime")]
@@ -427,7 +456,7 @@ impl<T: Config> Pallet<T> {
             attempts: 0,
             status: JobStatus::Queued,
         };
-        Wakes::<T>::insert(Self::wake_at(&job), id, ());
+        Self::schedule(id, &job);
         Jobs::<T>::insert(id, job);
         Self::enqueue(id);
         Apps::<T>::acquire(&app);
@@ -451,11 +480,18 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Puts a job at the queue's end.
+    /// Puts a job that has had no look yet at the queue's end.
     fn enqueue(id: JobId) {
         let tail = QueueTail::<T>::get();
         Queue::<T>::insert(tail, id);
         QueueTail::<T>::put(tail.saturating_add(1));
+    }
+
+    /// Puts a job that was looked at in vain at the end of those that wait.
+    fn wait(id: JobId) {
+        let tail = WaitingTail::<T>::get();
+        Waiting::<T>::insert(tail, id);
+        WaitingTail::<T>::put(tail.saturating_add(1));
     }
 
     /// How many blocks a worker has for a job with these limits: its wall time, and a while for the receipt.
@@ -475,23 +511,33 @@ impl<T: Config> Pallet<T> {
         Self::due(&job.limits, at) <= job.deadline
     }
 
-    /// When to look at a job again.
-    fn wake_at(job: &Job<T>) -> BlockNumberFor<T> {
-        let forgotten = |ended: BlockNumberFor<T>| ended.saturating_add(T::Retention::get());
-        let last = match &job.status {
-            JobStatus::Queued => job.deadline.saturating_sub(Self::term(&job.limits)),
-            JobStatus::Assigned(assignment) => assignment.due,
-            JobStatus::Settled(settlement) => forgotten(settlement.at),
-            JobStatus::Cancelled { at } | JobStatus::Expired { at } => forgotten(*at),
-        };
-        last.saturating_add(One::one())
+    /// What is due for a job next, and when.
+    fn next(job: &Job<T>) -> Next<BlockNumberFor<T>> {
+        let after = |last: BlockNumberFor<T>| last.saturating_add(One::one());
+        let forget = |ended: BlockNumberFor<T>| Next::Forget(after(ended.saturating_add(T::Retention::get())));
+        match &job.status {
+            JobStatus::Queued => Next::Wake(after(job.deadline.saturating_sub(Self::term(&job.limits)))),
+            JobStatus::Assigned(assignment) => Next::Wake(after(assignment.due)),
+            JobStatus::Settled(settlement) => forget(settlement.at),
+            JobStatus::Cancelled { at } | JobStatus::Expired { at } => forget(*at),
+        }
     }
 
-    /// Replaces a job's status, and moves its wake.
+    /// Notes what is due for a job next.
+    fn schedule(id: JobId, job: &Job<T>) {
+        match Self::next(job) {
+            Next::Wake(block) => Wakes::<T>::insert(block, id, ()),
+            Next::Forget(block) => Forgets::<T>::insert(block, id, ()),
+        }
+    }
+
+    /// Replaces a live job's status, and what is due for it next.
     fn change(id: JobId, mut job: Job<T>, status: JobStatus<T::AccountId, BlockNumberFor<T>>) {
-        Wakes::<T>::remove(Self::wake_at(&job), id);
+        if let Next::Wake(block) = Self::next(&job) {
+            Wakes::<T>::remove(block, id);
+        }
         job.status = status;
-        Wakes::<T>::insert(Self::wake_at(&job), id, ());
+        Self::schedule(id, &job);
         Jobs::<T>::insert(id, job);
     }
 

@@ -288,6 +288,7 @@ proptest! {
             ledger.check(issued);
             prop_assert_eq!(crate::Jobs::<Test>::iter().count(), 0);
             prop_assert_eq!(Wakes::<Test>::iter().count(), 0);
+            prop_assert_eq!(Forgets::<Test>::iter().count(), 0);
             for person in PEOPLE {
                 prop_assert_eq!(Balances::balance_on_hold(&HoldReason::Job.into(), &person), 0);
             }

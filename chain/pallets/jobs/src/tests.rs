@@ -356,6 +356,55 @@ mod drawing {
     }
 
     #[test]
+    fn new_and_waiting_jobs_share_the_looks_of_a_block() {
+        let share = |waiting, new| Jobs::share(waiting, new, 5);
+        assert_eq!([share(9, 9), share(9, 2), share(1, 9)], [(2, 3), (3, 2), (1, 4)]);
+        assert_eq!([share(9, 0), share(0, 9), share(0, 0)], [(5, 0), (0, 5), (0, 0)]);
+    }
+
+    #[test]
+    fn jobs_for_which_there_is_no_worker_keep_no_other_from_its_first_look() {
+        with_chain(|| {
+            let app = publish(ALICE, Visibility::Public);
+            let cheap: Vec<JobId> = (0..u64::from(10 * PER_BLOCK)).collect();
+            for _ in &cheap {
+                assert_ok!(Jobs::submit(signed(ALICE), app, LIMITS, PHA / 2, 400, 1, [0; 32]));
+            }
+            let enclave = worker(1);
+            // Two of four looks are for new jobs once there are jobs that wait.
+            run_to(2 + 5 * PER_BLOCK, &[&enclave]);
+            assert_eq!(QueueHead::<Test>::get(), u64::from(10 * PER_BLOCK));
+            let id = submit();
+            next_block();
+            assert_eq!(assigned_to(id), Some(enclave.id()));
+            check();
+            // Those that wait have not been forgotten.
+            assert_ok!(Enclave::new(2, OPERATOR).register::<Test>(PHA / 2));
+            next_block();
+            assert_eq!(cheap.iter().filter(|id| assigned_to(**id).is_some()).count() as u32, PER_BLOCK);
+        });
+    }
+
+    #[test]
+    fn waiting_jobs_have_their_looks_whatever_comes_anew() {
+        with_chain(|| {
+            let app = publish(ALICE, Visibility::Public);
+            assert_ok!(Jobs::submit(signed(ALICE), app, LIMITS, PHA, 400, 1, [0; 32]));
+            let dear = Enclave::new(1, OPERATOR);
+            dear.register::<Test>(2 * PHA).unwrap();
+            next_block();
+            assert_eq!(WaitingTail::<Test>::get(), 1);
+            for _ in 0..3 * PER_BLOCK {
+                submit();
+            }
+            let cheap = Enclave::new(2, OPERATOR);
+            cheap.register::<Test>(PHA).unwrap();
+            next_block();
+            assert_eq!(assigned_to(0), Some(cheap.id()));
+        });
+    }
+
+    #[test]
     fn a_bounded_number_is_assigned_per_block() {
         with_chain(|| {
             for number in 0..3 {
@@ -624,6 +673,28 @@ mod losing {
                 check();
             }
             assert_eq!(held(&ALICE), 0);
+        });
+    }
+
+    #[test]
+    fn forgetting_many_jobs_delays_no_live_one() {
+        with_chain(|| {
+            let ended: Vec<_> = (0..10 * PER_BLOCK).map(|_| submit()).collect();
+            for id in ended {
+                assert_ok!(Jobs::cancel(signed(ALICE), id));
+            }
+            let enclave = worker(1);
+            // In the block after the one in which the first are forgotten, a job is overdue.
+            run_to(RETENTION + 1 - TERM, &[&enclave]);
+            let id = submit();
+            run_to(RETENTION + 2, &[&enclave]);
+            assert_eq!((assignment(id).unwrap().due, job(id).attempts), (RETENTION + 2, 1));
+            next_block();
+            System::assert_has_event(
+                Event::Requeued { job: id, worker: enclave.id(), reason: RequeueReason::Overdue }.into(),
+            );
+            assert_eq!(crate::Jobs::<Test>::iter().count() as u32, 1 + 8 * PER_BLOCK);
+            check();
         });
     }
 

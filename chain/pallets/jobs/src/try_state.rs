@@ -1,7 +1,7 @@
 //! The pallet's invariants, checked.
 
 use super::*;
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, vec::Vec};
 use frame_support::traits::fungible::hold::Inspect;
 use sp_runtime::TryRuntimeError;
 
@@ -12,12 +12,21 @@ impl<T: Config> Pallet<T> {
         let mut running = BTreeMap::<WorkerId, u32>::new();
         let mut uses = BTreeMap::<AppId, u32>::new();
         let mut queued = 0u64;
-        let mut jobs = 0usize;
+        let (mut live, mut ended) = (0usize, 0usize);
         for (id, job) in Jobs::<T>::iter() {
-            jobs.saturating_inc();
             ensure!(id < NextJob::<T>::get(), "a job from the future");
-            ensure!(Wakes::<T>::contains_key(Self::wake_at(&job), id), "a job has no wake");
-            ensure!(Self::wake_at(&job) >= NextWake::<T>::get(), "a wake was passed over");
+            match Self::next(&job) {
+                Next::Wake(block) => {
+                    live.saturating_inc();
+                    ensure!(Wakes::<T>::contains_key(block, id), "a live job has no wake");
+                    ensure!(block >= NextWake::<T>::get(), "a wake was passed over");
+                }
+                Next::Forget(block) => {
+                    ended.saturating_inc();
+                    ensure!(Forgets::<T>::contains_key(block, id), "an ended job is never forgotten");
+                    ensure!(block >= NextForget::<T>::get(), "a job was not forgotten when it should have been");
+                }
+            }
             let is_live = match &job.status {
                 JobStatus::Queued => {
                     queued.saturating_inc();
@@ -46,18 +55,22 @@ impl<T: Config> Pallet<T> {
             let on_hold = <T as Config>::Currency::balance_on_hold(&HoldReason::Job.into(), &owner);
             ensure!(on_hold == amount, "an owner's escrow is not what is on hold");
         }
-        ensure!(Wakes::<T>::iter_keys().count() == jobs, "a wake of no job");
+        ensure!(Wakes::<T>::iter_keys().count() == live, "a wake of no live job");
+        ensure!(Forgets::<T>::iter_keys().count() == ended, "something is to be forgotten that is no ended job");
 
-        let (head, tail) = (QueueHead::<T>::get(), QueueTail::<T>::get());
-        let mut waiting = BTreeMap::<JobId, u32>::new();
-        for (position, id) in Queue::<T>::iter() {
-            ensure!((head..tail).contains(&position), "a queue entry lies outside the queue");
-            if Jobs::<T>::get(id).is_some_and(|job| job.status == JobStatus::Queued) {
-                waiting.entry(id).or_default().saturating_inc();
+        let mut entries = BTreeMap::<JobId, u32>::new();
+        let new = (QueueHead::<T>::get()..QueueTail::<T>::get(), Queue::<T>::iter().collect::<Vec<_>>());
+        let waiting = (WaitingHead::<T>::get()..WaitingTail::<T>::get(), Waiting::<T>::iter().collect());
+        for (positions, jobs) in [new, waiting] {
+            for (position, id) in jobs {
+                ensure!(positions.contains(&position), "a queue entry lies outside its queue");
+                if Jobs::<T>::get(id).is_some_and(|job| job.status == JobStatus::Queued) {
+                    entries.entry(id).or_default().saturating_inc();
+                }
             }
         }
-        ensure!(waiting.len() as u64 == queued, "a queued job is not in the queue");
-        ensure!(waiting.values().all(|entries| *entries == 1), "a job is in the queue twice");
+        ensure!(entries.len() as u64 == queued, "a queued job is in no queue");
+        ensure!(entries.values().all(|count| *count == 1), "a job is queued twice");
 
         ensure!(
             Assigned::<T>::iter_keys().count() as u32 == running.values().sum::<u32>(),

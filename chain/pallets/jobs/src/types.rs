@@ -9,3 +9,11 @@ pub enum RequeueReason {
     /// It sent no heartbeats.
     WorkerUnresponsive,
 }
+
+/// What the hook does with a job next, and in which block.
+pub(crate) enum Next<BlockNumber> {
+    /// It looks at a live one: it may be overdue, or have no more time.
+    Wake(BlockNumber),
+    /// It forgets an ended one.
+    Forget(BlockNumber),
+}

@@ -16,6 +16,7 @@ pub trait WeightInfo {
     fn cancel() -> Weight;
     fn submit_receipt() -> Weight;
     fn wake(n: u32, ) -> Weight;
+    fn forget(n: u32, ) -> Weight;
     fn assign(n: u32, ) -> Weight;
     fn lose(n: u32, ) -> Weight;
 }
@@ -47,7 +48,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Jobs::Wakes` (r:0 w:1)
     /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     fn submit() -> Weight {
-        Weight::from_parts(176_963_000, 6196)
+        Weight::from_parts(178_535_000, 6196)
             .saturating_add(T::DbWeight::get().reads(9))
             .saturating_add(T::DbWeight::get().writes(9))
     }
@@ -63,12 +64,14 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Apps::Apps` (`max_values`: None, `max_size`: Some(150), added: 2625, mode: `MaxEncodedLen`)
     /// Storage: `Apps::Deposits` (r:1 w:1)
     /// Proof: `Apps::Deposits` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Forgets` (r:0 w:1)
+    /// Proof: `Jobs::Forgets` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::LastWorker` (r:0 w:1)
     /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
-    /// Storage: `Jobs::Wakes` (r:0 w:2)
+    /// Storage: `Jobs::Wakes` (r:0 w:1)
     /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     fn cancel() -> Weight {
-        Weight::from_parts(170_834_000, 6196)
+        Weight::from_parts(173_348_000, 6196)
             .saturating_add(T::DbWeight::get().reads(8))
             .saturating_add(T::DbWeight::get().writes(11))
     }
@@ -90,20 +93,22 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Apps::Uses` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     /// Storage: `Apps::Deposits` (r:1 w:1)
     /// Proof: `Apps::Deposits` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Forgets` (r:0 w:1)
+    /// Proof: `Jobs::Forgets` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Assigned` (r:0 w:1)
     /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::LastWorker` (r:0 w:1)
     /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
-    /// Storage: `Jobs::Wakes` (r:0 w:2)
+    /// Storage: `Jobs::Wakes` (r:0 w:1)
     /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     fn submit_receipt() -> Weight {
-        Weight::from_parts(385_482_000, 11402)
+        Weight::from_parts(401_767_000, 11402)
             .saturating_add(T::DbWeight::get().reads(14))
             .saturating_add(T::DbWeight::get().writes(15))
     }
     /// Storage: `Jobs::NextWake` (r:1 w:1)
     /// Proof: `Jobs::NextWake` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
-    /// Storage: `Jobs::Wakes` (r:64 w:128)
+    /// Storage: `Jobs::Wakes` (r:64 w:64)
     /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Jobs` (r:64 w:64)
     /// Proof: `Jobs::Jobs` (`max_values`: None, `max_size`: Some(404), added: 2879, mode: `MaxEncodedLen`)
@@ -119,33 +124,54 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Apps::Apps` (`max_values`: None, `max_size`: Some(150), added: 2625, mode: `MaxEncodedLen`)
     /// Storage: `Apps::Deposits` (r:64 w:64)
     /// Proof: `Apps::Deposits` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Forgets` (r:0 w:64)
+    /// Proof: `Jobs::Forgets` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Assigned` (r:0 w:64)
     /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::LastWorker` (r:0 w:64)
     /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
     fn wake(n: u32, ) -> Weight {
-        Weight::from_parts(15_993_000, 3708)
-            .saturating_add(Weight::from_parts(296_681_813, 0).saturating_mul(n.into()))
+        Weight::from_parts(3_351_954_645, 3708)
+            .saturating_add(Weight::from_parts(244_453_417, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(2))
             .saturating_add(T::DbWeight::get().reads((10_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(1))
             .saturating_add(T::DbWeight::get().writes((13_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 5206).saturating_mul(n.into()))
     }
+    /// Storage: `Jobs::NextForget` (r:1 w:1)
+    /// Proof: `Jobs::NextForget` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Forgets` (r:64 w:64)
+    /// Proof: `Jobs::Forgets` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Jobs` (r:0 w:64)
+    /// Proof: `Jobs::Jobs` (`max_values`: None, `max_size`: Some(404), added: 2879, mode: `MaxEncodedLen`)
+    fn forget(n: u32, ) -> Weight {
+        Weight::from_parts(15_924_000, 3708)
+            .saturating_add(Weight::from_parts(118_427_827, 0).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads(2))
+            .saturating_add(T::DbWeight::get().reads((1_u64).saturating_mul(n.into())))
+            .saturating_add(T::DbWeight::get().writes(1))
+            .saturating_add(T::DbWeight::get().writes((2_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 2492).saturating_mul(n.into()))
+    }
     /// Storage: `Workers::ActiveCount` (r:1 w:0)
     /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::WaitingHead` (r:1 w:1)
+    /// Proof: `Jobs::WaitingHead` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::QueueHead` (r:1 w:1)
     /// Proof: `Jobs::QueueHead` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::WaitingTail` (r:1 w:0)
+    /// Proof: `Jobs::WaitingTail` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::QueueTail` (r:1 w:0)
     /// Proof: `Jobs::QueueTail` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Queue` (r:32 w:32)
+    /// Proof: `Jobs::Queue` (`max_values`: None, `max_size`: Some(24), added: 2499, mode: `MaxEncodedLen`)
     /// Storage: `Babe::AuthorVrfRandomness` (r:1 w:0)
     /// Proof: `Babe::AuthorVrfRandomness` (`max_values`: Some(1), `max_size`: Some(33), added: 528, mode: `MaxEncodedLen`)
     /// Storage: `System::ParentHash` (r:1 w:0)
     /// Proof: `System::ParentHash` (`max_values`: Some(1), `max_size`: Some(32), added: 527, mode: `MaxEncodedLen`)
     /// Storage: `Timestamp::Now` (r:1 w:0)
     /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
-    /// Storage: `Jobs::Queue` (r:32 w:32)
-    /// Proof: `Jobs::Queue` (`max_values`: None, `max_size`: Some(24), added: 2499, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Jobs` (r:32 w:32)
     /// Proof: `Jobs::Jobs` (`max_values`: None, `max_size`: Some(404), added: 2879, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::LastWorker` (r:32 w:32)
@@ -161,11 +187,11 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Jobs::Wakes` (r:0 w:64)
     /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     fn assign(n: u32, ) -> Weight {
-        Weight::from_parts(167_964_680, 74683)
-            .saturating_add(Weight::from_parts(179_173_494, 0).saturating_mul(n.into()))
-            .saturating_add(T::DbWeight::get().reads(48))
+        Weight::from_parts(163_188_591, 74683)
+            .saturating_add(Weight::from_parts(177_220_385, 0).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads(50))
             .saturating_add(T::DbWeight::get().reads((4_u64).saturating_mul(n.into())))
-            .saturating_add(T::DbWeight::get().writes(2))
+            .saturating_add(T::DbWeight::get().writes(3))
             .saturating_add(T::DbWeight::get().writes((7_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2879).saturating_mul(n.into()))
     }
@@ -185,13 +211,15 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Apps::Apps` (`max_values`: None, `max_size`: Some(150), added: 2625, mode: `MaxEncodedLen`)
     /// Storage: `Apps::Deposits` (r:64 w:64)
     /// Proof: `Apps::Deposits` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Forgets` (r:0 w:64)
+    /// Proof: `Jobs::Forgets` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::LastWorker` (r:0 w:64)
     /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
-    /// Storage: `Jobs::Wakes` (r:0 w:128)
+    /// Storage: `Jobs::Wakes` (r:0 w:64)
     /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     fn lose(n: u32, ) -> Weight {
-        Weight::from_parts(11_377_000, 4249)
-            .saturating_add(Weight::from_parts(177_498_295, 0).saturating_mul(n.into()))
+        Weight::from_parts(10_245_000, 4255)
+            .saturating_add(Weight::from_parts(177_495_054, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(2))
             .saturating_add(T::DbWeight::get().reads((9_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(1))
@@ -203,41 +231,50 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 /// The same, for tests.
 impl WeightInfo for () {
     fn submit() -> Weight {
-        Weight::from_parts(176_963_000, 6196)
+        Weight::from_parts(178_535_000, 6196)
             .saturating_add(RocksDbWeight::get().reads(9))
             .saturating_add(RocksDbWeight::get().writes(9))
     }
     fn cancel() -> Weight {
-        Weight::from_parts(170_834_000, 6196)
+        Weight::from_parts(173_348_000, 6196)
             .saturating_add(RocksDbWeight::get().reads(8))
             .saturating_add(RocksDbWeight::get().writes(11))
     }
     fn submit_receipt() -> Weight {
-        Weight::from_parts(385_482_000, 11402)
+        Weight::from_parts(401_767_000, 11402)
             .saturating_add(RocksDbWeight::get().reads(14))
             .saturating_add(RocksDbWeight::get().writes(15))
     }
     fn wake(n: u32, ) -> Weight {
-        Weight::from_parts(15_993_000, 3708)
-            .saturating_add(Weight::from_parts(296_681_813, 0).saturating_mul(n.into()))
+        Weight::from_parts(3_351_954_645, 3708)
+            .saturating_add(Weight::from_parts(244_453_417, 0).saturating_mul(n.into()))
             .saturating_add(RocksDbWeight::get().reads(2))
             .saturating_add(RocksDbWeight::get().reads((10_u64).saturating_mul(n.into())))
             .saturating_add(RocksDbWeight::get().writes(1))
             .saturating_add(RocksDbWeight::get().writes((13_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 5206).saturating_mul(n.into()))
     }
+    fn forget(n: u32, ) -> Weight {
+        Weight::from_parts(15_924_000, 3708)
+            .saturating_add(Weight::from_parts(118_427_827, 0).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().reads(2))
+            .saturating_add(RocksDbWeight::get().reads((1_u64).saturating_mul(n.into())))
+            .saturating_add(RocksDbWeight::get().writes(1))
+            .saturating_add(RocksDbWeight::get().writes((2_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 2492).saturating_mul(n.into()))
+    }
     fn assign(n: u32, ) -> Weight {
-        Weight::from_parts(167_964_680, 74683)
-            .saturating_add(Weight::from_parts(179_173_494, 0).saturating_mul(n.into()))
-            .saturating_add(RocksDbWeight::get().reads(48))
+        Weight::from_parts(163_188_591, 74683)
+            .saturating_add(Weight::from_parts(177_220_385, 0).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().reads(50))
             .saturating_add(RocksDbWeight::get().reads((4_u64).saturating_mul(n.into())))
-            .saturating_add(RocksDbWeight::get().writes(2))
+            .saturating_add(RocksDbWeight::get().writes(3))
             .saturating_add(RocksDbWeight::get().writes((7_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2879).saturating_mul(n.into()))
     }
     fn lose(n: u32, ) -> Weight {
-        Weight::from_parts(11_377_000, 4249)
-            .saturating_add(Weight::from_parts(177_498_295, 0).saturating_mul(n.into()))
+        Weight::from_parts(10_245_000, 4255)
+            .saturating_add(Weight::from_parts(177_495_054, 0).saturating_mul(n.into()))
             .saturating_add(RocksDbWeight::get().reads(2))
             .saturating_add(RocksDbWeight::get().reads((9_u64).saturating_mul(n.into())))
             .saturating_add(RocksDbWeight::get().writes(1))

@@ -54,7 +54,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::Checks` (r:0 w:2)
     /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
     fn register() -> Weight {
-        Weight::from_parts(1_346_942_000, 71970)
+        Weight::from_parts(1_375_564_000, 71970)
             .saturating_add(T::DbWeight::get().reads(40))
             .saturating_add(T::DbWeight::get().writes(39))
     }
@@ -81,7 +81,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::ActiveSlot` (r:0 w:15)
     /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn renew() -> Weight {
-        Weight::from_parts(926_887_000, 36480)
+        Weight::from_parts(950_803_000, 36480)
             .saturating_add(T::DbWeight::get().reads(23))
             .saturating_add(T::DbWeight::get().writes(34))
     }
@@ -104,7 +104,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::ActiveSlot` (r:0 w:15)
     /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn heartbeat() -> Weight {
-        Weight::from_parts(544_178_000, 36480)
+        Weight::from_parts(597_467_000, 36480)
             .saturating_add(T::DbWeight::get().reads(21))
             .saturating_add(T::DbWeight::get().writes(34))
     }
@@ -119,7 +119,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::CheckAt` (r:1 w:0)
     /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn heartbeat_of_active() -> Weight {
-        Weight::from_parts(184_274_000, 6028)
+        Weight::from_parts(178_606_000, 6028)
             .saturating_add(T::DbWeight::get().reads(6))
             .saturating_add(T::DbWeight::get().writes(1))
     }
@@ -132,14 +132,14 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::ActiveIndex` (r:28 w:15)
     /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
     fn set_price() -> Weight {
-        Weight::from_parts(796_995_000, 71970)
+        Weight::from_parts(770_354_000, 71970)
             .saturating_add(T::DbWeight::get().reads(31))
             .saturating_add(T::DbWeight::get().writes(32))
     }
     /// Storage: `Workers::Workers` (r:1 w:1)
     /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
     fn set_endpoint() -> Weight {
-        Weight::from_parts(80_540_000, 3949)
+        Weight::from_parts(78_767_000, 3949)
             .saturating_add(T::DbWeight::get().reads(1))
             .saturating_add(T::DbWeight::get().writes(1))
     }
@@ -152,7 +152,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::ActiveIndex` (r:28 w:15)
     /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
     fn drain() -> Weight {
-        Weight::from_parts(655_013_000, 71970)
+        Weight::from_parts(660_662_000, 71970)
             .saturating_add(T::DbWeight::get().reads(31))
             .saturating_add(T::DbWeight::get().writes(32))
     }
@@ -167,7 +167,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::ActiveSlot` (r:0 w:15)
     /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn resume() -> Weight {
-        Weight::from_parts(430_429_000, 36480)
+        Weight::from_parts(428_026_000, 36480)
             .saturating_add(T::DbWeight::get().reads(17))
             .saturating_add(T::DbWeight::get().writes(32))
     }
@@ -186,7 +186,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::Checks` (r:0 w:1)
     /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
     fn deregister() -> Weight {
-        Weight::from_parts(676_876_000, 71970)
+        Weight::from_parts(635_374_000, 71970)
             .saturating_add(T::DbWeight::get().reads(33))
             .saturating_add(T::DbWeight::get().writes(35))
     }
@@ -199,8 +199,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::Workers` (r:64 w:0)
     /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
     fn check_heartbeats_answered(n: u32, ) -> Weight {
-        Weight::from_parts(39_750_000, 3743)
-            .saturating_add(Weight::from_parts(167_929_402, 0).saturating_mul(n.into()))
+        Weight::from_parts(40_470_000, 3743)
+            .saturating_add(Weight::from_parts(186_157_624, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(2))
             .saturating_add(T::DbWeight::get().reads((3_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(1))
@@ -224,8 +224,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Jobs::Assigned` (r:8 w:0)
     /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     fn check_heartbeats_silent(n: u32, ) -> Weight {
-        Weight::from_parts(272_660_122, 67350)
-            .saturating_add(Weight::from_parts(246_389_243, 0).saturating_mul(n.into()))
+        Weight::from_parts(331_243_411, 67350)
+            .saturating_add(Weight::from_parts(229_824_757, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(17))
             .saturating_add(T::DbWeight::get().reads((8_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(16))
@@ -237,53 +237,53 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 /// The same, for tests.
 impl WeightInfo for () {
     fn register() -> Weight {
-        Weight::from_parts(1_346_942_000, 71970)
+        Weight::from_parts(1_375_564_000, 71970)
             .saturating_add(RocksDbWeight::get().reads(40))
             .saturating_add(RocksDbWeight::get().writes(39))
     }
     fn renew() -> Weight {
-        Weight::from_parts(926_887_000, 36480)
+        Weight::from_parts(950_803_000, 36480)
             .saturating_add(RocksDbWeight::get().reads(23))
             .saturating_add(RocksDbWeight::get().writes(34))
     }
     fn heartbeat() -> Weight {
-        Weight::from_parts(544_178_000, 36480)
+        Weight::from_parts(597_467_000, 36480)
             .saturating_add(RocksDbWeight::get().reads(21))
             .saturating_add(RocksDbWeight::get().writes(34))
     }
     fn heartbeat_of_active() -> Weight {
-        Weight::from_parts(184_274_000, 6028)
+        Weight::from_parts(178_606_000, 6028)
             .saturating_add(RocksDbWeight::get().reads(6))
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn set_price() -> Weight {
-        Weight::from_parts(796_995_000, 71970)
+        Weight::from_parts(770_354_000, 71970)
             .saturating_add(RocksDbWeight::get().reads(31))
             .saturating_add(RocksDbWeight::get().writes(32))
     }
     fn set_endpoint() -> Weight {
-        Weight::from_parts(80_540_000, 3949)
+        Weight::from_parts(78_767_000, 3949)
             .saturating_add(RocksDbWeight::get().reads(1))
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn drain() -> Weight {
-        Weight::from_parts(655_013_000, 71970)
+        Weight::from_parts(660_662_000, 71970)
             .saturating_add(RocksDbWeight::get().reads(31))
             .saturating_add(RocksDbWeight::get().writes(32))
     }
     fn resume() -> Weight {
-        Weight::from_parts(430_429_000, 36480)
+        Weight::from_parts(428_026_000, 36480)
             .saturating_add(RocksDbWeight::get().reads(17))
             .saturating_add(RocksDbWeight::get().writes(32))
     }
     fn deregister() -> Weight {
-        Weight::from_parts(676_876_000, 71970)
+        Weight::from_parts(635_374_000, 71970)
             .saturating_add(RocksDbWeight::get().reads(33))
             .saturating_add(RocksDbWeight::get().writes(35))
     }
     fn check_heartbeats_answered(n: u32, ) -> Weight {
-        Weight::from_parts(39_750_000, 3743)
-            .saturating_add(Weight::from_parts(167_929_402, 0).saturating_mul(n.into()))
+        Weight::from_parts(40_470_000, 3743)
+            .saturating_add(Weight::from_parts(186_157_624, 0).saturating_mul(n.into()))
             .saturating_add(RocksDbWeight::get().reads(2))
             .saturating_add(RocksDbWeight::get().reads((3_u64).saturating_mul(n.into())))
             .saturating_add(RocksDbWeight::get().writes(1))
@@ -291,8 +291,8 @@ impl WeightInfo for () {
             .saturating_add(Weight::from_parts(0, 2880).saturating_mul(n.into()))
     }
     fn check_heartbeats_silent(n: u32, ) -> Weight {
-        Weight::from_parts(272_660_122, 67350)
-            .saturating_add(Weight::from_parts(246_389_243, 0).saturating_mul(n.into()))
+        Weight::from_parts(331_243_411, 67350)
+            .saturating_add(Weight::from_parts(229_824_757, 0).saturating_mul(n.into()))
             .saturating_add(RocksDbWeight::get().reads(17))
             .saturating_add(RocksDbWeight::get().reads((8_u64).saturating_mul(n.into())))
             .saturating_add(RocksDbWeight::get().writes(16))
