@@ -26,6 +26,9 @@ pub struct Config {
     pub max_function_bytes: usize,
     /// Whether one program is compiled on all processors.
     pub parallel_compilation: bool,
+    /// Whether large inputs are read ahead, each on a thread of its own. Without this and parallel compilation the engine
+    /// starts no threads.
+    pub read_ahead: bool,
 }
 
 impl Default for Config {
@@ -36,6 +39,7 @@ impl Default for Config {
             max_program_bytes: phala_primitives::job::MAX_CODE_BYTES as usize,
             max_function_bytes: 512 << 10,
             parallel_compilation: true,
+            read_ahead: true,
         }
     }
 }

@@ -36,6 +36,9 @@
 //! - **Bounds.** Everything a program makes its worker spend is limited: fuel, linear memory, wall time, output, and
 //!   the host's memory behind handles, directories and calls.
 //! - **Confinement.** The engine opens no file and no socket and reads no clock. Time and data come in as arguments.
+//! - **Secrecy.** What a program reads and writes is overwritten when the engine has no more use for it, where it lies in
+//!   buffers of the engine's own; linear memories are cleared before the next program gets them. What errors and
+//!   [`Execution::trap`] say may hold words of the program, so it is for tests and developers only.
 //!
 //! # Fuel
 //!
@@ -48,6 +51,7 @@ mod config;
 mod memory;
 mod program;
 mod run;
+mod secret;
 mod source;
 mod wasi;
 

@@ -15,6 +15,7 @@ use std::{
 
 use phala_primitives::{FailureReason, Limits, Outcome};
 use wasmtime::{CallHook, Error, OutOfMemory, PoolConcurrencyLimitError, Store, StoreContextMut, Trap};
+use zeroize::Zeroize;
 
 use crate::{Compiled, Engine, Source, wasi::Guest};
 
@@ -72,7 +73,7 @@ impl fmt::Debug for Job {
     }
 }
 
-/// What came of a job.
+/// What came of a job. Overwritten when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Execution {
     /// How it ended.
@@ -90,9 +91,20 @@ pub struct Execution {
     /// The files under `/output`, by their path relative to it, sorted. Parts of a path are joined by `/`; empty
     /// folders are left out. None for a failed job.
     pub files: Vec<(String, Vec<u8>)>,
-    /// What went wrong, in wasmtime's words, for a job that failed with [`FailureReason::Trap`]. Holds nothing of the
-    /// program's data.
+    /// What went wrong, in wasmtime's words, for a job that failed with [`FailureReason::Trap`]: for tests and developers.
+    /// Holds nothing of the program's data, and may hold names from its code.
     pub trap: Option<String>,
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        self.stdout.zeroize();
+        self.stderr.zeroize();
+        for (path, content) in &mut self.files {
+            path.zeroize();
+            content.zeroize();
+        }
+    }
 }
 
 impl fmt::Debug for Execution {
@@ -156,8 +168,7 @@ impl Engine {
         let _slot = Slot(&self.running);
 
         let limit = job.limits.fuel;
-        let max_memory_bytes = self.config.max_memory_bytes;
-        let mut store = Store::new(&self.wasmtime, Guest::new(job, max_memory_bytes));
+        let mut store = Store::new(&self.wasmtime, Guest::new(job, &self.config));
         store.limiter(|guest| &mut guest.memory);
         store.call_hook(charge);
         store.set_hostcall_fuel(MAX_CALL_BYTES);

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::mpsc, thread};
 
+use crate::secret::Buffer;
+
 /// The unit in which sources are read, aligned: four chunks of `age`.
 const BUFFER_BYTES: u64 = 256 * 1024;
 
@@ -81,11 +83,12 @@ pub(crate) struct Piece {
 /// Reads a source in aligned pieces, so that neither a program's small reads nor the way in which a source
 /// cuts its data are seen on the other side.
 ///
-/// While a program reads in order, a thread of the source's own gets the next piece ready.
+/// While a program reads in order, a thread of the source's own gets the next piece ready, where that is wanted.
 pub(crate) struct Reader {
     source: Front,
+    read_ahead: bool,
     length: u64,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     /// The offset of the buffer's first byte.
     start: u64,
 }
@@ -96,8 +99,8 @@ enum Front {
 }
 
 impl Reader {
-    pub(crate) fn new(source: Box<dyn Source>) -> Self {
-        Self { length: source.len(), source: Front::Here(source), buffer: Vec::new(), start: 0 }
+    pub(crate) fn new(source: Box<dyn Source>, read_ahead: bool) -> Self {
+        Self { length: source.len(), source: Front::Here(source), read_ahead, buffer: Buffer::default(), start: 0 }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -133,14 +136,14 @@ impl Reader {
         let start = position - position % BUFFER_BYTES;
         let in_order = !self.buffer.is_empty() && start == self.start + self.buffer.len() as u64;
         // Nothing is held while reading, so that an error leaves no half of a piece behind.
-        let buffer = std::mem::take(&mut self.buffer);
-        if in_order && self.length - start > READ_AHEAD_FROM {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if self.read_ahead && in_order && self.length - start > READ_AHEAD_FROM {
             self.source.go_ahead(self.length)?;
         }
         self.buffer = match &mut self.source {
             Front::Here(source) => read_piece(source.as_mut(), start, buffer, self.length)?,
             Front::Ahead(ahead) => {
-                let piece = ahead.piece(start)?;
+                let piece = ahead.piece(start, &mut buffer)?;
                 let next = start + BUFFER_BYTES;
                 if in_order && next < self.length {
                     ahead.ask(next, buffer)?;
@@ -165,7 +168,7 @@ impl Front {
 }
 
 /// The piece from `start` on, in `buffer`'s memory.
-fn read_piece(source: &mut dyn Source, start: u64, mut buffer: Vec<u8>, length: u64) -> Result<Vec<u8>, SourceError> {
+fn read_piece(source: &mut dyn Source, start: u64, mut buffer: Buffer, length: u64) -> Result<Buffer, SourceError> {
     buffer.resize(BUFFER_BYTES.min(length.saturating_sub(start)) as usize, 0);
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -181,15 +184,15 @@ fn read_piece(source: &mut dyn Source, start: u64, mut buffer: Vec<u8>, length: 
 
 /// A source on a thread of its own. The thread ends when this is dropped.
 struct ReadAhead {
-    asked: mpsc::Sender<(u64, Vec<u8>)>,
-    pieces: mpsc::Receiver<Result<Vec<u8>, SourceError>>,
+    asked: mpsc::Sender<(u64, Buffer)>,
+    pieces: mpsc::Receiver<Result<Buffer, SourceError>>,
     /// The start of the piece that was asked for and not taken yet.
     pending: Option<u64>,
 }
 
 impl ReadAhead {
     fn new(mut source: Box<dyn Source>, length: u64) -> Result<Self, SourceError> {
-        let (asked, questions) = mpsc::channel::<(u64, Vec<u8>)>();
+        let (asked, questions) = mpsc::channel::<(u64, Buffer)>();
         let (answers, pieces) = mpsc::channel();
         let read = move || {
             for (start, buffer) in questions {
@@ -205,14 +208,14 @@ impl ReadAhead {
         Ok(Self { asked, pieces, pending: None })
     }
 
-    fn ask(&mut self, start: u64, buffer: Vec<u8>) -> Result<(), SourceError> {
+    fn ask(&mut self, start: u64, buffer: Buffer) -> Result<(), SourceError> {
         self.asked.send((start, buffer)).map_err(|_| ended())?;
         self.pending = Some(start);
         Ok(())
     }
 
-    /// The piece from `start` on, which may be ready.
-    fn piece(&mut self, start: u64) -> Result<Vec<u8>, SourceError> {
+    /// The piece from `start` on, which may be ready; else it is read into `spare`.
+    fn piece(&mut self, start: u64, spare: &mut Buffer) -> Result<Buffer, SourceError> {
         match self.pending.take() {
             Some(pending) if pending == start => {}
             pending => {
@@ -220,7 +223,7 @@ impl ReadAhead {
                     // Not wanted any more, whatever it is.
                     let _ = self.pieces.recv().map_err(|_| ended())?;
                 }
-                self.ask(start, Vec::new())?;
+                self.ask(start, std::mem::take(spare))?;
                 self.pending = None;
             }
         }
@@ -254,7 +257,7 @@ mod tests {
     fn reads_do_not_depend_on_how_a_source_cuts_its_data() {
         let data: Vec<u8> = (0..600_000u32).map(|i| (i * 7 + i / 251) as u8).collect();
         for piece in [1, 1000, 65_536, 1 << 20] {
-            let mut reader = Reader::new(Box::new(Dripping(data.clone(), piece)));
+            let mut reader = Reader::new(Box::new(Dripping(data.clone(), piece)), true);
             for (offset, wanted) in [(0, 10), (262_140, 20), (3, 550_000), (599_999, 5), (600_000, 5), (u64::MAX, 1)] {
                 let expected = data.iter().skip(offset.min(1 << 40) as usize).take(wanted as usize).copied();
                 assert_eq!(reader.read(offset, wanted).unwrap().bytes, expected.collect::<Vec<_>>());
@@ -265,17 +268,19 @@ mod tests {
     #[test]
     fn reading_ahead_changes_nothing() {
         let data: Vec<u8> = (0..2_000_000u32).map(|i| (i * 7 + i / 251) as u8).collect();
-        let mut reader = Reader::new(Box::new(data.clone()));
-        let mut fuel = 0;
-        // In order to the middle, back, in order again, and a leap to the end.
-        let order = (0..1_000_000).step_by(60_000).chain((300_000..1_500_000).step_by(70_000)).chain([1_990_000]);
-        for offset in order {
-            let piece = reader.read(offset as u64, 60_000).unwrap();
-            assert!(piece.bytes == data[offset..data.len().min(offset + 60_000)], "at {offset}");
-            fuel += piece.fuel;
+        for read_ahead in [true, false] {
+            let mut reader = Reader::new(Box::new(data.clone()), read_ahead);
+            let mut fuel = 0;
+            // In order to the middle, back, in order again, and a leap to the end.
+            let order = (0..1_000_000).step_by(60_000).chain((300_000..1_500_000).step_by(70_000)).chain([1_990_000]);
+            for offset in order {
+                let piece = reader.read(offset as u64, 60_000).unwrap();
+                assert!(piece.bytes == data[offset..data.len().min(offset + 60_000)], "at {offset}");
+                fuel += piece.fuel;
+            }
+            assert_eq!(matches!(reader.source, Front::Ahead(_)), read_ahead);
+            assert_eq!(fuel, 2 * JUMP_FUEL);
         }
-        assert!(matches!(reader.source, Front::Ahead(_)));
-        assert_eq!(fuel, 2 * JUMP_FUEL);
     }
 
     #[test]
@@ -292,7 +297,7 @@ mod tests {
                 }
             }
         }
-        let mut reader = Reader::new(Box::new(Broken));
+        let mut reader = Reader::new(Box::new(Broken), true);
         for offset in (0..2_097_152).step_by(65_536) {
             assert_eq!(reader.read(offset, 65_536).unwrap().bytes.len(), 65_536);
         }
@@ -313,6 +318,6 @@ mod tests {
                 Ok(buffer.len().min(5usize.saturating_sub(offset as usize)))
             }
         }
-        assert!(matches!(Reader::new(Box::new(Short)).read(0, 10), Err(SourceError::Invalid(_))));
+        assert!(matches!(Reader::new(Box::new(Short), true).read(0, 10), Err(SourceError::Invalid(_))));
     }
 }

@@ -74,7 +74,7 @@ fn exit_codes_are_kept() {
 fn traps_fail_with_their_message() {
     let execution = run(&module("", "unreachable"), Job::default());
     assert_eq!(execution.outcome, failed(FailureReason::Trap));
-    assert!(execution.trap.unwrap().contains("unreachable"));
+    assert!(execution.trap.as_deref().unwrap().contains("unreachable"));
     let overflow =
         r#"(module (memory (export "memory") 1) (func $f (call $f) (call $f)) (func (export "_start") (call $f)))"#;
     assert_eq!(run(overflow, Job::default()).outcome, failed(FailureReason::Trap));

@@ -14,7 +14,10 @@ use super::{
     filesystem::{Failure, NodeId},
     source_failure,
 };
-use crate::source::{MAX_READ_BYTES, Piece};
+use crate::{
+    secret,
+    source::{MAX_READ_BYTES, Piece},
+};
 
 /// How much a program is told that it may write at once. More is taken, too.
 const WRITE_PERMIT: u64 = 1024 * 1024;
@@ -136,7 +139,7 @@ impl Guest {
         };
         // What still fits is kept: it may tell why the program writes so much.
         let fitting = usize::try_from(self.output.left).unwrap_or(usize::MAX);
-        to.extend_from_slice(bytes.get(..fitting).unwrap_or(bytes));
+        secret::append(to, bytes.get(..fitting).unwrap_or(bytes));
         Ok(self.output.take(bytes.len() as u64)?)
     }
 

@@ -18,11 +18,13 @@ use wasmtime::{
     Error, Result,
     component::{HasSelf, Linker, ResourceTable},
 };
+use zeroize::Zeroizing;
 
 use crate::{
-    Execution, Job, SourceError,
+    Config, Execution, Job, SourceError,
     memory::Memory,
     run::{CALL_FUEL, Interrupt, Stop},
+    secret::{self, Buffer},
     source::Reader,
 };
 
@@ -104,11 +106,11 @@ pub(crate) struct Guest {
     /// Below how much remaining fuel the interrupt is to be asked again; `None` to be set.
     pub(crate) next_look: Option<u64>,
     table: ResourceTable,
-    arguments: Vec<String>,
+    arguments: Zeroizing<Vec<String>>,
     stdin: Reader,
     stdin_position: u64,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
+    stdout: Buffer,
+    stderr: Buffer,
     files: filesystem::Tree,
     clock: clocks::Clock,
     random: random::Random,
@@ -119,22 +121,23 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    pub(crate) fn new(job: Job, max_memory_bytes: u64) -> Self {
-        let stdin = Reader::new(job.stdin);
-        let files: Vec<_> = job.files.into_iter().map(|(name, source)| (name, Reader::new(source))).collect();
+    pub(crate) fn new(job: Job, config: &Config) -> Self {
+        let reader = |source| Reader::new(source, config.read_ahead);
+        let stdin = reader(job.stdin);
+        let files: Vec<_> = job.files.into_iter().map(|(name, source)| (name, reader(source))).collect();
         let input_bytes = files.iter().fold(stdin.len(), |sum, (_, file)| sum.saturating_add(file.len()));
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         Self {
-            memory: Memory::new(job.limits.memory_bytes.min(max_memory_bytes)),
+            memory: Memory::new(job.limits.memory_bytes.min(config.max_memory_bytes)),
             interrupt: Interrupt::new(job.interrupt),
             next_look: None,
             table,
-            arguments: job.arguments,
+            arguments: Zeroizing::new(job.arguments),
             stdin,
             stdin_position: 0,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
+            stdout: Buffer::default(),
+            stderr: Buffer::default(),
             files: filesystem::Tree::new(files),
             clock: clocks::Clock::new(job.now_ms),
             random: random::Random::new(job.seed),
@@ -170,8 +173,8 @@ impl Guest {
             fuel,
             input_bytes: self.input_bytes,
             output_bytes: written as u64,
-            stdout: self.stdout,
-            stderr: self.stderr,
+            stdout: secret::into_vec(self.stdout),
+            stderr: secret::into_vec(self.stderr),
             files,
             trap,
         }

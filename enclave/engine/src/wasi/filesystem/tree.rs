@@ -21,7 +21,10 @@ use super::{
     super::{OutputBudget, bindings::wasi::filesystem::types::DescriptorType, source_failure},
     Done, ErrorCode, Failure,
 };
-use crate::source::{MAX_READ_BYTES, Piece, Reader};
+use crate::{
+    secret::{self, Buffer},
+    source::{MAX_READ_BYTES, Piece, Reader},
+};
 
 /// The most files and folders at once.
 const MAX_NODES: usize = 8192;
@@ -55,7 +58,7 @@ struct Node {
 enum Content {
     Folder { entries: BTreeMap<String, NodeId>, writable: bool },
     Input(Reader),
-    Output(Vec<u8>),
+    Output(Buffer),
 }
 
 /// All files and folders of a job.
@@ -99,7 +102,7 @@ impl Tree {
         for (name, node) in self.entries(folder).cloned().unwrap_or_default() {
             let path = if path.is_empty() { name } else { format!("{path}/{name}") };
             match self.nodes.get_mut(&node).map(|node| &mut node.content) {
-                Some(Content::Output(data)) => files.push((path, std::mem::take(data))),
+                Some(Content::Output(data)) => files.push((path, secret::into_vec(std::mem::take(data)))),
                 Some(Content::Folder { .. }) => self.collect(node, &path, files),
                 _ => {}
             }
@@ -233,10 +236,7 @@ impl Tree {
                     budget.give_back(old - size);
                 }
                 // Within the budget, so within memory.
-                data.resize(size as usize, 0);
-                if size == 0 {
-                    data.shrink_to_fit();
-                }
+                secret::resize(data, size as usize);
                 Ok(())
             }
             Some(Content::Input(_)) => Err(ErrorCode::ReadOnly.into()),
@@ -323,7 +323,7 @@ impl Tree {
             return Err(ErrorCode::IsDirectory);
         }
         let (folder, name) = self.free_place(base, path)?;
-        Ok(self.insert(folder, name, Content::Output(Vec::new())))
+        Ok(self.insert(folder, name, Content::Output(Buffer::default())))
     }
 
     pub(super) fn create_directory(&mut self, base: NodeId, path: &str) -> Result<NodeId, ErrorCode> {
@@ -469,7 +469,7 @@ mod tests {
     use super::*;
 
     fn tree() -> (Tree, OutputBudget) {
-        let input = Reader::new(Box::new(b"data".to_vec()));
+        let input = Reader::new(Box::new(b"data".to_vec()), true);
         (Tree::new(vec![("a".into(), input)]), OutputBudget { left: 100 })
     }
 
