@@ -2,15 +2,15 @@
 //!
 //! [`Chain`] is what the rest of the enclave sees. [`LightClient`] is the real one: smoldot, which verifies GRANDPA
 //! finality from genesis and storage proofs, over bytes that the host carries. [`Guarded`] stands before it and refuses to
-//! go back: it remembers, sealed, the highest finalized block ever seen.
+//! go back: it remembers, sealed, the highest finalized block ever seen, and knows why nothing new should be begun.
 
 mod guard;
 mod light;
 mod platform;
 mod spec;
 
-pub(crate) use guard::Guarded;
 pub use guard::{Floor, sealed_name};
+pub(crate) use guard::{Guarded, no_finality, paused};
 pub use light::{LightClient, StartError};
 pub(crate) use platform::{Platform, Stream};
 pub use spec::{ChainSpec, SpecError};
@@ -18,8 +18,9 @@ pub use spec::{ChainSpec, SpecError};
 use codec::Decode;
 use futures::future::BoxFuture;
 use phala_primitives::{
-    AppId, Hash, JobId,
+    AppId, Hash, JobId, WorkerId,
     job::{App, Job},
+    worker::Worker,
 };
 use sp_crypto_hashing::{blake2_128, twox_64, twox_128};
 
@@ -37,6 +38,9 @@ pub type ChainJob = Job<Hash, u32>;
 
 /// An app as this chain stores it.
 pub type ChainApp = App<Hash>;
+
+/// A worker as this chain stores it.
+pub type ChainWorker = Worker<Hash, u32>;
 
 /// A view of one chain. Everything that it gives is verified: finality from genesis, storage by proof.
 pub trait Chain: Send + Sync + 'static {
@@ -87,6 +91,17 @@ pub fn app_key(app: &AppId) -> Vec<u8> {
     [&twox_128(b"Apps")[..], &twox_128(b"Apps"), &blake2_128(&app.0), &app.0].concat()
 }
 
+/// Where the chain stores the hash of a block, for the newest few thousand.
+pub fn block_hash_key(number: u32) -> Vec<u8> {
+    let number = number.to_le_bytes();
+    [&twox_128(b"System")[..], &twox_128(b"BlockHash"), &twox_64(&number), &number].concat()
+}
+
+/// Where the `workers` pallet stores a worker.
+pub fn worker_key(worker: &WorkerId) -> Vec<u8> {
+    [&twox_128(b"Workers")[..], &twox_128(b"Workers"), &blake2_128(&worker.0), &worker.0].concat()
+}
+
 /// Reads and decodes a value at the finalized block `at`.
 pub(crate) async fn read<T: Decode>(
     chain: &dyn Chain,
@@ -96,4 +111,19 @@ pub(crate) async fn read<T: Decode>(
 ) -> Result<Option<T>, ChainError> {
     let value = chain.storage(at, key).await?;
     value.map(|bytes| codec::DecodeAll::decode_all(&mut &bytes[..]).map_err(|_| ChainError::Format(what))).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_the_pallets_maps() {
+        let id = hex::encode([3; 32]);
+        let worker = "1bf55d6b9732eb86723ccad1af88b985".repeat(2) + "291a070f51c27c29753ff90a32ba233e" + &id;
+        assert_eq!(hex::encode(worker_key(&WorkerId([3; 32]))), worker);
+        let app = "32463204e39f278b1ee23b6da79c9d4b".repeat(2) + "291a070f51c27c29753ff90a32ba233e" + &id;
+        assert_eq!(hex::encode(app_key(&AppId([3; 32]))), app);
+        assert_eq!(hex::encode(job_key(7))[..64], "1c88f06ceab6c17559377f12624f77d8".repeat(2));
+    }
 }

@@ -1,39 +1,43 @@
 //! The enclave as its host sees it: requests in, answers out.
 
-use futures::{channel::oneshot, future::BoxFuture};
+use futures::future::BoxFuture;
 use phala_attestation::{Role, Statement};
 use phala_engine::Engine;
 use phala_primitives::{
     Hash,
-    worker::{Heartbeat, MAX_CAPACITY, Performance, PerformanceReport, SignedHeartbeat, SignedPerformanceReport},
+    worker::{
+        Heartbeat, Liveness, MAX_CAPACITY, Performance, PerformanceReport, SignedHeartbeat, SignedLiveness,
+        SignedPerformanceReport,
+    },
 };
 use phala_protocol::{
-    EnclaveReply, EnclaveStatus, Hello, HostMessage, HostNotice, HostRequest, LogLevel, Message, Refusal, Registration,
-    Start, wire,
+    EnclaveReply, EnclaveStatus, Hello, HostMessage, HostNotice, HostRequest, LogLevel, MAX_CHUNK_BYTES, Message,
+    Refusal, Registration, Start, wire,
 };
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use crate::{
-    Disconnected, FrameReceiver, FrameSender, Tee,
-    chain::{Block, Chain, ChainSpec, Guarded, LightClient, Platform, StartError},
+    Disconnected, FrameReceiver, FrameSender, Runtime, Tee, Threads,
+    chain::{Chain, ChainSpec, Guarded, LightClient, Platform, StartError, no_finality},
     host::{Host, encode_reply, refusal},
     jobs::{Context, Jobs},
     keys::{self, Keys},
     programs::Programs,
-    tasks::{Tasks, thread},
+    runtime::Tasks,
+    text::{Hex, text},
 };
 
-/// Threads of the light client and of everything else that is not a job.
-const TASK_THREADS: usize = 3;
-
-/// Requests of the host that may be open at once.
+/// Requests of the host that may be open at once, apart from starts.
 const OPEN_REQUESTS: usize = 256;
+
+/// Starts that may be open at once: each holds a chain specification.
+const OPEN_STARTS: usize = 4;
 
 /// How long a registration waits for a finalized block.
 const FINALITY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,13 +50,14 @@ pub struct Enclave {
     tee: Arc<dyn Tee>,
     host: Host,
     tasks: Tasks,
+    engine: phala_engine::Config,
     chain_source: Arc<ChainSource>,
     /// Set by the first start that got as far as the chain, so that the next one follows no second.
     chain: futures::lock::Mutex<Option<Arc<dyn Chain>>>,
     /// Set by the first start that went well.
     started: futures::lock::Mutex<Option<Arc<Started>>>,
-    open_requests: AtomicUsize,
-    stopping: AtomicBool,
+    requests: Arc<Places>,
+    starts: Arc<Places>,
 }
 
 /// How a connection to the host ended.
@@ -70,9 +75,6 @@ pub enum End {
     /// The host speaks another version of the protocol.
     #[error("the host speaks another protocol or version; run enclave and host of the same release")]
     Version,
-    /// The host asked the enclave to stop, and it has saved its state.
-    #[error("the host stopped the enclave")]
-    Stopped,
 }
 
 impl From<Disconnected> for End {
@@ -93,32 +95,45 @@ struct Started {
 }
 
 impl Enclave {
-    /// An enclave that follows its chain with a light client of its own.
+    /// An enclave that follows its chain with a light client of its own, on threads of its own.
     pub fn new(tee: Arc<dyn Tee>) -> Arc<Self> {
-        let (host, tasks) = (Host::default(), Tasks::new(TASK_THREADS));
+        let (host, tasks) = (Host::default(), Tasks::new(Arc::new(Threads::default())));
         let platform = Platform::new(tee.clone(), host.clone(), tasks.clone());
         let source = move |spec: ChainSpec| -> BoxFuture<'static, Result<Arc<dyn Chain>, StartError>> {
             let platform = platform.clone();
             Box::pin(async move { Ok(LightClient::start(spec, platform).await? as Arc<dyn Chain>) })
         };
-        Self::build(tee, host, tasks, Arc::new(source))
+        Self::build(tee, host, tasks, Arc::new(source), phala_engine::Config::default())
     }
 
-    /// An enclave that sees the chain through `chain_source`: for simulations.
-    pub fn with_chain_source(tee: Arc<dyn Tee>, chain_source: Arc<ChainSource>) -> Arc<Self> {
-        Self::build(tee, Host::default(), Tasks::new(TASK_THREADS), chain_source)
+    /// An enclave that sees the chain through `chain_source`, runs on `runtime` and sets its engine up by `engine`, whose
+    /// capacity comes with the host's start: for simulations.
+    pub fn with(
+        tee: Arc<dyn Tee>,
+        chain_source: Arc<ChainSource>,
+        runtime: Arc<dyn Runtime>,
+        engine: phala_engine::Config,
+    ) -> Arc<Self> {
+        Self::build(tee, Host::default(), Tasks::new(runtime), chain_source, engine)
     }
 
-    fn build(tee: Arc<dyn Tee>, host: Host, tasks: Tasks, chain_source: Arc<ChainSource>) -> Arc<Self> {
+    fn build(
+        tee: Arc<dyn Tee>,
+        host: Host,
+        tasks: Tasks,
+        chain_source: Arc<ChainSource>,
+        engine: phala_engine::Config,
+    ) -> Arc<Self> {
         Arc::new(Self {
             tee,
             host,
             tasks,
+            engine,
             chain_source,
             chain: futures::lock::Mutex::new(None),
             started: futures::lock::Mutex::new(None),
-            open_requests: AtomicUsize::new(0),
-            stopping: AtomicBool::new(false),
+            requests: Places::new(OPEN_REQUESTS),
+            starts: Places::new(OPEN_STARTS),
         })
     }
 
@@ -135,7 +150,7 @@ impl Enclave {
                     return End::HungUp;
                 }
             }
-            if self.stopping.load(Ordering::Acquire) { End::Stopped } else { End::HungUp }
+            End::HungUp
         };
         let read = async {
             loop {
@@ -156,13 +171,19 @@ impl Enclave {
     fn handle(self: &Arc<Self>, message: HostMessage, outbound: &async_channel::Sender<Vec<u8>>) -> Result<(), End> {
         match message {
             Message::Reply { id, reply } => self.host.answered(id, reply),
+            Message::Notice(HostNotice::Received { bytes, .. }) if bytes.len() > MAX_CHUNK_BYTES as usize => {
+                return Err(End::Malformed);
+            }
             Message::Notice(HostNotice::Received { connection, bytes }) => self.host.received(connection, &bytes),
             Message::Notice(HostNotice::Closed { connection }) => self.host.closed(connection),
             Message::Request { id, request } => {
-                if matches!(request, HostRequest::Start(_)) {
+                let places = if matches!(request, HostRequest::Start(_)) {
                     self.host.up(outbound);
-                }
-                let Some(open) = Open::new(self.clone()) else {
+                    &self.starts
+                } else {
+                    &self.requests
+                };
+                let Some(open) = places.take() else {
                     // Kept nowhere, so that a host that asks and does not read costs no memory.
                     let refused = encode_reply(id, Err(refusal(true, "too many requests are open")));
                     return match outbound.try_send(refused) {
@@ -172,16 +193,9 @@ impl Enclave {
                 };
                 let (this, outbound) = (self.clone(), outbound.clone());
                 self.tasks.spawn(async move {
-                    let stop = matches!(request, HostRequest::Stop);
                     let reply = this.answer(request).await;
-                    let stopped = stop && reply.is_ok();
                     let _ = outbound.send(encode_reply(id, reply)).await;
                     drop(open);
-                    if stopped {
-                        this.stopping.store(true, Ordering::Release);
-                        // What is queued still goes out.
-                        outbound.close();
-                    }
                 });
             }
         }
@@ -193,32 +207,23 @@ impl Enclave {
             return self.start(start).await;
         }
         let started = self.started.lock().await.clone();
-        if started.is_none() && matches!(request, HostRequest::Stop) {
-            return Ok(EnclaveReply::Stopping);
-        }
         let started = started.ok_or_else(|| refusal(true, "the enclave has not been started on a chain yet"))?;
         match request {
             HostRequest::Start(_) => Err(refusal(false, "already handled")),
             HostRequest::Register => self.register(&started).await,
-            HostRequest::Heartbeat => self.heartbeat(&started),
+            HostRequest::Heartbeat => heartbeat(&started).await,
+            HostRequest::Challenge { nonce } => self.challenge(&started, nonce).await,
             HostRequest::Status => Ok(EnclaveReply::Status(status(&started))),
-            HostRequest::StartJob { job, input } => {
-                started.jobs.start(job, input).await.map(|blobs| EnclaveReply::JobAccepted { blobs })
-            }
-            HostRequest::Stop => {
-                // What cannot be stored now is read from the chain again.
-                if let Err(error) = started.chain.store().await {
-                    self.host.log(LogLevel::Warn, format!("the host did not store the chain's progress: {error}"));
-                }
-                Ok(EnclaveReply::Stopping)
+            HostRequest::StartJob { job, attempt, input } => {
+                started.jobs.start(job, attempt, input).await.map(|blobs| EnclaveReply::JobAccepted { blobs })
             }
         }
     }
 
     async fn start(self: &Arc<Self>, start: Start) -> Result<EnclaveReply, Refusal> {
-        let spec = ChainSpec::new(&start.chain_spec).map_err(|error| refusal(false, error.to_string()))?;
+        let spec = ChainSpec::new(&start.chain_spec).map_err(|error| refusal(false, text!(error)))?;
         if !(1..=MAX_CAPACITY).contains(&start.capacity) {
-            return Err(refusal(false, format!("the capacity must be between 1 and {MAX_CAPACITY} jobs")));
+            return Err(refusal(false, text!("the capacity must be between 1 and ", MAX_CAPACITY, " jobs")));
         }
         let asked = (start.operator, start.capacity);
         let mut slot = self.started.lock().await;
@@ -251,32 +256,28 @@ impl Enclave {
     async fn set_up(&self, spec: ChainSpec, start: (Hash, u32)) -> Result<Started, Refusal> {
         let chain = self.chain(spec).await?;
         let keys = Arc::new(self.keys(&chain.genesis_hash()).await?);
-        let chain = Guarded::load(chain, self.tee.clone(), self.host.clone()).await?;
+        let chain = Guarded::load(chain, self.tee.clone(), self.host.clone(), keys.worker()).await?;
         let chain = Arc::new(chain);
         let (_, capacity) = start;
         // One place more than jobs: for the benchmark.
-        let config = phala_engine::Config { capacity: capacity.saturating_add(1), ..phala_engine::Config::default() };
-        let engine = Engine::new(config).map_err(|error| refusal(false, error.to_string()))?;
-        let programs = Programs::new(engine.clone(), self.host.clone(), self.tee.clone(), keys.clone());
-        let context = Arc::new(Context {
-            tee: self.tee.clone(),
-            host: self.host.clone(),
-            keys: keys.clone(),
-            chain: chain.clone(),
-            engine,
-            programs,
-        });
+        let config = phala_engine::Config { capacity: capacity.saturating_add(1), ..self.engine.clone() };
+        let engine = Engine::new(config).map_err(|error| refusal(false, text!(&error)))?;
+        let (tee, host, tasks) = (self.tee.clone(), self.host.clone(), self.tasks.clone());
+        let programs = Programs::new(engine.clone(), host.clone(), tee.clone(), tasks.clone(), keys.clone());
+        let context =
+            Arc::new(Context { tee, host, tasks, keys: keys.clone(), chain: chain.clone(), engine, programs });
         let jobs = Jobs::new(context.clone(), capacity);
         Ok(Started { start, keys, chain, jobs, jobs_context: context, performance: futures::lock::Mutex::new(None) })
     }
 
-    /// The chain that `spec` describes: the one that an earlier start has left, or another.
+    /// The chain that `spec` describes. There is one in a process's life, so that a host cannot have it follow many.
     async fn chain(&self, spec: ChainSpec) -> Result<Arc<dyn Chain>, Refusal> {
         let mut kept = self.chain.lock().await;
-        if let Some(chain) = kept.as_ref().filter(|chain| chain.update(&spec)) {
-            return Ok(chain.clone());
+        if let Some(chain) = &*kept {
+            let other = "the enclave follows another chain already; stop it and start it anew";
+            return if chain.update(&spec) { Ok(chain.clone()) } else { Err(refusal(false, other)) };
         }
-        let chain = (self.chain_source)(spec).await.map_err(|error| refusal(false, error.to_string()))?;
+        let chain = (self.chain_source)(spec).await.map_err(|error| refusal(false, text!(&error)))?;
         *kept = Some(chain.clone());
         Ok(chain)
     }
@@ -288,16 +289,19 @@ impl Enclave {
             Some(sealed) => Keys::unseal(&*self.tee, genesis_hash, &sealed).map_err(|error| {
                 refusal(
                     false,
-                    format!(
-                        "the enclave's keys do not unseal: {error}; remove the sealed blob `{name}` to begin with new \
-                         keys, which make a new worker"
+                    text!(
+                        "the enclave's keys do not unseal: ",
+                        error,
+                        "; remove the sealed blob `keys-",
+                        Hex(*genesis_hash),
+                        "` to begin with new keys, which make a new worker"
                     ),
                 )
             }),
             None => {
                 let (keys, sealed) = Keys::generate(&*self.tee, genesis_hash);
                 self.host.store_sealed(&name, sealed).await?;
-                self.host.log(LogLevel::Info, format!("made new keys; this is worker {}", keys.worker()));
+                self.host.log(LogLevel::Info, text!("made new keys; this is worker ", keys.worker()));
                 Ok(keys)
             }
         }
@@ -305,7 +309,8 @@ impl Enclave {
 
     async fn register(&self, started: &Started) -> Result<EnclaveReply, Refusal> {
         let performance = self.performance(started).await?;
-        let block = self.finalized(started).await?;
+        self.wait_for_finality(started).await?;
+        let block = started.chain.named_on_chain().await?;
         let (genesis_hash, (operator, _)) = (started.chain.genesis_hash(), started.start);
         let worker = started.keys.worker();
         let statement = Statement {
@@ -317,35 +322,41 @@ impl Enclave {
             block_number: block.number,
             block_hash: block.hash,
         };
-        let evidence = self.tee.evidence(statement.report_data()).map_err(|error| refusal(true, error.to_string()))?;
+        let evidence = self.tee.evidence(statement.report_data()).map_err(|error| refusal(true, text!(&error)))?;
         let report = PerformanceReport { genesis_hash, worker, performance, block_number: block.number };
         let signature = started.keys.sign(&report.signed_bytes());
         let performance = SignedPerformanceReport { report, signature };
         Ok(EnclaveReply::Registration(Box::new(Registration { statement, evidence, performance })))
     }
 
-    fn heartbeat(&self, started: &Started) -> Result<EnclaveReply, Refusal> {
-        let block = started.chain.finalized().ok_or_else(no_finality)?;
-        let heartbeat = Heartbeat {
+    async fn challenge(&self, started: &Started, nonce: Hash) -> Result<EnclaveReply, Refusal> {
+        let block = started.chain.named_to_a_user().await?;
+        let liveness = Liveness {
             genesis_hash: started.chain.genesis_hash(),
             worker: started.keys.worker(),
+            nonce,
             block_number: block.number,
             block_hash: block.hash,
+            isolation: self.tee.isolation(),
         };
-        let signature = started.keys.sign(&heartbeat.signed_bytes());
-        Ok(EnclaveReply::Heartbeat(SignedHeartbeat { heartbeat, signature }))
+        let signature = started.keys.sign(&liveness.signed_bytes());
+        Ok(EnclaveReply::Liveness(SignedLiveness { liveness, signature }))
     }
 
-    /// The newest finalized block; waits a while for the first.
-    async fn finalized(&self, started: &Started) -> Result<Block, Refusal> {
-        if let Some(block) = started.chain.finalized() {
-            return Ok(block);
+    /// Waits a while for the first finalized block.
+    async fn wait_for_finality(&self, started: &Started) -> Result<(), Refusal> {
+        if started.chain.finalized().is_some() || started.chain.pause().is_some() {
+            return Ok(());
         }
         let timeout = async {
             self.tee.sleep(FINALITY_TIMEOUT).await;
             Err(no_finality())
         };
-        futures_lite::future::or(async { Ok(started.chain.finalized_after(None).await) }, timeout).await
+        let first = async {
+            started.chain.finalized_after(None).await;
+            Ok(())
+        };
+        futures_lite::future::or(first, timeout).await
     }
 
     async fn performance(&self, started: &Started) -> Result<Performance, Refusal> {
@@ -353,12 +364,9 @@ impl Enclave {
         if let Some(performance) = *measured {
             return Ok(performance);
         }
-        let (sender, result) = oneshot::channel();
         let (engine, tee) = (started.jobs_context.engine.clone(), self.tee.clone());
-        thread("benchmark", move || {
-            let _ = sender.send(phala_engine::benchmark(&engine, &|| tee.now()));
-        });
-        let fuel_per_second = result.await.unwrap_or(0);
+        let measure = move || phala_engine::benchmark(&engine, &|| tee.now());
+        let fuel_per_second = self.tasks.blocking("benchmark", measure).await.unwrap_or(0);
         if fuel_per_second == 0 {
             return Err(refusal(true, "the enclave could not measure its performance"));
         }
@@ -376,8 +384,16 @@ async fn greet(sender: &mut impl FrameSender, receiver: &mut impl FrameReceiver)
     wire::check_hello(&hello).map_err(|_| End::Version)
 }
 
-fn no_finality() -> Refusal {
-    refusal(true, "the light client has not seen a finalized block yet; is the node reachable?")
+async fn heartbeat(started: &Started) -> Result<EnclaveReply, Refusal> {
+    let block = started.chain.named_on_chain().await?;
+    let heartbeat = Heartbeat {
+        genesis_hash: started.chain.genesis_hash(),
+        worker: started.keys.worker(),
+        block_number: block.number,
+        block_hash: block.hash,
+    };
+    let signature = started.keys.sign(&heartbeat.signed_bytes());
+    Ok(EnclaveReply::Heartbeat(SignedHeartbeat { heartbeat, signature }))
 }
 
 fn status(started: &Started) -> EnclaveStatus {
@@ -385,6 +401,7 @@ fn status(started: &Started) -> EnclaveStatus {
     let (compile_cache_hits, compile_cache_misses) = started.jobs_context.programs.counts();
     EnclaveStatus {
         finalized_block: started.chain.finalized().map(|block| block.number),
+        pause: started.chain.pause(),
         peers: started.chain.peers(),
         running_jobs: counts.running,
         queued_jobs: counts.queued,
@@ -394,20 +411,30 @@ fn status(started: &Started) -> EnclaveStatus {
     }
 }
 
-/// One of the host's open requests.
-struct Open(Arc<Enclave>);
+/// How many of the host's requests are open, and may be.
+struct Places {
+    open: AtomicUsize,
+    most: usize,
+}
 
-impl Open {
-    fn new(enclave: Arc<Enclave>) -> Option<Self> {
-        let more = |open: usize| (open < OPEN_REQUESTS).then(|| open.saturating_add(1));
-        enclave.open_requests.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Self(enclave))
+impl Places {
+    fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), most })
+    }
+
+    fn take(self: &Arc<Self>) -> Option<Open> {
+        let more = |open: usize| (open < self.most).then(|| open.saturating_add(1));
+        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Open(self.clone()))
     }
 }
 
+/// One of the host's open requests.
+struct Open(Arc<Places>);
+
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open_requests.fetch_sub(1, Ordering::AcqRel);
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -27,7 +27,10 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-use crate::host::refusal;
+use crate::{
+    host::refusal,
+    text::{Hex, text},
+};
 
 /// The beginning of a file that is kept. The `age` header must end in it.
 const KEPT_BYTES: usize = 64 * 1024;
@@ -95,10 +98,7 @@ pub(crate) fn verify(
     }
     let digest: Hash = std::mem::take(&mut pass.hasher).finalize().into();
     if digest != blob {
-        return Err(FileError::Host(refusal(
-            true,
-            format!("the host served other bytes than blob {}", hex::encode(blob)),
-        )));
+        return Err(FileError::Host(refusal(true, text!("the host served other bytes than blob ", Hex(blob)))));
     }
     let plaintext = decrypted.map_err(FileError::Invalid)?;
     let beginning = Arc::from(std::mem::take(&mut pass.beginning));
@@ -167,11 +167,8 @@ impl Pass {
             Ok(bytes) => {
                 self.length = self.length.saturating_add(bytes.len() as u64);
                 if self.length > self.max_bytes {
-                    let reason = format!(
-                        "blob {} is longer than the {} bytes announced",
-                        hex::encode(self.blob),
-                        self.max_bytes
-                    );
+                    let (blob, announced) = (Hex(self.blob), self.max_bytes);
+                    let reason = text!("blob ", blob, " is longer than the ", announced, " bytes announced");
                     self.refusal = Some(refusal(false, reason));
                     return false;
                 }
@@ -264,9 +261,8 @@ impl Source for Plaintext {
         let rest = self.file.plaintext.saturating_sub(offset);
         let length = usize::try_from(rest).unwrap_or(usize::MAX).min(buffer.len());
         let Some(buffer) = buffer.get_mut(..length).filter(|buffer| !buffer.is_empty()) else { return Ok(0) };
-        self.read_exact_at(offset, buffer).map_err(|error| {
-            SourceError::Unavailable(format!("the host serves it no more as it was verified: {error}"))
-        })?;
+        self.read_exact_at(offset, buffer)
+            .map_err(|_| SourceError::Unavailable("the host serves it no more as it was verified".into()))?;
         Ok(length)
     }
 }
@@ -299,7 +295,8 @@ impl Read for KeptReader {
             return Ok(0);
         }
         if self.buffered().is_empty() {
-            let bytes = self.file.blobs.read(self.file.blob, self.position, READ_AHEAD).map_err(io::Error::other)?;
+            let bytes = self.file.blobs.read(self.file.blob, self.position, READ_AHEAD);
+            let bytes = bytes.map_err(|_| io::ErrorKind::Other)?;
             if bytes.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

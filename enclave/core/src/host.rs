@@ -2,7 +2,8 @@
 //!
 //! Requests to the host survive a host that hangs up and comes back: whoever waits for an answer asks again on the
 //! next connection. Network streams do not survive; the light client dials anew. Whatever comes from the host is
-//! attacker-controlled: answers are matched to requests by id, and a wrong kind of answer is a [`Refusal`].
+//! attacker-controlled: answers are matched to requests by id, a wrong kind of answer is a [`Refusal`], and what is kept
+//! of the host's bytes is bounded: a refusal by [`MAX_REASON_BYTES`], the streams' unread bytes by [`MAX_UNREAD_BYTES`].
 
 use codec::Encode;
 use futures::channel::oneshot;
@@ -11,17 +12,26 @@ use phala_protocol::{
     MAX_SEALED_BYTES, Message, Refusal,
 };
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::chain::Stream;
+use crate::{
+    chain::Stream,
+    text::{Text, truncate},
+};
 
 /// Frames that may wait for the host to read them.
 const OUTBOUND_FRAMES: usize = 16;
 
-/// The most characters of a log line.
-const MAX_LOG_BYTES: usize = 4096;
+/// The most bytes of the host's words that are kept of a refusal: they are told back to it.
+const MAX_REASON_BYTES: usize = 1024;
+
+/// Network streams at once.
+const MAX_STREAMS: usize = 128;
+
+/// The most bytes of all network streams together that wait for the light client.
+const MAX_UNREAD_BYTES: usize = 64 * 1024 * 1024;
 
 type Answer = oneshot::Sender<Result<HostReply, Refusal>>;
 
@@ -36,10 +46,11 @@ struct State {
     /// Where frames go: set from the host's first request on a connection until the connection breaks.
     outbound: Option<async_channel::Sender<Vec<u8>>>,
     next_id: u64,
-    pending: HashMap<u64, Answer>,
+    /// Ordered, as what follows: in this order everybody is woken.
+    pending: BTreeMap<u64, Answer>,
     /// Who waits for the host to come back.
     waiting: Vec<oneshot::Sender<()>>,
-    streams: HashMap<ConnectionId, Arc<Stream>>,
+    streams: BTreeMap<ConnectionId, Arc<Stream>>,
 }
 
 /// Locks, whatever a panicking task left: each critical section leaves the state whole.
@@ -47,8 +58,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(crate) fn refusal(retry: bool, reason: impl Into<String>) -> Refusal {
-    Refusal { reason: reason.into(), retry }
+/// The only way in which the enclave makes a refusal.
+pub(crate) fn refusal(retry: bool, reason: impl Into<Text>) -> Refusal {
+    Refusal { reason: reason.into().into_string(), retry }
 }
 
 impl Host {
@@ -131,7 +143,11 @@ impl Host {
         };
         let message: Message<&EnclaveRequest, EnclaveReply, EnclaveNotice> = Message::Request { id, request };
         let _forget = Forget { host: self, id };
-        outbound.send(message.encode()).await.ok()?;
+        if outbound.send(message.encode()).await.is_err() {
+            // Whoever served the connection may be gone without a word: else this would be tried without end.
+            self.down(outbound);
+            return None;
+        }
         answer.await.ok()
     }
 
@@ -139,7 +155,10 @@ impl Host {
     pub(crate) fn answered(&self, id: u64, reply: Result<HostReply, Refusal>) {
         let pending = lock(&self.state).pending.remove(&id);
         if let Some(pending) = pending {
-            let _ = pending.send(reply);
+            let _ = pending.send(reply.map_err(|mut refusal| {
+                truncate(&mut refusal.reason, MAX_REASON_BYTES);
+                refusal
+            }));
         }
     }
 
@@ -151,13 +170,9 @@ impl Host {
         }
     }
 
-    /// Writes a line to the host's log, unless the host is slow or absent. It must hold no secret.
-    pub(crate) fn log(&self, level: LogLevel, message: impl Into<String>) {
-        let mut message = message.into();
-        if message.len() > MAX_LOG_BYTES {
-            let end = (0..=MAX_LOG_BYTES).rev().find(|&end| message.is_char_boundary(end)).unwrap_or(0);
-            message.truncate(end);
-        }
+    /// Writes a line to the host's log, unless the host is slow or absent.
+    pub(crate) fn log(&self, level: LogLevel, message: impl Into<Text>) {
+        let message = message.into().into_string();
         let outbound = lock(&self.state).outbound.clone();
         if let Some(outbound) = outbound {
             let _ = outbound.try_send(EnclaveMessage::Notice(EnclaveNotice::Log { level, message }).encode());
@@ -167,7 +182,11 @@ impl Host {
     /// Loads a sealed blob.
     pub(crate) async fn load_sealed(&self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
         match self.request(&EnclaveRequest::LoadSealed { name: name.to_owned() }).await? {
-            HostReply::Sealed(sealed) => Ok(sealed),
+            HostReply::Sealed(sealed)
+                if sealed.as_ref().is_none_or(|bytes| bytes.len() <= MAX_SEALED_BYTES as usize) =>
+            {
+                Ok(sealed)
+            }
             _ => Err(wrong_reply()),
         }
     }
@@ -196,12 +215,13 @@ impl Host {
         }
     }
 
-    /// Opens a network stream. `None` when it could not be opened.
+    /// Opens a network stream. `None` when it could not be opened, or too many are.
     pub(crate) async fn dial(&self, connection: ConnectionId, address: &str, stream: &Arc<Stream>) -> Option<()> {
         let outbound = self.outbound().await;
         {
             let mut state = lock(&self.state);
-            if !state.outbound.as_ref().is_some_and(|current| current.same_channel(&outbound)) {
+            let current = state.outbound.as_ref().is_some_and(|current| current.same_channel(&outbound));
+            if !current || state.streams.len() >= MAX_STREAMS {
                 return None;
             }
             state.streams.insert(connection, stream.clone());
@@ -225,10 +245,17 @@ impl Host {
         }
     }
 
-    /// The host has bytes of a network stream.
+    /// The host has bytes of a network stream. Where too many wait for the light client already, the stream fails.
     pub(crate) fn received(&self, connection: ConnectionId, bytes: &[u8]) {
-        let stream = lock(&self.state).streams.get(&connection).cloned();
-        if let Some(stream) = stream {
+        let (stream, unread) = {
+            let state = lock(&self.state);
+            let Some(stream) = state.streams.get(&connection).cloned() else { return };
+            let unread = state.streams.values().fold(bytes.len(), |sum, stream| sum.saturating_add(stream.unread()));
+            (stream, unread)
+        };
+        if unread > MAX_UNREAD_BYTES {
+            stream.fail();
+        } else {
             stream.received(bytes);
         }
     }
@@ -265,4 +292,67 @@ const _: () = assert!(MAX_SEALED_BYTES + 1024 < phala_protocol::MAX_FRAME_BYTES)
 pub(crate) fn encode_reply(id: u64, reply: Result<EnclaveReply, Refusal>) -> Vec<u8> {
     let message: EnclaveMessage = Message::Reply { id, reply };
     message.encode()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_lite::future::{block_on, zip};
+
+    /// A host that gives one answer, whatever it is asked.
+    fn ask<T>(asking: impl AsyncFnOnce(&Host) -> T, reply: Result<HostReply, Refusal>) -> T {
+        let host = Host::default();
+        let (outbound, queue) = Host::channel();
+        host.up(&outbound);
+        let answer = async {
+            let frame = queue.recv().await.unwrap();
+            let message = <EnclaveMessage as codec::Decode>::decode(&mut &frame[..]).unwrap();
+            let Message::Request { id, .. } = message else { panic!("{message:?}") };
+            host.answered(id, reply);
+        };
+        block_on(zip(asking(&host), answer)).0
+    }
+
+    #[test]
+    fn answers_that_are_too_large_or_of_another_kind_are_refused() {
+        let sealed = |length: u32| Ok(HostReply::Sealed(Some(vec![0; length as usize])));
+        assert!(ask(async |host| host.load_sealed("x").await, sealed(MAX_SEALED_BYTES)).unwrap().is_some());
+        assert!(ask(async |host| host.load_sealed("x").await, sealed(MAX_SEALED_BYTES + 1)).is_err());
+        assert!(ask(async |host| host.load_sealed("x").await, Ok(HostReply::Done)).is_err());
+        let read = EnclaveRequest::ReadBlob { blob: [0; 32], offset: 0, length: 10 };
+        let bytes = |length| Ok(HostReply::Bytes(vec![0; length]));
+        assert!(ask(async |host| host.bytes(&read, 10).await, bytes(10)).is_ok());
+        assert!(ask(async |host| host.bytes(&read, 10).await, bytes(11)).is_err());
+        assert!(ask(async |host| host.done(&read).await, bytes(1)).is_err());
+    }
+
+    #[test]
+    fn what_is_kept_of_a_hosts_words_is_bounded() {
+        let reply = Err(Refusal { reason: "x".repeat(1_000_000), retry: true });
+        let refused = ask(async |host| host.load_sealed("x").await, reply).unwrap_err();
+        assert_eq!(refused.reason.len(), MAX_REASON_BYTES);
+    }
+
+    #[test]
+    fn unread_bytes_of_all_streams_and_their_number_are_bounded() {
+        let host = Host::default();
+        let (outbound, _queue) = async_channel::unbounded();
+        host.up(&outbound);
+        let chunk = vec![0; MAX_CHUNK_BYTES as usize];
+        let streams: Vec<_> =
+            (0..MAX_STREAMS as u64).map(|connection| (connection, Arc::new(Stream::default()))).collect();
+        for (connection, stream) in &streams {
+            let dial = host.dial(*connection, "a:1", stream);
+            // Nobody answers: the stream is known, and not yet open.
+            assert!(block_on(futures_lite::future::poll_once(dial)).is_none());
+            host.received(*connection, &chunk);
+        }
+        let unread: usize = streams.iter().map(|(_, stream)| stream.unread()).sum();
+        assert_eq!(unread, MAX_UNREAD_BYTES);
+        let one_more = Arc::new(Stream::default());
+        assert_eq!(block_on(host.dial(MAX_STREAMS as u64, "a:1", &one_more)), None);
+        // Bytes of what nobody opened are nobody's.
+        host.received(1 << 40, &chunk);
+        assert_eq!(streams.iter().map(|(_, stream)| stream.unread()).sum::<usize>(), MAX_UNREAD_BYTES);
+    }
 }

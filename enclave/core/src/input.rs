@@ -9,12 +9,12 @@ use phala_primitives::{
 };
 use sha2::Sha256;
 use std::collections::HashSet;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The longest ciphertext of a job input: the largest plaintext in armor, with room for a long header.
 pub(crate) const MAX_CIPHERTEXT_BYTES: u64 = 2 * MAX_JOB_INPUT_BYTES as u64;
 
-/// A job input that belongs to this chain and job, and is well-formed.
+/// A job input that belongs to this chain and job, and is well-formed. Overwritten when dropped.
 pub(crate) struct CheckedInput {
     pub app: AppId,
     pub arguments: Vec<String>,
@@ -26,6 +26,14 @@ pub(crate) struct CheckedInput {
     pub secret: Secret<Hash>,
     /// Opens code, standard input and files, and nothing else does.
     pub identity: Identity,
+}
+
+/// Secret and identity overwrite themselves.
+impl Drop for CheckedInput {
+    fn drop(&mut self) {
+        self.arguments.zeroize();
+        self.files.iter_mut().for_each(|file| file.name.zeroize());
+    }
 }
 
 /// Why a job input was refused. The host learns it; it holds nothing of the user's.

@@ -2,7 +2,8 @@
 //!
 //! It makes and seals its keys, proves through its TEE what it is, follows the chain with its own light client, runs jobs and signs
 //! receipts. It opens no socket and no file and has no clock: [`Tee`] gives it time, randomness, sealing and evidence;
-//! [`FrameSender`] and [`FrameReceiver`] carry messages to and from its host, whom it does not trust.
+//! [`FrameSender`] and [`FrameReceiver`] carry messages to and from its host, whom it does not trust; [`Runtime`] runs what
+//! it does, on threads or, in a simulation, in turns.
 //!
 //! ```text
 //!    Tee ──────────────┐                        ┌────────────── FrameSender, FrameReceiver
@@ -18,9 +19,13 @@
 //! # Invariants
 //! - Nothing from the host is believed: blocks are verified from genesis, storage by proof, files by hash and by
 //!   decryption, sealed blobs and compiled programs by authentication.
-//! - The chain never goes back, across restarts ([`chain`]).
-//! - Secrets leave only encrypted; logs and refusals are fixed sentences with public numbers, names and hashes.
-//! - Whatever the host does, nothing panics: the worst is a connection that ends or a job that is refused.
+//! - The chain never goes back, across restarts. No new work is taken, and nothing is signed that says otherwise, on a
+//!   chain that stands still or contradicts itself, or with sealed state that is an old copy ([`chain`]).
+//! - Secrets leave only encrypted; logs and refusals are fixed sentences with public numbers, ids and hashes, by their
+//!   type (`text`). What panics ends alone, and its payload stays here.
+//! - Sizes and times of what leaves are padded, so that they tell less ([`phala_primitives::padding`]).
+//! - Whatever the host does, nothing panics: the worst is a connection that ends or a job that is refused. What it makes
+//!   the enclave keep is bounded, message by message: docs/boundary.md.
 //!
 //! `age` takes the randomness of its file keys from the operating system (`getrandom`), not from [`Tee`]: on each supported TEE
 //! that is the processor's own generator, mixed by the guest's kernel.
@@ -34,19 +39,25 @@
 pub mod chain;
 mod enclave;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod input;
 mod jobs;
 pub mod keys;
+mod memory;
 mod output;
 mod programs;
-mod tasks;
+mod runtime;
+mod stopwatch;
 mod tee;
 #[cfg(test)]
 mod testing;
+mod text;
 mod transport;
 
 pub use enclave::{ChainSource, Enclave, End};
 pub use input::InputError;
+pub use runtime::{Runtime, Threads};
 pub use tee::{EvidenceError, Tee, UnsealError};
 pub use transport::{Disconnected, FrameReceiver, FrameSender};

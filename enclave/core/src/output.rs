@@ -1,11 +1,14 @@
 //! Results: one tar archive, hashed for comparison, encrypted to the user's recipients, handed to the host in chunks.
+//!
+//! The archive is followed by zero bytes up to a [`padded`] length, inside hash and encryption: what the host sees of its
+//! length tells less of what the program wrote. A tar archive ends before them, whoever reads it.
 
 use age::{Encryptor, x25519::Recipient};
 use hmac::{Hmac, KeyInit, Mac};
-use phala_primitives::Hash;
+use phala_primitives::{Hash, padding::padded};
 use phala_protocol::Refusal;
 use sha2::{Digest, Sha256};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 /// How much is handed to the host at once.
 const CHUNK_BYTES: usize = 512 * 1024;
@@ -21,7 +24,7 @@ pub(crate) struct Output<'a> {
 /// The hashes that go into the receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OutputHashes {
-    /// HMAC-SHA-256 of the archive under the job's secret.
+    /// HMAC-SHA-256 of the padded archive under the job's secret.
     pub archive: Hash,
     /// SHA-256 of the encrypted archive.
     pub file: Hash,
@@ -39,7 +42,7 @@ pub(crate) fn deliver(
     let Chunks { refusal, hasher, .. } = chunks;
     match (archive, refusal) {
         (_, Some(refusal)) => Err(refusal),
-        (Err(error), None) => Err(crate::host::refusal(true, format!("the result could not be encrypted: {error}"))),
+        (Err(_), None) => Err(crate::host::refusal(true, "the result could not be encrypted")),
         (Ok(archive), None) => Ok(OutputHashes { archive, file: hasher.finalize().into() }),
     }
 }
@@ -48,9 +51,11 @@ fn encrypt(output: &Output<'_>, secret: &Hash, recipients: &[Recipient], chunks:
     let recipients = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
     let encryptor = Encryptor::with_recipients(recipients).map_err(io::Error::other)?;
     let mac = Hmac::<Sha256>::new_from_slice(secret).map_err(io::Error::other)?;
-    let mut hashed = Hashed { mac, inner: encryptor.wrap_output(&mut *chunks)? };
+    let mut hashed = Hashed { mac, length: 0, inner: encryptor.wrap_output(&mut *chunks)? };
     archive(output, &mut hashed)?;
-    let Hashed { mac, inner } = hashed;
+    let padding = padded(hashed.length).saturating_sub(hashed.length);
+    io::copy(&mut io::repeat(0).take(padding), &mut hashed)?;
+    let Hashed { mac, inner, .. } = hashed;
     inner.finish()?.hand_over()?;
     Ok(mac.finalize().into_bytes().into())
 }
@@ -78,6 +83,8 @@ fn archive(output: &Output<'_>, writer: &mut dyn Write) -> io::Result<()> {
 
 struct Hashed<W> {
     mac: Hmac<Sha256>,
+    /// Bytes so far.
+    length: u64,
     inner: W,
 }
 
@@ -85,6 +92,7 @@ impl<W: Write> Write for Hashed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.inner.write_all(bytes)?;
         self.mac.update(bytes);
+        self.length = self.length.saturating_add(bytes.len() as u64);
         Ok(bytes.len())
     }
 
@@ -135,7 +143,6 @@ impl Write for Chunks<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
 
     fn run(output: &Output<'_>, secret: &Hash, recipients: &[Recipient]) -> (OutputHashes, Vec<u8>) {
         let mut file = Vec::new();
@@ -181,6 +188,21 @@ mod tests {
         assert_eq!(first.archive, second.archive);
         assert_ne!(file, other_file);
         assert_ne!(run(&output, &[2; 32], &[recipient]).0.archive, first.archive);
+    }
+
+    #[test]
+    fn lengths_of_results_tell_little() {
+        let identity = age::x25519::Identity::generate();
+        let lengths = (0..200).map(|length| {
+            let stdout = vec![1; 150_000 + 10 * length];
+            let output = Output { stdout: &stdout, stderr: b"", files: Vec::new() };
+            let (_, file) = run(&output, &[1; 32], &[identity.to_public()]);
+            let plaintext = age::decrypt(&identity, &file).unwrap();
+            assert_eq!(plaintext.len() as u64, padded(plaintext.len() as u64));
+            plaintext.len()
+        });
+        let lengths: std::collections::BTreeSet<_> = lengths.collect();
+        assert!(lengths.len() <= 2, "{lengths:?}");
     }
 
     #[test]

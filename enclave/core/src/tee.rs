@@ -2,6 +2,7 @@
 
 use futures::future::BoxFuture;
 use phala_attestation::{Evidence, Measurement};
+use phala_primitives::worker::Isolation;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -38,6 +39,12 @@ pub trait Tee: Send + Sync + 'static {
     /// # Errors
     /// When `sealed` was not made by this enclave, on this platform, under this name.
     fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError>;
+
+    /// How this process is separated from its machine; `None` where hardware does that.
+    fn isolation(&self) -> Option<Isolation>;
+
+    /// The bytes of memory that the enclave may use in all. Does not change.
+    fn memory_bytes(&self) -> u64;
 
     /// Evidence that binds `report_data`.
     ///

@@ -6,8 +6,11 @@ use chacha20poly1305::{
     aead::{Aead, Payload},
 };
 use futures::future::BoxFuture;
-use phala_attestation::{Evidence, Measurement, simulated};
-use phala_primitives::Hash;
+use phala_attestation::{Evidence, Measurement, PlatformId, Vendor, simulated};
+use phala_primitives::{
+    Hash,
+    worker::{Isolation, Performance, WorkerStatus},
+};
 use phala_protocol::Refusal;
 use sha2::{Digest, Sha256};
 use std::{
@@ -20,20 +23,37 @@ use zeroize::Zeroizing;
 
 use crate::{
     EvidenceError, Tee, UnsealError,
-    chain::{Block, Chain, ChainError, ChainSpec},
+    chain::{Block, Chain, ChainError, ChainSpec, ChainWorker},
     files::Blobs,
     host::{lock, refusal},
 };
 
-/// A TEE on platform number `platform`.
+/// What [`TestTee`] did to separate itself.
+pub const ISOLATION: Isolation = Isolation {
+    no_network: true,
+    not_dumpable: true,
+    locked_memory: false,
+    no_privileges: true,
+    seccomp: true,
+    landlock: false,
+    own_user: false,
+};
+
+/// A TEE on platform number `platform`, with memory for 3 GiB of jobs.
 pub struct TestTee {
     platform: u8,
     start: Instant,
+    passed: Mutex<Duration>,
 }
 
 impl TestTee {
     pub fn new(platform: u8) -> Self {
-        Self { platform, start: Instant::now() }
+        Self { platform, start: Instant::now(), passed: Mutex::default() }
+    }
+
+    /// Lets time pass at once, but for who sleeps.
+    pub fn pass(&self, time: Duration) {
+        *lock(&self.passed) += time;
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -43,7 +63,7 @@ impl TestTee {
 
 impl Tee for TestTee {
     fn now(&self) -> Duration {
-        self.start.elapsed()
+        self.start.elapsed() + *lock(&self.passed)
     }
 
     fn unix_time(&self) -> Duration {
@@ -75,6 +95,14 @@ impl Tee for TestTee {
         let nonce: [u8; 24] = nonce.try_into().unwrap();
         let payload = Payload { msg: sealed, aad: name.as_bytes() };
         self.cipher().decrypt(&XNonce::from(nonce), payload).map(Zeroizing::new).map_err(|_| UnsealError)
+    }
+
+    fn isolation(&self) -> Option<Isolation> {
+        Some(ISOLATION)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        4 << 30
     }
 
     fn evidence(&self, report_data: [u8; 64]) -> Result<Evidence, EvidenceError> {
@@ -152,6 +180,26 @@ impl Chain for FakeChain {
 
     fn update(&self, _spec: &ChainSpec) -> bool {
         true
+    }
+}
+
+/// A worker on chain that has last named block `last_heartbeat`.
+pub fn registered(last_heartbeat: u32) -> ChainWorker {
+    ChainWorker {
+        operator: [0; 32],
+        encryption_key: [0; 32],
+        endpoint: b"http://127.0.0.1:1".to_vec(),
+        price: 1,
+        performance: Performance { fuel_per_second: 1, capacity: 1 },
+        running: 0,
+        status: WorkerStatus::Active,
+        measurement: Measurement([0xaa; 32]),
+        platform: PlatformId([0; 32]),
+        vendor: Vendor::Simulated,
+        verdict_expires: u64::MAX,
+        evidence_hash: [0; 32],
+        registered_at: 1,
+        last_heartbeat,
     }
 }
 

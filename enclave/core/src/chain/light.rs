@@ -5,12 +5,12 @@
 //! database unless the specification has a checkpoint; the sealed floor of [`Guarded`](super::Guarded) keeps what must
 //! survive a restart.) Storage is read by Merkle proof against the state root of a finalized block.
 
-use futures::{channel::oneshot, future::BoxFuture};
+use futures::{StreamExt, channel::oneshot, future::BoxFuture, stream::FuturesUnordered};
 use phala_primitives::Hash;
 use serde_json::{Value, json};
 use smoldot_light::{AddChainConfig, AddChainConfigJsonRpc, ChainId, Client, JsonRpcResponses};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     num::NonZero,
     sync::{
         Arc, Mutex,
@@ -29,7 +29,10 @@ const KEPT_BLOCKS: usize = 16;
 const STORAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Attempts to read storage.
-const STORAGE_ATTEMPTS: usize = 3;
+const STORAGE_ATTEMPTS: usize = 4;
+
+/// How long to wait for one before the next.
+const NEXT_AFTER: Duration = Duration::from_secs(2);
 
 /// How long to wait before asking smoldot again what it refused.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -182,19 +185,36 @@ impl LightClient {
         }
     }
 
+    /// Reads storage from a peer, and from one more each time that none has answered for a while: one that is silent is given
+    /// up by smoldot after 20 seconds only. Which peer is asked is chance.
     async fn read(&self, at: Hash, key: &[u8]) -> Result<Option<Vec<u8>>, ChainError> {
-        let mut result = Err(ChainError::Unavailable);
-        for _ in 0..STORAGE_ATTEMPTS {
-            let subscription = lock(&self.head).subscription.clone();
-            if let Some(subscription) = subscription {
-                result = self.rpc.storage(&subscription, at, key).await;
-                if matches!(result, Ok(_) | Err(ChainError::UnknownBlock)) {
-                    break;
+        let tee = self.rpc.platform.tee();
+        let mut asked = FuturesUnordered::new();
+        for attempt in 1..=STORAGE_ATTEMPTS {
+            asked.push(self.ask(at, key));
+            let answer = async {
+                while let Some(answer) = asked.next().await {
+                    if matches!(answer, Ok(_) | Err(ChainError::UnknownBlock)) {
+                        return Some(answer);
+                    }
                 }
+                tee.sleep(RETRY_AFTER).await;
+                None
+            };
+            let patience = async {
+                tee.sleep(if attempt < STORAGE_ATTEMPTS { NEXT_AFTER } else { STORAGE_TIMEOUT }).await;
+                None
+            };
+            if let Some(answer) = futures_lite::future::or(answer, patience).await {
+                return answer;
             }
-            self.rpc.platform.tee().sleep(RETRY_AFTER).await;
         }
-        result
+        Err(ChainError::Unavailable)
+    }
+
+    async fn ask(&self, at: Hash, key: &[u8]) -> Result<Option<Vec<u8>>, ChainError> {
+        let subscription = lock(&self.head).subscription.clone();
+        self.rpc.storage(&subscription.ok_or(ChainError::Unavailable)?, at, key).await
     }
 }
 
@@ -269,9 +289,9 @@ struct Rpc {
 #[derive(Default)]
 struct RpcState {
     next_id: u64,
-    calls: HashMap<u64, Call>,
+    calls: BTreeMap<u64, Call>,
     /// Reads of storage that have started, by smoldot's id of them.
-    operations: HashMap<String, Operation>,
+    operations: BTreeMap<String, Operation>,
 }
 
 enum Call {

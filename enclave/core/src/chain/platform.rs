@@ -24,10 +24,11 @@ use std::{
 use crate::{
     Tee,
     host::{Host, lock},
-    tasks::Tasks,
+    runtime::{Cancel, Tasks},
+    text::Text,
 };
 
-/// Bytes that may wait on a stream for smoldot to read them. A peer that respects smoldot's windows stays far below.
+/// Bytes that may wait on a stream for smoldot to take them. A peer that respects smoldot's windows stays far below.
 const MAX_UNREAD_BYTES: usize = 32 * 1024 * 1024;
 
 /// Bytes that smoldot may queue on a stream.
@@ -70,6 +71,8 @@ struct StreamState {
     connected: bool,
     failed: bool,
     incoming: Vec<u8>,
+    /// Bytes that smoldot has seen and not taken.
+    seen: usize,
     unsent: usize,
     /// Rises with each change, so that none is missed between two looks.
     version: u64,
@@ -95,17 +98,33 @@ impl Stream {
     }
 
     pub(crate) fn fail(&self) {
-        self.change(|state| state.failed = true);
+        self.change(StreamState::fail);
     }
 
     pub(crate) fn received(&self, bytes: &[u8]) {
         self.change(|state| {
-            if state.incoming.len().saturating_add(bytes.len()) > MAX_UNREAD_BYTES {
-                state.failed = true;
-            } else {
+            if state.unread().saturating_add(bytes.len()) > MAX_UNREAD_BYTES {
+                state.fail();
+            } else if !state.failed {
                 state.incoming.extend_from_slice(bytes);
             }
         });
+    }
+
+    /// Bytes that wait for smoldot to take them.
+    pub(crate) fn unread(&self) -> usize {
+        lock(&self.state).unread()
+    }
+}
+
+impl StreamState {
+    fn unread(&self) -> usize {
+        self.incoming.len().saturating_add(self.seen)
+    }
+
+    fn fail(&mut self) {
+        self.failed = true;
+        self.incoming = Vec::new();
     }
 }
 
@@ -123,7 +142,7 @@ pub(crate) struct StreamHandle {
     seen_at: Duration,
     wake_up_at: Option<Duration>,
     /// Dials, then sends; ends with the handle.
-    _pump: async_executor::Task<()>,
+    _pump: Cancel,
 }
 
 impl Drop for StreamHandle {
@@ -157,6 +176,7 @@ impl Drop for Access<'_> {
     fn drop(&mut self) {
         let Self { handle, buffers } = self;
         handle.unread = std::mem::take(&mut buffers.incoming_buffer);
+        lock(&handle.shared.state).seen = handle.unread.len();
         handle.wake_up_at = buffers.wake_up_after.take();
         for buffer in std::mem::take(&mut buffers.write_buffers) {
             if let Some(out) = handle.out.as_ref().filter(|_| !buffer.is_empty()) {
@@ -221,11 +241,11 @@ impl PlatformRef for Platform {
             LogLevel::Warn | LogLevel::Info => HostLogLevel::Debug,
             LogLevel::Debug | LogLevel::Trace => return,
         };
-        let mut line = format!("light client: {target}: {message}");
+        let mut line = format!("{target}: {message}");
         for (key, value) in values {
             let _ = write!(line, " {key}={value}");
         }
-        self.host.log(level, line);
+        self.host.log(level, Text::of_the_light_client(line));
     }
 
     fn client_name(&self) -> Cow<'_, str> {
@@ -303,6 +323,7 @@ impl PlatformRef for Platform {
             let mut state = lock(&handle.shared.state);
             handle.seen_version = Some(state.version);
             handle.unread.append(&mut state.incoming);
+            state.seen = handle.unread.len();
             (state.failed, state.connected, state.unsent)
         };
         handle.seen_at = now;
@@ -373,16 +394,20 @@ mod tests {
     #[test]
     fn changes_wake_whoever_waits() {
         let tee: Arc<dyn Tee> = Arc::new(crate::testing::TestTee::new(1));
-        let platform = Platform::new(tee, Host::default(), Tasks::new(1));
+        let tasks = Tasks::new(Arc::new(crate::runtime::Threads::default()));
+        let platform = Platform::new(tee, Host::default(), tasks);
         let address = Address::TcpDns { hostname: "example.com", port: 1 };
         let mut handle = Box::pin(block_on(platform.connect_stream(address)));
         block_on(platform.wait_read_write_again(handle.as_mut()));
         drop(platform.read_write_access(handle.as_mut()).unwrap());
         handle.shared.received(b"abc");
         block_on(platform.wait_read_write_again(handle.as_mut()));
-        let access = platform.read_write_access(handle.as_mut()).unwrap();
+        let mut access = platform.read_write_access(handle.as_mut()).unwrap();
         assert_eq!(access.incoming_buffer, b"abc");
+        access.incoming_buffer.drain(..1);
         drop(access);
+        // What smoldot leaves counts as unread.
+        assert_eq!(handle.shared.unread(), 2);
         handle.shared.fail();
         block_on(platform.wait_read_write_again(handle.as_mut()));
         assert!(platform.read_write_access(handle.as_mut()).is_err());

@@ -5,6 +5,10 @@ use serde_json::{Map, Value};
 /// The most boot nodes.
 const MAX_BOOT_NODES: usize = 64;
 
+/// The most values in a specification, which would take a hundred times the memory of their text. Its length is bounded
+/// by the frame that it comes in, its depth by the parser: 128.
+const MAX_VALUES: usize = 100_000;
+
 /// A specification reduced to what identifies the chain and how to reach it. Without any checkpoint: finality is verified from
 /// genesis, so that the genesis hash, which users and the chain compare, decides which chain this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +22,9 @@ pub enum SpecError {
     /// Not a JSON object.
     #[error("the chain specification is not a JSON object")]
     Syntax,
+    /// It has too many values.
+    #[error("the chain specification has more than {MAX_VALUES} values")]
+    TooLarge,
     /// A needed part is missing.
     #[error("the chain specification lacks `{0}`")]
     Missing(&'static str),
@@ -32,6 +39,10 @@ impl ChainSpec {
     /// # Errors
     /// See [`SpecError`].
     pub fn new(specification: &str) -> Result<Self, SpecError> {
+        // Each value but the first follows one of these; some of them may stand in strings, where they are few.
+        if specification.bytes().filter(|byte| b",[{".contains(byte)).count() > MAX_VALUES {
+            return Err(SpecError::TooLarge);
+        }
         let Ok(Value::Object(mut full)) = serde_json::from_str(specification) else {
             return Err(SpecError::Syntax);
         };
@@ -104,5 +115,13 @@ mod tests {
         assert_eq!(ChainSpec::new("{"), Err(SpecError::Syntax));
         assert_eq!(ChainSpec::new(r#"{"name":"n","id":"i","bootNodes":[]}"#), Err(SpecError::Missing("genesis")));
         assert_eq!(ChainSpec::new(r#"{"relay_chain":"x"}"#), Err(SpecError::Parachain));
+    }
+
+    #[test]
+    fn specifications_of_too_many_or_too_deep_values_are_refused() {
+        let many = format!(r#"{{"x":[{}0]}}"#, "0,".repeat(MAX_VALUES));
+        assert_eq!(ChainSpec::new(&many), Err(SpecError::TooLarge));
+        let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(ChainSpec::new(&deep), Err(SpecError::Syntax));
     }
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    chain::{app_key, job_key, sealed_name},
-    testing::{FakeChain, MemoryBlobs, TestTee, encrypt_to},
+    chain::{Block, app_key, job_key, sealed_name, worker_key},
+    testing::{FakeChain, ISOLATION, MemoryBlobs, TestTee, encrypt_to, registered},
 };
 use age::secrecy::ExposeSecret;
 use codec::{Decode, Encode};
@@ -12,8 +12,9 @@ use phala_primitives::{
     AppId, FailureReason, JobId, Limits, Outcome, SignedReceipt, WorkerId,
     input::{EncryptedFile, JobInput, NamedFile},
     job::{App, Assignment, Job, JobStatus, Visibility, secret_commitment},
+    padding::padded,
 };
-use phala_protocol::{EnclaveMessage, EnclaveNotice, EnclaveRequest, HostReply, JobState};
+use phala_protocol::{EnclaveMessage, EnclaveNotice, EnclaveRequest, HostReply, JobState, Pause};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use std::{collections::HashMap, io::Read, sync::Mutex};
@@ -179,9 +180,14 @@ impl TestHost {
 fn ended(notice: &EnclaveNotice, wanted: JobId) -> Option<Result<SignedReceipt, Refusal>> {
     match notice {
         EnclaveNotice::JobEnded { job, receipt } if *job == wanted => Some(Ok((**receipt).clone())),
-        EnclaveNotice::JobRefused { job, refusal } if *job == wanted => Some(Err(refusal.clone())),
+        EnclaveNotice::JobRefused { job, refusal, .. } if *job == wanted => Some(Err(refusal.clone())),
         _ => None,
     }
+}
+
+/// Starts the first attempt at a job.
+fn start_job(job: JobId, input: Hash) -> HostRequest {
+    HostRequest::StartJob { job, attempt: 1, input }
 }
 
 fn start() -> Start {
@@ -191,6 +197,7 @@ fn start() -> Start {
 
 /// A world with one worker and one user.
 struct World {
+    tee: Arc<TestTee>,
     chain: Arc<FakeChain>,
     disk: Arc<Disk>,
     enclave: Arc<Enclave>,
@@ -205,14 +212,15 @@ impl World {
         let chain = Arc::new(FakeChain::new(GENESIS));
         chain.finalize(BLOCK);
         let disk = Arc::new(Disk::default());
-        let enclave = enclave(&chain, 1);
+        let tee = Arc::new(TestTee::new(1));
+        let enclave = enclave(&chain, &tee);
         let [user, files] = [(); 2].map(|()| age::x25519::Identity::generate());
-        Self { chain, disk, enclave, user, files }
+        Self { tee, chain, disk, enclave, user, files }
     }
 
     /// Another process of the same enclave.
     fn restart(&mut self) {
-        self.enclave = enclave(&self.chain, 1);
+        self.enclave = enclave(&self.chain, &self.tee);
     }
 
     fn connect(&self) -> TestHost {
@@ -297,13 +305,13 @@ impl World {
     }
 }
 
-fn enclave(chain: &Arc<FakeChain>, platform: u8) -> Arc<Enclave> {
+fn enclave(chain: &Arc<FakeChain>, tee: &Arc<TestTee>) -> Arc<Enclave> {
     let chain = chain.clone();
     let source = move |_| -> BoxFuture<'static, Result<Arc<dyn Chain>, StartError>> {
         let chain = chain.clone();
         Box::pin(async move { Ok(chain as Arc<dyn Chain>) })
     };
-    Enclave::with_chain_source(Arc::new(TestTee::new(platform)), Arc::new(source))
+    Enclave::with(tee.clone(), Arc::new(source), Arc::new(Threads::default()), phala_engine::Config::default())
 }
 
 fn echo() -> Vec<u8> {
@@ -333,7 +341,7 @@ fn a_job_runs_from_input_to_receipt() {
     let input_hash = world.upload_input(&recipient, &input);
 
     let blobs = vec![input_hash, Sha256::digest(&code).into(), stdin_file.sha256, unread.sha256];
-    assert_eq!(host.ask(HostRequest::StartJob { job: 4, input: input_hash }), Ok(EnclaveReply::JobAccepted { blobs }));
+    assert_eq!(host.ask(start_job(4, input_hash)), Ok(EnclaveReply::JobAccepted { blobs }));
     let signed = host.receipt(4).unwrap();
     verify_signature(&signed);
     let receipt = &signed.receipt;
@@ -342,8 +350,8 @@ fn a_job_runs_from_input_to_receipt() {
     assert_eq!((receipt.input_hash, receipt.genesis_hash), (input_hash, GENESIS));
     assert_eq!((receipt.block_number, receipt.block_hash), (BLOCK.number, BLOCK.hash));
     assert_eq!(receipt.code_hash, Hash::from(Sha256::digest(&code)));
-    assert_eq!((receipt.input_bytes, receipt.output_bytes), (300_003, 300_000));
-    assert!(receipt.fuel > 0);
+    assert_eq!((receipt.input_bytes, receipt.output_bytes), (padded(300_003), padded(300_000)));
+    assert!(receipt.fuel > 0 && receipt.fuel == padded(receipt.fuel));
     assert_eq!(world.result(&signed), HashMap::from([("stdout".into(), stdin), ("stderr".into(), vec![])]));
     let states: Vec<_> = host
         .notices
@@ -360,7 +368,7 @@ fn a_job_runs_from_input_to_receipt() {
     let other = world.upload_input(&recipient, &JobInput { arguments: vec!["other".into()], ..input });
     for input in [input_hash, other, [9; 32]] {
         host.notices.clear();
-        assert_eq!(host.ask(HostRequest::StartJob { job: 4, input }), Ok(EnclaveReply::JobAccepted { blobs: vec![] }));
+        assert_eq!(host.ask(start_job(4, input)), Ok(EnclaveReply::JobAccepted { blobs: vec![] }));
         assert_eq!(host.receipt(4), Ok(signed.clone()));
     }
     let Ok(EnclaveReply::Status(status)) = host.ask(HostRequest::Status) else { panic!() };
@@ -377,7 +385,7 @@ fn receipts_and_programs_survive_a_restart_and_a_new_attempt_runs_again() {
     let (worker, recipient) = host.start();
     world.assign(4, app, worker, 1);
     let input = world.upload_input(&recipient, &world.input(4, app));
-    host.ask(HostRequest::StartJob { job: 4, input }).unwrap();
+    host.ask(start_job(4, input)).unwrap();
     let first = host.receipt(4).unwrap();
 
     world.restart();
@@ -385,16 +393,29 @@ fn receipts_and_programs_survive_a_restart_and_a_new_attempt_runs_again() {
     world.disk.blobs.replace(blob, b"gone".to_vec());
     let mut host = world.connect();
     assert_eq!(host.start().0, worker);
-    host.ask(HostRequest::StartJob { job: 4, input }).unwrap();
+    host.ask(start_job(4, input)).unwrap();
     assert_eq!(host.receipt(4), Ok(first.clone()));
 
+    // The next attempt runs again; the receipt of the first does not hide it.
     world.assign(4, app, worker, 2);
     host.notices.clear();
-    host.ask(HostRequest::StartJob { job: 4, input }).unwrap();
+    host.ask(HostRequest::StartJob { job: 4, attempt: 2, input }).unwrap();
     let second = host.receipt(4).unwrap();
     assert_eq!((second.receipt.attempt, second.receipt.output_hash), (2, first.receipt.output_hash));
     let Ok(EnclaveReply::Status(status)) = host.ask(HostRequest::Status) else { panic!() };
     assert_eq!((status.compile_cache_hits, status.compile_cache_misses), (1, 0));
+
+    // Nor does that of the second stand for the first, which is over, here and after a restart.
+    for _ in 0..2 {
+        let refused = host.ask(start_job(4, input)).unwrap_err();
+        assert!(refused.reason.contains("attempt 1 is over") && !refused.retry, "{refused:?}");
+        host.notices.clear();
+        host.ask(HostRequest::StartJob { job: 4, attempt: 2, input }).unwrap();
+        assert_eq!(host.receipt(4), Ok(second.clone()));
+        world.restart();
+        host = world.connect();
+        host.start();
+    }
 }
 
 #[test]
@@ -413,7 +434,7 @@ fn a_job_waits_for_a_host_that_hangs_up() {
         input.stdin = Some(world.upload_file(b"hello"));
         let input = world.upload_input(&recipient, &input);
         host.hang_up_after = Some(hang_up_after);
-        host.send(HostRequest::StartJob { job: 4, input });
+        host.send(start_job(4, input));
         let outcome = host.serve(|message| match message {
             Message::Notice(notice) => ended(notice, 4),
             _ => None,
@@ -450,7 +471,7 @@ fn private_programs_travel_encrypted_and_are_checked() {
         let mut input = world.input(job, app);
         input.code = code.map(|code| world.upload_file(code));
         let input = world.upload_input(&recipient, &input);
-        host.ask(HostRequest::StartJob { job, input }).unwrap();
+        host.ask(start_job(job, input)).unwrap();
         assert_eq!(host.receipt(job).unwrap().receipt.outcome, outcome);
     }
     // The host's cache does not show it.
@@ -462,7 +483,7 @@ fn private_programs_travel_encrypted_and_are_checked() {
     let public = world.publish(&code, Visibility::Public);
     world.assign(9, public, worker, 1);
     let input = world.upload_input(&recipient, &world.input(9, public));
-    host.ask(HostRequest::StartJob { job: 9, input }).unwrap();
+    host.ask(start_job(9, input)).unwrap();
     assert!(host.receipt(9).unwrap_err().reason.contains("no such blob"));
 }
 
@@ -479,7 +500,7 @@ fn files_of_others_are_not_opened() {
     let victims_input = JobInput { stdin: Some(victims_file), ..world.input(0, app) };
     let victims_input = world.upload(&recipient, &serde_json::to_vec(&victims_input).unwrap());
     world.assign(0, app, worker, 1);
-    host.ask(HostRequest::StartJob { job: 0, input: victims_input.sha256 }).unwrap();
+    host.ask(start_job(0, victims_input.sha256)).unwrap();
     assert_eq!(world.result(&host.receipt(0).unwrap())["stdout"], b"secret");
 
     let own = age::x25519::Identity::generate();
@@ -489,7 +510,7 @@ fn files_of_others_are_not_opened() {
         let file = NamedFile::new("file".into(), named);
         let input = JobInput { identity, stdin: Some(named), files: vec![file], ..world.input(job, app) };
         let input = world.upload_input(&recipient, &input);
-        host.ask(HostRequest::StartJob { job, input }).unwrap();
+        host.ask(start_job(job, input)).unwrap();
         let receipt = host.receipt(job).unwrap().receipt;
         assert_eq!(receipt.outcome, Outcome::Failed(FailureReason::InvalidInput), "{job}");
         assert!(!lock(&world.disk.outputs).contains_key(&job));
@@ -497,7 +518,7 @@ fn files_of_others_are_not_opened() {
     // What is no input of this job does not start it, either.
     world.assign(9, app, worker, 1);
     for input in [victims_input.sha256, victims_file.sha256] {
-        assert!(!host.ask(HostRequest::StartJob { job: 9, input }).unwrap_err().retry);
+        assert!(!host.ask(start_job(9, input)).unwrap_err().retry);
     }
 }
 
@@ -527,7 +548,7 @@ fn a_users_faults_fail_the_job() {
     for (input, reason) in cases {
         world.assign(input.job, input.app, worker, 1);
         let blob = world.upload_input(&recipient, &input);
-        host.ask(HostRequest::StartJob { job: input.job, input: blob }).unwrap();
+        host.ask(start_job(input.job, blob)).unwrap();
         let receipt = host.receipt(input.job).unwrap().receipt;
         assert_eq!(receipt.outcome, Outcome::Failed(reason));
         assert_eq!((receipt.fuel, receipt.output_hash, receipt.output_file_hash), (0, [0; 32], [0; 32]));
@@ -551,7 +572,7 @@ fn limits_end_a_job() {
         let assignment = Assignment { worker, price: 1, assigned_at: 6, due: 60 };
         world.submit(job, app, 1, JobStatus::Assigned(assignment), limits);
         let input = world.upload_input(&recipient, &world.input(job, app));
-        host.ask(HostRequest::StartJob { job, input }).unwrap();
+        host.ask(start_job(job, input)).unwrap();
         assert_eq!(host.receipt(job).unwrap().receipt.outcome, Outcome::Failed(reason));
     }
 }
@@ -576,10 +597,10 @@ fn inputs_that_do_not_belong_are_refused_for_good() {
         (world.upload(&recipient, &vec![b' '; 1024 * 1024 + 1]).sha256, "larger than"),
     ];
     for (blob, reason) in cases {
-        let refused = host.ask(HostRequest::StartJob { job: 4, input: blob }).unwrap_err();
+        let refused = host.ask(start_job(4, blob)).unwrap_err();
         assert!(refused.reason.contains(reason) && !refused.retry, "{refused:?}");
     }
-    let missing = host.ask(HostRequest::StartJob { job: 4, input: [9; 32] }).unwrap_err();
+    let missing = host.ask(start_job(4, [9; 32])).unwrap_err();
     assert!(missing.retry, "{missing:?}");
     // None of them has taken the job's place.
     let Ok(EnclaveReply::Status(status)) = host.ask(HostRequest::Status) else { panic!() };
@@ -594,15 +615,16 @@ fn a_job_that_the_chain_does_not_give_is_refused_at_once() {
     let app = world.publish(&echo(), Visibility::Public);
     world.submit(0, app, 1, JobStatus::Cancelled { at: 6 }, Limits::DEFAULT);
     world.assign(1, app, WorkerId([0; 32]), 1);
-    for (job, reason, retry) in [(0, "was cancelled", false), (1, "has assigned", true)] {
+    world.submit(3, app, 1, JobStatus::Queued, Limits::DEFAULT);
+    for (job, reason) in [(0, "was cancelled"), (1, "has assigned"), (3, "attempt 1 is over")] {
         // The input is not even looked at.
-        let refused = host.ask(HostRequest::StartJob { job, input: [9; 32] }).unwrap_err();
-        assert!(refused.reason.contains(reason) && refused.retry == retry, "{refused:?}");
+        let refused = host.ask(start_job(job, [9; 32])).unwrap_err();
+        assert!(refused.reason.contains(reason) && !refused.retry, "{refused:?}");
     }
     // The program's blob is not with the host.
     world.assign(2, app, worker, 1);
     let input = world.upload_input(&recipient, &world.input(2, app));
-    host.ask(HostRequest::StartJob { job: 2, input }).unwrap();
+    host.ask(start_job(2, input)).unwrap();
     assert!(host.receipt(2).unwrap_err().reason.contains("no such blob"));
 }
 
@@ -618,12 +640,12 @@ fn a_start_waits_for_the_finalized_assignment_and_takes_no_place_meanwhile() {
     // Only one start of a job waits.
     for _ in 0..2 {
         let input = world.upload_input(&recipient, &world.input(4, app));
-        host.send(HostRequest::StartJob { job: 4, input });
+        host.send(start_job(4, input));
     }
     let reply =
         host.serve(|message| if let Message::Reply { reply, .. } = message { Some(reply.clone()) } else { None });
     let refused = reply.ok().unwrap().unwrap_err();
-    assert!(refused.reason.contains("waits for the chain already") && refused.retry, "{refused:?}");
+    assert!(refused.reason.contains("is under way already") && refused.retry, "{refused:?}");
     let Ok(EnclaveReply::Status(status)) = host.ask(HostRequest::Status) else { panic!() };
     assert_eq!((status.queued_jobs, status.running_jobs), (0, 0));
     world.assign(4, app, worker, 1);
@@ -643,7 +665,7 @@ fn a_result_that_comes_too_late_is_not_handed_out() {
     // Too long to be read without the host.
     let input = JobInput { stdin: Some(world.upload_file(&[7; 300_000])), ..world.input(4, app) };
     let input = world.upload_input(&recipient, &input);
-    host.ask(HostRequest::StartJob { job: 4, input }).unwrap();
+    host.ask(start_job(4, input)).unwrap();
     let ended = host.serve(|message| match message {
         Message::Notice(EnclaveNotice::JobProgress { state: JobState::Running, .. }) => {
             world.chain.finalize(Block { number: 60, hash: [60; 32] });
@@ -701,7 +723,7 @@ fn starting_is_idempotent_and_changes_are_refused() {
 fn sealed_blobs_of_another_platform_are_refused() {
     let world = World::new();
     world.connect().start();
-    let mut host = TestHost::connect(&enclave(&world.chain, 2), &world.disk);
+    let mut host = TestHost::connect(&enclave(&world.chain, &Arc::new(TestTee::new(2))), &world.disk);
     let refused = host.ask(HostRequest::Start(start())).unwrap_err();
     assert!(refused.reason.contains("keys do not unseal") && !refused.retry, "{refused:?}");
 }
@@ -712,40 +734,310 @@ fn each_chain_has_its_own_keys() {
     let worker = world.connect().start().0;
     let other = Arc::new(FakeChain::new([0x44; 32]));
     other.finalize(BLOCK);
-    let other = TestHost::connect(&enclave(&other, 1), &world.disk).start().0;
+    let other = TestHost::connect(&enclave(&other, &world.tee), &world.disk).start().0;
     assert_ne!(worker, other);
-    assert_eq!(TestHost::connect(&enclave(&world.chain, 1), &world.disk).start().0, worker);
+    assert_eq!(TestHost::connect(&enclave(&world.chain, &world.tee), &world.disk).start().0, worker);
     // The keys of one chain under the name of another are none.
     let mut sealed = lock(&world.disk.sealed);
     let keys = sealed[&keys::sealed_name(&GENESIS)].clone();
     sealed.insert(keys::sealed_name(&[0x55; 32]), keys);
     drop(sealed);
     let third = Arc::new(FakeChain::new([0x55; 32]));
-    let refused = TestHost::connect(&enclave(&third, 1), &world.disk).ask(HostRequest::Start(start())).unwrap_err();
+    let refused =
+        TestHost::connect(&enclave(&third, &world.tee), &world.disk).ask(HostRequest::Start(start())).unwrap_err();
     assert!(refused.reason.contains("keys do not unseal"), "{refused:?}");
 }
 
 #[test]
-fn the_chains_progress_is_sealed_when_the_enclave_stops_and_is_a_floor_later() {
+fn the_chains_progress_is_sealed_before_it_is_signed_and_is_a_floor_later() {
     let mut world = World::new();
     let mut host = world.connect();
-    host.start();
-    assert_eq!(host.ask(HostRequest::Stop), Ok(EnclaveReply::Stopping));
-    assert_eq!(host.end.join().unwrap(), End::Stopped);
-    assert!(lock(&world.disk.sealed).contains_key(&sealed_name(&GENESIS)));
+    let (worker, _) = host.start();
+    world.chain.finalize(Block { number: 8, hash: [8; 32] });
+    let Ok(EnclaveReply::Heartbeat(signed)) = host.ask(HostRequest::Heartbeat) else { panic!() };
+    assert_eq!(signed.heartbeat.block_number, 8);
+    world.chain.store(worker_key(&worker), registered(8).encode());
 
+    // Started again, it knows what it has signed, and goes no further back.
     world.restart();
-    world.chain.finalize(Block { number: 6, hash: [6; 32] });
+    world.chain.finalize(Block { number: 7, hash: [7; 32] });
     let mut host = world.connect();
     host.start();
     assert!(host.ask(HostRequest::Heartbeat).is_err());
-    world.chain.finalize(Block { number: 8, hash: [8; 32] });
+    world.chain.finalize(Block { number: 9, hash: [9; 32] });
     assert!(host.ask(HostRequest::Heartbeat).is_ok());
+    assert_eq!(pause(&mut host), None);
 
     // A floor that was tampered with is not ignored.
     lock(&world.disk.sealed).get_mut(&sealed_name(&GENESIS)).unwrap()[30] ^= 1;
     world.restart();
     assert!(world.connect().ask(HostRequest::Start(start())).unwrap_err().reason.contains("progress"));
+}
+
+fn pause(host: &mut TestHost) -> Option<Pause> {
+    let Ok(EnclaveReply::Status(status)) = host.ask(HostRequest::Status) else { panic!() };
+    status.pause
+}
+
+#[test]
+fn an_old_copy_of_the_sealed_state_is_noticed() {
+    for withheld in [false, true] {
+        let mut world = World::new();
+        let mut host = world.connect();
+        let (worker, _) = host.start();
+        host.ask(HostRequest::Heartbeat).unwrap();
+        let copy = lock(&world.disk.sealed).clone();
+        world.chain.finalize(Block { number: 20, hash: [20; 32] });
+        host.ask(HostRequest::Heartbeat).unwrap();
+        world.chain.store(worker_key(&worker), registered(20).encode());
+
+        *lock(&world.disk.sealed) = copy;
+        if withheld {
+            lock(&world.disk.sealed).remove(&sealed_name(&GENESIS));
+        }
+        world.restart();
+        let mut host = world.connect();
+        assert_eq!(host.start().0, worker);
+        let refused = host.ask(HostRequest::Heartbeat).unwrap_err();
+        assert!(refused.reason.contains("old copy") && !refused.retry, "{refused:?}");
+        for request in [HostRequest::Challenge { nonce: [1; 32] }, HostRequest::Register, start_job(4, [9; 32])] {
+            assert_eq!(host.ask(request), Err(refused.clone()));
+        }
+        assert_eq!(pause(&mut host), Some(Pause::RestoredState));
+        let told = |notice: &EnclaveNotice| matches!(notice, EnclaveNotice::Log { level: LogLevel::Error, .. });
+        assert!(host.notices.iter().any(told));
+    }
+}
+
+/// Two enclaves with the same keys: each signs what the other does not know.
+#[test]
+fn a_clone_is_noticed_by_the_original() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, _) = host.start();
+    host.ask(HostRequest::Heartbeat).unwrap();
+    let disk = Disk { sealed: Mutex::new(lock(&world.disk.sealed).clone()), ..Disk::default() };
+    let mut clone = TestHost::connect(&enclave(&world.chain, &world.tee), &Arc::new(disk));
+    assert_eq!(clone.start().0, worker);
+    world.chain.finalize(Block { number: 12, hash: [12; 32] });
+    clone.ask(HostRequest::Heartbeat).unwrap();
+    world.chain.store(worker_key(&worker), registered(12).encode());
+    world.chain.finalize(Block { number: 15, hash: [15; 32] });
+    let refused = host.ask(start_job(4, [9; 32])).unwrap_err();
+    assert!(refused.reason.contains("in use twice") && !refused.retry, "{refused:?}");
+    assert_eq!(pause(&mut host), Some(Pause::RestoredState));
+}
+
+#[test]
+fn without_finality_nothing_new_is_begun_and_what_was_accepted_goes_on() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    let code = echo();
+    let app = world.publish(&code, Visibility::Public);
+    world.disk.blobs.add(code);
+    world.assign(4, app, worker, 1);
+    world.assign(5, app, worker, 1);
+    let input = JobInput { stdin: Some(world.upload_file(&[7; 300_000])), ..world.input(4, app) };
+    let input = world.upload_input(&recipient, &input);
+    host.ask(start_job(4, input)).unwrap();
+    let mut stood_still = false;
+    let receipt = host.serve(|message| match message {
+        Message::Notice(EnclaveNotice::JobProgress { job: 4, attempt: 1, state }) => {
+            if *state == JobState::Preparing {
+                world.tee.pass(Duration::from_secs(3600));
+                stood_still = true;
+            }
+            None
+        }
+        Message::Notice(notice) => ended(notice, 4),
+        _ => None,
+    });
+    assert!(stood_still);
+    assert_eq!(receipt.ok().unwrap().unwrap().receipt.outcome, Outcome::Completed { exit_code: 3 });
+
+    let refused = host.ask(start_job(5, [9; 32])).unwrap_err();
+    assert!(refused.reason.contains("no block was finalized for 36") && refused.retry, "{refused:?}");
+    assert!(matches!(pause(&mut host), Some(Pause::NoFinality { seconds: 3600.. })));
+    // Signs of life name the old block, and what has ended is told again.
+    let Ok(EnclaveReply::Heartbeat(signed)) = host.ask(HostRequest::Heartbeat) else { panic!() };
+    assert_eq!(signed.heartbeat.block_hash, BLOCK.hash);
+    assert_eq!(host.ask(start_job(4, input)), Ok(EnclaveReply::JobAccepted { blobs: vec![] }));
+    // The next block ends it.
+    world.chain.finalize(Block { number: 8, hash: [8; 32] });
+    assert_eq!(pause(&mut host), None);
+    assert!(!host.ask(start_job(5, [9; 32])).unwrap_err().reason.contains("finalized"));
+}
+
+#[test]
+fn on_a_chain_that_contradicts_itself_nothing_is_begun_or_signed() {
+    let world = World::new();
+    let mut host = world.connect();
+    host.start();
+    host.ask(HostRequest::Heartbeat).unwrap();
+    world.chain.finalize(Block { hash: [99; 32], ..BLOCK });
+    let refused = host.ask(HostRequest::Heartbeat).unwrap_err();
+    assert!(refused.reason.contains("cannot be believed") && !refused.retry, "{refused:?}");
+    for request in [HostRequest::Challenge { nonce: [1; 32] }, HostRequest::Register, start_job(4, [9; 32])] {
+        assert_eq!(host.ask(request), Err(refused.clone()));
+    }
+    assert_eq!(pause(&mut host), Some(Pause::Contradiction));
+}
+
+#[test]
+fn a_challenge_shows_that_the_key_is_in_use_now() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, _) = host.start();
+    let stored = lock(&world.disk.sealed).get(&sealed_name(&GENESIS)).cloned();
+    let answers = [[1; 32], [2; 32]].map(|nonce| {
+        let Ok(EnclaveReply::Liveness(signed)) = host.ask(HostRequest::Challenge { nonce }) else { panic!() };
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&worker.0).unwrap();
+        let signature = ed25519_dalek::Signature::from_bytes(&signed.signature);
+        key.verify_strict(&signed.liveness.signed_bytes(), &signature).unwrap();
+        // It is an answer to this challenge, and no other signature of the worker.
+        let other = Liveness { nonce: [3; 32], ..signed.liveness.clone() };
+        assert!(key.verify_strict(&other.signed_bytes(), &signature).is_err());
+        assert!(signed.liveness.signed_bytes().starts_with(b"phala/liveness/v1"));
+        assert_eq!((signed.liveness.nonce, signed.liveness.worker), (nonce, worker));
+        assert_eq!((signed.liveness.genesis_hash, signed.liveness.isolation), (GENESIS, Some(ISOLATION)));
+        assert_eq!((signed.liveness.block_number, signed.liveness.block_hash), (BLOCK.number, BLOCK.hash));
+        lock(&world.disk.sealed).get(&sealed_name(&GENESIS)).cloned()
+    });
+    // The floor is stored before the first answer at the latest, and not again.
+    assert!(answers[0].is_some() && answers[0] == answers[1]);
+    assert!(stored.is_none() || stored == answers[0]);
+
+    let early = World::new();
+    let chain = Arc::new(FakeChain::new(GENESIS));
+    let mut host = TestHost::connect(&enclave(&chain, &early.tee), &early.disk);
+    host.start();
+    assert!(host.ask(HostRequest::Challenge { nonce: [1; 32] }).unwrap_err().retry);
+}
+
+#[test]
+fn a_host_that_answers_late_takes_no_wall_time() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    let code = echo();
+    let app = world.publish(&code, Visibility::Public);
+    world.disk.blobs.add(code);
+    let assignment = Assignment { worker, price: 1, assigned_at: 6, due: 60 };
+    let limits = Limits { wall_ms: 2000, ..Limits::DEFAULT };
+    world.submit(4, app, 1, JobStatus::Assigned(assignment), limits);
+    let input = JobInput { stdin: Some(world.upload_file(&[7; 600_000])), ..world.input(4, app) };
+    let input = world.upload_input(&recipient, &input);
+    host.ask(start_job(4, input)).unwrap();
+    let (mut running, mut late) = (false, 0);
+    let receipt = host.serve(|message| match message {
+        Message::Notice(EnclaveNotice::JobProgress { state: JobState::Running, .. }) => {
+            running = true;
+            None
+        }
+        Message::Request { request: EnclaveRequest::ReadBlob { .. }, .. } if running => {
+            // Each answer takes longer than the job may.
+            world.tee.pass(Duration::from_millis(2001));
+            late += 1;
+            None
+        }
+        Message::Notice(notice) => ended(notice, 4),
+        _ => None,
+    });
+    assert!(late > 0);
+    assert_eq!(receipt.ok().unwrap().unwrap().receipt.outcome, Outcome::Completed { exit_code: 3 });
+}
+
+#[test]
+fn a_job_that_may_use_more_memory_than_there_is_is_refused() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, _) = host.start();
+    let app = world.publish(&echo(), Visibility::Public);
+    let assignment = Assignment { worker, price: 1, assigned_at: 6, due: 60 };
+    world.submit(4, app, 1, JobStatus::Assigned(assignment), Limits { memory_bytes: 4 << 30, ..Limits::DEFAULT });
+    let refused = host.ask(start_job(4, [9; 32])).unwrap_err();
+    let memory = (4 << 30) + 2 * Limits::DEFAULT.output_bytes;
+    let numbers = format!("{memory} bytes of memory, and this worker has {}", 3u64 << 30);
+    assert!(refused.reason.contains(&numbers) && !refused.retry, "{refused:?}");
+}
+
+#[test]
+fn jobs_wait_for_memory() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    let code = echo();
+    let app = world.publish(&code, Visibility::Public);
+    world.disk.blobs.add(code);
+    let limits = Limits { memory_bytes: 2 << 30, ..Limits::DEFAULT };
+    let mut running = Vec::new();
+    for job in [4, 5] {
+        let assignment = Assignment { worker, price: 1, assigned_at: 6, due: 60 };
+        world.submit(job, app, 1, JobStatus::Assigned(assignment), limits);
+        let input = world.upload_input(&recipient, &world.input(job, app));
+        host.send(start_job(job, input));
+    }
+    // Two places, and memory for one: the second is prepared when the first has ended.
+    let both = host.serve(|message| {
+        match message {
+            Message::Notice(EnclaveNotice::JobProgress { job, state: JobState::Preparing, .. }) => {
+                running.push((*job, true))
+            }
+            Message::Notice(EnclaveNotice::JobEnded { job, .. }) => running.push((*job, false)),
+            _ => {}
+        }
+        (running.len() == 4).then(|| running.clone())
+    });
+    let order: Vec<_> = both.ok().unwrap();
+    assert!(order[0].0 == order[1].0 && order[2].0 == order[3].0, "{order:?}");
+}
+
+#[test]
+fn starts_that_wait_are_bounded() {
+    let world = World::new();
+    let mut host = world.connect();
+    host.start();
+    for job in 0..=64 {
+        host.send(start_job(job, [9; 32]));
+    }
+    let reply =
+        host.serve(|message| if let Message::Reply { reply, .. } = message { Some(reply.clone()) } else { None });
+    let refused = reply.ok().unwrap().unwrap_err();
+    assert!(refused.reason.contains("too many starts") && refused.retry, "{refused:?}");
+}
+
+#[test]
+fn bytes_beyond_a_chunk_and_chain_specifications_beyond_a_few_end_the_connection_or_are_refused() {
+    let world = World::new();
+    let (out, from_host) = async_channel::unbounded();
+    let (to_host, _incoming) = async_channel::unbounded();
+    out.send_blocking(Hello::CURRENT.encode()).unwrap();
+    let bytes = vec![0; MAX_CHUNK_BYTES as usize + 1];
+    out.send_blocking(HostMessage::Notice(HostNotice::Received { connection: 1, bytes }).encode()).unwrap();
+    assert_eq!(block_on(world.enclave.serve(to_host, from_host)), End::Malformed);
+
+    let world = World::new();
+    let (out, from_host) = async_channel::unbounded();
+    let (to_host, incoming) = async_channel::unbounded();
+    let enclave = world.enclave.clone();
+    let end = std::thread::spawn(move || block_on(enclave.serve(to_host, from_host)));
+    out.send_blocking(Hello::CURRENT.encode()).unwrap();
+    incoming.recv_blocking().unwrap();
+    // Nobody gives the first start its keys, so that all stay open.
+    for id in 0..=OPEN_STARTS as u64 {
+        out.send_blocking(HostMessage::Request { id, request: HostRequest::Start(start()) }.encode()).unwrap();
+    }
+    let refused = loop {
+        let frame = incoming.recv_blocking().unwrap();
+        if let Message::Reply { id, reply } = EnclaveMessage::decode(&mut &frame[..]).unwrap() {
+            assert_eq!(id, OPEN_STARTS as u64);
+            break reply.unwrap_err();
+        }
+    };
+    assert!(refused.retry, "{refused:?}");
+    drop((out, incoming));
+    assert_eq!(end.join().unwrap(), End::HungUp);
 }
 
 #[test]
@@ -783,6 +1075,6 @@ proptest! {
         }
         drop(out);
         let end = block_on(world.enclave.serve(to_host, from_host));
-        prop_assert!(matches!(end, End::HungUp | End::Malformed | End::Stopped));
+        prop_assert!(matches!(end, End::HungUp | End::Malformed));
     }
 }
