@@ -5,10 +5,16 @@ use phala_enclave::{Disconnected, FrameReceiver, FrameSender};
 use phala_protocol::wire;
 use std::{
     io::{self, Read, Write},
+    net::Shutdown,
     os::unix::net::UnixStream,
     path::Path,
+    sync::mpsc,
     thread,
+    time::Duration,
 };
+
+/// How long the host may take to read what was sent before the connection's end.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Frames that wait between the socket and the enclave.
 const QUEUED_FRAMES: usize = 4;
@@ -17,6 +23,8 @@ const QUEUED_FRAMES: usize = 4;
 pub struct Sender {
     frames: async_channel::Sender<Vec<u8>>,
     socket: UnixStream,
+    /// Closed when the writer has ended.
+    written: mpsc::Receiver<()>,
 }
 
 /// The way from the host.
@@ -28,6 +36,7 @@ pub fn connect(path: &Path) -> io::Result<(Sender, Receiver)> {
     let (mut reader, mut writer) = (socket.try_clone()?, socket.try_clone()?);
     let (frames, outgoing) = async_channel::bounded::<Vec<u8>>(QUEUED_FRAMES);
     let (incoming, received) = async_channel::bounded(QUEUED_FRAMES);
+    let (writing, written) = mpsc::channel::<()>();
     thread::Builder::new().name("link-write".into()).spawn(move || {
         while let Ok(frame) = outgoing.recv_blocking() {
             if write(&mut writer, &frame).is_err() {
@@ -35,7 +44,8 @@ pub fn connect(path: &Path) -> io::Result<(Sender, Receiver)> {
             }
         }
         // All that was sent is on its way: the other side reads it before it sees the end.
-        let _ = writer.shutdown(std::net::Shutdown::Both);
+        let _ = writer.shutdown(Shutdown::Both);
+        drop(writing);
     })?;
     thread::Builder::new().name("link-read".into()).spawn(move || {
         while let Ok(frame) = read(&mut reader) {
@@ -44,7 +54,7 @@ pub fn connect(path: &Path) -> io::Result<(Sender, Receiver)> {
             }
         }
     })?;
-    Ok((Sender { frames, socket }, Receiver(received)))
+    Ok((Sender { frames, socket, written }, Receiver(received)))
 }
 
 fn write(writer: &mut impl Write, frame: &[u8]) -> io::Result<()> {
@@ -70,10 +80,13 @@ impl FrameSender for Sender {
 }
 
 impl Drop for Sender {
-    /// The writer ends after its last frame; the reader is woken by the end of the socket.
+    /// The writer ends after its last frame, or when the host has not read it for a while; the reader is woken by the end of
+    /// the socket.
     fn drop(&mut self) {
         self.frames.close();
-        let _ = self.socket.shutdown(std::net::Shutdown::Read);
+        let _ = self.socket.shutdown(Shutdown::Read);
+        let _ = self.written.recv_timeout(LINGER);
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 

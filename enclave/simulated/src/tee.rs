@@ -13,6 +13,7 @@ use phala_attestation::{
     simulated::{Platform, Report, development_root},
 };
 use phala_enclave::{EvidenceError, Tee, UnsealError};
+use phala_primitives::worker::Isolation;
 use sha2::Sha256;
 use std::{
     fs::{self, OpenOptions},
@@ -23,6 +24,8 @@ use std::{
 };
 use zeroize::Zeroizing;
 
+use crate::memory;
+
 const NONCE_BYTES: usize = 24;
 
 /// A platform whose secret lies in a file, certified by the development root.
@@ -31,10 +34,12 @@ pub struct SimulatedTee {
     measurement: Measurement,
     seal_key: Zeroizing<[u8; 32]>,
     start: Instant,
+    memory_bytes: u64,
+    isolation: Isolation,
 }
 
 impl SimulatedTee {
-    /// The platform whose seed is in `file`, which is created where there is none.
+    /// The platform whose seed is in `file`, which is created where there is none. Reads all that it needs of the machine.
     pub fn open(file: &Path) -> anyhow::Result<Self> {
         Self::new(&*seed(file)?, Measurement(crate::measure()?))
     }
@@ -45,7 +50,13 @@ impl SimulatedTee {
             .expand(&measurement.0, &mut seal_key[..])
             .map_err(|_| anyhow::anyhow!("deriving the sealing key"))?;
         let platform = development_root().certify(*seed, 1, 0, u64::MAX);
-        Ok(Self { platform, measurement, seal_key, start: Instant::now() })
+        let (memory_bytes, isolation) = (memory::available(), Isolation::default());
+        Ok(Self { platform, measurement, seal_key, start: Instant::now(), memory_bytes, isolation })
+    }
+
+    /// The same, in a process that is isolated.
+    pub fn isolated(self, isolation: Isolation) -> Self {
+        Self { isolation, ..self }
     }
 
     /// The platform's identity.
@@ -77,6 +88,14 @@ impl Tee for SimulatedTee {
 
     fn measurement(&self) -> Measurement {
         self.measurement
+    }
+
+    fn isolation(&self) -> Option<Isolation> {
+        Some(self.isolation)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
     }
 
     fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8> {
@@ -152,6 +171,14 @@ mod tests {
         assert!(tee(1, 2).unseal("keys", &sealed).is_err());
         assert!(tee(1, 1).unseal("chain", &sealed).is_err());
         assert!(tee(1, 1).unseal("keys", &sealed[..20]).is_err());
+    }
+
+    #[test]
+    fn isolation_is_what_the_process_found_and_nothing_before() {
+        let tee = SimulatedTee::new(&[1; 32], Measurement([2; 32])).unwrap();
+        assert_eq!(tee.isolation(), Some(Isolation::default()));
+        let isolation = Isolation { seccomp: true, ..Isolation::default() };
+        assert_eq!(tee.isolated(isolation).isolation(), Some(isolation));
     }
 
     #[test]
