@@ -28,7 +28,10 @@ use phala_primitives::{
     worker::{self, SignedHeartbeat},
 };
 use phala_sdk::Account;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::metrics::Metrics;
 
@@ -214,13 +217,13 @@ impl Backoff {
 
 /// Lets something through once a minute.
 #[derive(Default)]
-struct Throttle(Option<std::time::Instant>);
+struct Throttle(Option<Instant>);
 
 impl Throttle {
     fn ready(&mut self) -> bool {
         let ready = self.0.is_none_or(|last| last.elapsed() >= Duration::from_secs(60));
         if ready {
-            self.0 = Some(std::time::Instant::now());
+            self.0 = Some(Instant::now());
         }
         ready
     }

@@ -17,6 +17,7 @@ use phala_sdk::{Account, Signer, amount};
 
 use crate::{
     chain::{Keys, OperatorConfig},
+    http::{Bounds, Tls},
     store,
 };
 
@@ -30,15 +31,22 @@ pub struct Options {
     /// The JSON-RPC of a node of the chain.
     #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:9944")]
     pub node: String,
-    /// The Unix socket on which the enclave's process connects.
+    /// The Unix socket on which the enclave's process connects. Its folder is made if absent; only its user and its group may be
+    /// able to enter it (mode 0710).
     #[arg(long, value_name = "PATH")]
     pub socket: PathBuf,
     /// The folder for blobs, outputs and the enclave's sealed state.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// The address to serve HTTP on. Put a TLS proxy before it when users come over the internet.
+    /// The address to serve HTTP on, or HTTPS with --tls-certificate.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8640")]
     pub listen: SocketAddr,
+    /// A PEM file with the certificate of --endpoint's host, and those between it and its root. Read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// A PEM file with the key of --tls-certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
     /// The URL at which users reach that HTTP server; goes on chain.
     #[arg(long, value_name = "URL")]
     pub endpoint: String,
@@ -64,18 +72,28 @@ pub struct Options {
     /// The chain's raw specification, instead of the one that the node gives.
     #[arg(long, value_name = "FILE")]
     pub chain_spec: Option<PathBuf>,
-    /// Disk for blobs and outputs together, in MiB. Blobs that nobody used for the longest make place for new ones.
+    /// Disk for blobs and outputs together, in MiB; an eighth of it is for outputs alone. Blobs that nobody used for the longest make place for new ones.
     #[arg(long, value_name = "MIB", default_value_t = 64 * 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub disk_quota: u64,
     /// The largest upload, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 8 * 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub max_blob: u64,
+    /// Disk for the uploads of one account, in MiB. Those that it used the longest ago make place for new ones.
+    #[arg(long, value_name = "MIB", default_value_t = 8 * 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub account_quota: u64,
     /// Disk for compiled programs, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 4 * 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub cache_quota: u64,
-    /// Uploads at once; more wait.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=256))]
+    /// HTTP connections at once, as far as the system lets the host open files. A newcomer takes the place of the one that is
+    /// idle for the longest.
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub max_connections: u32,
+    /// Uploads at once; more are told to try again.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub max_uploads: u32,
+    /// Downloads at once; more are told to try again.
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
+    pub max_downloads: u32,
     /// Hours after which blobs that nobody used, and jobs that are settled, are removed.
     #[arg(long, value_name = "HOURS", default_value_t = 72, value_parser = clap::value_parser!(u32).range(1..=24 * 365))]
     pub retention: u32,
@@ -150,12 +168,47 @@ impl Options {
     /// How much disk may be used.
     pub fn limits(&self) -> store::Limits {
         let mebibytes = |count: u64| count.saturating_mul(1 << 20);
+        let total_bytes = mebibytes(self.disk_quota);
         store::Limits {
-            total_bytes: mebibytes(self.disk_quota),
+            total_bytes,
+            // The rest is for the outputs of jobs that have run.
+            upload_bytes: total_bytes - total_bytes / 8,
+            account_bytes: mebibytes(self.account_quota),
             blob_bytes: mebibytes(self.max_blob),
+            // Most is for uploads that become something.
+            interrupted_bytes: total_bytes / 4,
             cache_bytes: mebibytes(self.cache_quota),
             ..store::Limits::default()
         }
+    }
+
+    /// What connections and requests may cost, where the system lets the host open so many files.
+    pub fn bounds(&self, open_files: u64) -> Bounds {
+        // The other half is for uploads, downloads, the light client's connections, and whatever the host does.
+        let connections = u64::from(self.max_connections).min((open_files / 2).max(1));
+        if connections < u64::from(self.max_connections) {
+            tracing::warn!(
+                open_files,
+                connections,
+                "fewer connections than --max-connections are served: the system lets the host open too few files; raise \
+                 the hard limit (LimitNOFILE in systemd, `ulimit -Hn` in a shell)"
+            );
+        }
+        Bounds {
+            connections: usize::try_from(connections).unwrap_or(usize::MAX),
+            uploads: self.max_uploads as usize,
+            downloads: self.max_downloads as usize,
+            ..Bounds::default()
+        }
+    }
+
+    /// The certificate, if one is given.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn tls(&self) -> Result<Option<Tls>> {
+        let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else { return Ok(None) };
+        Tls::open(certificate, key).map(Some).context("reading --tls-certificate and --tls-key")
     }
 
     /// How long what nobody uses is kept.
@@ -251,6 +304,31 @@ mod tests {
             assert!(parse(&["--operator-key", "//Alice", bad[0], bad[1]]).is_err(), "{bad:?}");
         }
         assert!(parse(&["--operator-key", "//Alice", "--price", "0.000000000001", "--capacity", "64"]).is_ok());
+    }
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        let bounds = |more: &[&str], open_files| {
+            let options = parse(&[&["--operator-key", "//Alice"][..], more].concat()).unwrap();
+            options.bounds(open_files).connections
+        };
+        assert_eq!(bounds(&[], 1 << 20), 4096);
+        assert_eq!(bounds(&[], 1024), 512);
+        assert_eq!(bounds(&[], 0), 1);
+        assert_eq!(bounds(&["--max-connections", "100"], 1024), 100);
+    }
+
+    #[test]
+    fn a_certificate_comes_with_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("none");
+        let file = file.to_str().unwrap();
+        for lonely in ["--tls-certificate", "--tls-key"] {
+            assert!(parse(&["--operator-key", "//Alice", lonely, file]).is_err(), "{lonely}");
+        }
+        let missing = parse(&["--operator-key", "//Alice", "--tls-certificate", file, "--tls-key", file]).unwrap();
+        assert!(missing.tls().is_err());
+        assert!(parse(&["--operator-key", "//Alice"]).unwrap().tls().unwrap().is_none());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The enclave, as the host sees it: a process that connects to the host's Unix socket, is told once which chain to
 //! follow, and then works.
 //!
-//! [`Enclave`] accepts connections, one at a time: a new one replaces the old. On each it sends
+//! [`Enclave`] serves one connection at a time, over any stream of bytes: a new one replaces the old. On each it sends
 //! [`Start`], waits until the enclave has its keys, gives it the jobs that are pending, and watches its status. Whoever
 //! wants something of the enclave uses [`Enclave::request`], which fails at once while there is none.
 
@@ -11,31 +11,44 @@ mod requests;
 pub use link::{Link, RequestError};
 
 use std::{
-    future::Future,
-    io,
-    os::unix::fs::PermissionsExt,
+    fs::{DirBuilder, Permissions},
+    io, mem,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures::{StreamExt, future::BoxFuture, stream};
-use phala_primitives::{Hash, JobId};
+use phala_primitives::{Hash, JobId, WorkerId};
 use phala_protocol::{EnclaveReply, EnclaveStatus, HostRequest, Start};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{UnixListener, UnixStream},
     sync::watch,
-    time::{sleep, timeout},
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{jobs::Jobs, metrics::Metrics, store::Store};
+use crate::{
+    blocking,
+    jobs::{Jobs, Pending},
+    metrics::Metrics,
+    store::Store,
+};
+
+/// Connections on the socket at once: the enclave's, the one that replaces it, and those of strangers who say nothing.
+const CONNECTIONS: usize = 16;
 
 /// How long an enclave may take to start: it loads its keys and starts its light client.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long it may take for everything else.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Of a socket folder that the host makes: its group, which the enclave joins, may enter it.
+const SOCKET_FOLDER_MODE: u32 = 0o710;
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const STATUS_PERIOD: Duration = Duration::from_secs(2);
@@ -85,17 +98,39 @@ pub struct Enclave {
     metrics: Arc<Metrics>,
     session: watch::Sender<Option<Session>>,
     status: watch::Sender<EnclaveStatus>,
+    /// Which worker was here last.
+    worker: watch::Sender<Option<WorkerId>>,
+    /// Hangs up on the newest connection.
+    newest: Mutex<CancellationToken>,
+    /// Held by the connection that is served.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Enclave {
     /// Nothing connected yet.
     pub fn new(store: Arc<Store>, jobs: Arc<Jobs>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { store, jobs, metrics, session: watch::Sender::new(None), status: watch::Sender::default() })
+        let nothing = CancellationToken::new();
+        nothing.cancel();
+        Arc::new(Self {
+            store,
+            jobs,
+            metrics,
+            session: watch::Sender::new(None),
+            status: watch::Sender::default(),
+            worker: watch::Sender::new(None),
+            newest: Mutex::new(nothing),
+            turn: tokio::sync::Mutex::new(()),
+        })
     }
 
     /// The enclave, while one is connected and started.
     pub fn session(&self) -> Option<Session> {
         self.session.borrow().clone()
+    }
+
+    /// The worker whose enclave is connected, or was last; `None` before the first.
+    pub fn worker(&self) -> Option<WorkerId> {
+        *self.worker.borrow()
     }
 
     /// The last status that it gave.
@@ -112,19 +147,22 @@ impl Enclave {
         link.request(request, REQUEST_TIMEOUT).await
     }
 
-    /// Starts a job, once the enclave has seen on chain that it is this worker's.
+    /// Starts an attempt at a job, once the enclave has seen on chain that it is this worker's. What it accepts is on record
+    /// in memory when this returns, and has to be [kept](Jobs::keep).
     ///
     /// # Errors
     /// See [`RequestError`].
-    pub async fn start_job(&self, job: JobId, input: Hash) -> Result<(), RequestError> {
+    pub async fn start_job(&self, job: JobId, attempt: u32, input: Hash) -> Result<(), RequestError> {
         let link = self.session().ok_or(RequestError::Disconnected)?.link;
-        self.start_job_on(&link, job, input).await
+        self.start_job_on(&link, Pending { job, attempt, input }).await
     }
 
-    async fn start_job_on(&self, link: &Link, job: JobId, input: Hash) -> Result<(), RequestError> {
-        match link.request(HostRequest::StartJob { job, input }, REQUEST_TIMEOUT).await? {
+    async fn start_job_on(&self, link: &Link, pending: Pending) -> Result<(), RequestError> {
+        let Pending { job, attempt, input } = pending;
+        let start = self.jobs.begin(job, attempt);
+        match link.request(HostRequest::StartJob { job, attempt, input }, REQUEST_TIMEOUT).await? {
             EnclaveReply::JobAccepted { blobs } => {
-                self.jobs.pin(job, blobs);
+                start.accepted(input, &blobs);
                 Ok(())
             }
             _ => Err(RequestError::WrongReply),
@@ -138,70 +176,93 @@ impl Enclave {
         starts: Arc<dyn StartSource>,
         shutdown: CancellationToken,
     ) {
-        let mut current: Option<(CancellationToken, tokio::task::JoinHandle<()>)> = None;
+        let mut connections = JoinSet::new();
         loop {
-            let stream = tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+            tokio::select! {
+                biased;
+                accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                    Ok((stream, _)) => {
+                        let closed = shutdown.child_token();
+                        connections.spawn(self.clone().serve_stream(stream, starts.clone(), closed));
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "could not accept a connection on the enclave's socket");
                         sleep(Duration::from_millis(100)).await;
-                        continue;
                     }
                 },
+                Some(ended) = connections.join_next() => log_failure(ended),
                 () = shutdown.cancelled() => break,
-            };
-            let (stream, hello) = match timeout(HELLO_TIMEOUT, link::shake_hands(stream)).await {
-                Ok(Ok(greeted)) => greeted,
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "turned a connection on the enclave's socket away");
-                    continue;
-                }
-                Err(_) => {
-                    tracing::warn!("a connection on the enclave's socket said nothing");
-                    continue;
-                }
-            };
-            if let Some((closed, task)) = current.take() {
-                if !task.is_finished() {
-                    tracing::info!("a new enclave connection replaces the old one");
-                }
-                closed.cancel();
-                wait(task).await;
             }
-            tracing::info!(version = hello.version, "an enclave connected");
-            self.metrics.enclave_connections.inc();
-            let closed = shutdown.child_token();
-            let task = tokio::spawn(self.clone().serve_connection(stream, starts.clone(), closed.clone()));
-            current = Some((closed, task));
         }
-        if let Some((closed, task)) = current {
-            closed.cancel();
-            wait(task).await;
+        while let Some(ended) = connections.join_next().await {
+            log_failure(ended);
         }
     }
 
-    async fn serve_connection(
+    /// Serves one connection to an enclave, greetings included, until it ends or `closed`. It replaces the connection that is
+    /// served at the moment.
+    pub async fn serve_stream<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         self: Arc<Self>,
-        stream: UnixStream,
+        stream: S,
         starts: Arc<dyn StartSource>,
+        closed: CancellationToken,
+    ) {
+        let greeted = tokio::select! {
+            biased;
+            greeted = timeout(HELLO_TIMEOUT, link::shake_hands(stream)) => greeted,
+            () = closed.cancelled() => return,
+        };
+        let (stream, hello) = match greeted {
+            Ok(Ok(greeted)) => greeted,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "turned a connection of a stranger away");
+                return;
+            }
+            Err(_) => {
+                tracing::warn!("a connection for the enclave said nothing");
+                return;
+            }
+        };
+        let replaced = {
+            let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+            mem::replace(&mut *newest, closed.clone())
+        };
+        if !replaced.is_cancelled() {
+            tracing::info!("a new enclave connection replaces the old one");
+            replaced.cancel();
+        }
+        let _turn = self.turn.lock().await;
+        if closed.is_cancelled() {
+            return;
+        }
+        tracing::info!(version = hello.version, "an enclave connected");
+        self.metrics.enclave_connections.inc();
+        self.serve_connection(stream, &*starts, closed).await;
+    }
+
+    async fn serve_connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        &self,
+        stream: S,
+        starts: &dyn StartSource,
         closed: CancellationToken,
     ) {
         let services =
             requests::Services { store: self.store.clone(), jobs: self.jobs.clone(), metrics: self.metrics.clone() };
         let (link, served) = link::run(stream, services, closed.clone());
         let conversation = async {
-            let session = self.start(&link, &*starts).await;
+            let session = self.start(&link, starts).await;
             tracing::info!(
                 worker = hex::encode(session.identity.signing_key),
                 measurement = hex::encode(session.identity.measurement),
                 "the enclave is started"
             );
             self.metrics.enclave_up.set(1);
+            self.worker.send_replace(Some(WorkerId(session.identity.signing_key)));
             self.session.send_replace(Some(session));
             tokio::join!(self.resume_jobs(&link), self.watch_status(&link))
         };
         tokio::select! {
+            biased;
             error = served => if !closed.is_cancelled() {
                 tracing::warn!(%error, "the enclave's connection ended; it will connect again");
             },
@@ -210,6 +271,7 @@ impl Enclave {
         // Cancels what is still open: requests fail, network connections close.
         closed.cancel();
         self.metrics.enclave_up.set(0);
+        self.metrics.enclave_paused.set(0);
         self.session.send_replace(None);
         self.status.send_replace(EnclaveStatus::default());
     }
@@ -237,7 +299,7 @@ impl Enclave {
         let since = Instant::now();
         let mut pending = self.jobs.pending();
         while !pending.is_empty() {
-            let starts = pending.into_iter().map(|(job, input)| self.resume_job(link, since, job, input));
+            let starts = pending.into_iter().map(|pending| self.resume_job(link, since, pending));
             let left = stream::iter(starts).buffered(CONCURRENT_RESUMES);
             pending = left.filter_map(|left| async move { left }).collect().await;
             if !pending.is_empty() {
@@ -247,25 +309,27 @@ impl Enclave {
     }
 
     /// Gives the enclave one job. Returns it when the enclave may take it later.
-    async fn resume_job(&self, link: &Link, since: Instant, job: JobId, input: Hash) -> Option<(JobId, Hash)> {
-        if !self.jobs.report(job).state.is_pending() {
+    async fn resume_job(&self, link: &Link, since: Instant, pending: Pending) -> Option<Pending> {
+        let Pending { job, attempt, .. } = pending;
+        if !self.jobs.is_pending(&pending) {
             return None;
         }
-        match self.start_job_on(link, job, input).await {
+        match self.start_job_on(link, pending).await {
             Ok(()) => {
-                tracing::info!(job, "gave the enclave a pending job again");
+                tracing::info!(job, attempt, "gave the enclave a pending job again");
                 None
             }
             Err(RequestError::Refused(refusal)) if !refusal.retry || since.elapsed() > RESUME_PATIENCE => {
-                tracing::warn!(job, %refusal, "the enclave does not take a pending job");
-                if let Err(error) = self.jobs.refused(job, refusal) {
-                    tracing::error!(job, %error, "could not record a refusal");
+                tracing::warn!(job, attempt, %refusal, "the enclave does not take a pending job");
+                let jobs = self.jobs.clone();
+                if let Err(error) = blocking::run(move || jobs.refused(job, attempt, refusal)).await {
+                    tracing::error!(job, %error, "could not record a refusal; it is recorded with the next change");
                 }
                 None
             }
             Err(error) => {
-                tracing::debug!(job, %error, "the enclave does not take a pending job yet");
-                Some((job, input))
+                tracing::debug!(job, attempt, %error, "the enclave does not take a pending job yet");
+                Some(pending)
             }
         }
     }
@@ -277,6 +341,10 @@ impl Enclave {
                     let metrics = &self.metrics;
                     metrics.enclave_finalized_block.set(status.finalized_block.map_or(-1, i64::from));
                     metrics.enclave_peers.set(status.peers.into());
+                    metrics.enclave_paused.set(status.pause.is_some().into());
+                    if let Some(pause) = status.pause.filter(|_| self.status().pause.is_none()) {
+                        tracing::error!("the enclave takes no new work: {pause}");
+                    }
                     metrics.enclave_running_jobs.set(status.running_jobs.into());
                     metrics.enclave_queued_jobs.set(status.queued_jobs.into());
                     let (hits, misses) = (status.compile_cache_hits, status.compile_cache_misses);
@@ -294,17 +362,34 @@ impl Enclave {
     }
 }
 
-async fn wait(task: impl Future<Output = Result<(), tokio::task::JoinError>>) {
-    if let Err(error) = task.await {
+fn log_failure(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
         tracing::error!(%error, "the task of an enclave connection failed");
     }
 }
 
-/// Listens on a Unix socket that only the host's user may connect to. A socket that a dead host left is replaced.
+/// Listens on a Unix socket. Who may connect is decided by the permissions of its folder, because the enclave may run as
+/// another user: the socket itself is open to all. Whoever connects takes the enclave's place, and can destroy what the host
+/// keeps for it, its keys among it. So a folder that is not there is made for the host and the folder's group, and one that
+/// others may enter is refused. A socket that a dead host left is replaced.
 ///
 /// # Errors
-/// When another host listens there, or the file system refuses.
+/// When others may enter the folder, another host listens there, or the file system refuses.
 pub async fn listen(path: &Path) -> io::Result<UnixListener> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.exists() {
+        DirBuilder::new().recursive(true).mode(SOCKET_FOLDER_MODE).create(folder)?;
+        // Whatever the umask says.
+        std::fs::set_permissions(folder, Permissions::from_mode(SOCKET_FOLDER_MODE))?;
+    }
+    if std::fs::metadata(folder)?.permissions().mode() & 0o007 != 0 {
+        let folder = folder.display();
+        let message = format!(
+            "others may enter {folder}, and whoever reaches the enclave's socket can destroy its keys: chmod 710 {folder}, or \
+             give a --socket in a folder of its own"
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
     if path.exists() {
         if UnixStream::connect(path).await.is_ok() {
             let message = format!("another host listens on {}; stop it, or give another --socket", path.display());
@@ -313,6 +398,6 @@ pub async fn listen(path: &Path) -> io::Result<UnixListener> {
         std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o666))?;
     Ok(listener)
 }

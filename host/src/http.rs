@@ -1,19 +1,32 @@
 //! What users reach: uploads of ciphertext, starts, downloads; and what operators watch.
 //!
-//! Nothing here is secret and nothing here is authenticated: what is uploaded is encrypted to the enclave, and only it
-//! can tell whether a start is a real one. What strangers can do is use up disk and connections: both are bounded, so that
-//! the host stands; that others are served meanwhile is up to a proxy before it.
-//! Errors are JSON: `{"error": {"code", "message", "hint"}}`.
+//! Nothing here is secret: what is uploaded is encrypted to the enclave, and only it can tell whether a start is a real one.
+//! Strangers can use up disk, connections and time, and all three are bounded:
+//!
+//! - Who uploads for a job, or starts it, shows with a token that it is one's own and this worker's (`tokens.rs`), and has a
+//!   quota.
+//! - There are only so many connections (`server.rs`): a newcomer takes the place of the one that is idle for the longest. A
+//!   connection on which a request has still to come is idle.
+//! - Each kind of request has places of its own (`limits.rs`), so that none starves another. Who gets none is told when to try
+//!   again, and nobody waits in a queue.
+//! - Who sends or takes too slowly is cut off.
+//!
+//! Errors are JSON: `{"error": {"code", "message", "hint", "retry_after"}}`.
 
 mod blobs;
 mod error;
 mod jobs;
+mod limits;
 mod server;
+mod tls;
+mod tokens;
 mod worker;
 
 pub use error::ApiError;
+pub use limits::{Bounds, MinimumRate};
+pub use tls::{Tls, TlsError};
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -25,11 +38,11 @@ use axum::{
 };
 use tokio::{
     net::TcpListener,
-    sync::{Mutex, Semaphore, watch},
-    time::timeout,
+    sync::{Mutex, watch},
 };
 use tokio_util::sync::CancellationToken;
 
+use self::{limits::Gate, tokens::Tokens};
 use crate::{
     chain::{Heads, Node, OperatorConfig},
     enclave::Enclave,
@@ -40,17 +53,6 @@ use crate::{
 
 /// The largest body of everything but an upload, in bytes.
 const MAX_BODY_BYTES: usize = 4096;
-
-/// How long a start may take: its body to come, and the enclave to answer.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// What connections may cost.
-const BOUNDS: server::Bounds = server::Bounds {
-    connections: 512,
-    head: Duration::from_secs(20),
-    write: Duration::from_secs(60),
-    drain: Duration::from_secs(10),
-};
 
 /// What requests are served from.
 pub struct Api {
@@ -70,25 +72,63 @@ pub struct Api {
     pub operator: OperatorConfig,
     /// How many jobs the enclave runs at once.
     pub capacity: u32,
-    /// One permit for each upload.
-    pub uploads: Arc<Semaphore>,
-    /// The last registration that was made, and when.
-    pub last_registration: Mutex<Option<worker::FreshRegistration>>,
+    /// Who gets in.
+    pub front: Front,
+}
+
+/// Bounds on what requests cost, and what they share.
+pub struct Front {
+    bounds: Bounds,
+    starts: Gate,
+    uploads: Gate,
+    downloads: Gate,
+    challenges: Gate,
+    checks: Gate,
+    others: Gate,
+    /// Bodies that are read though nobody wants them, so that their senders get to see the answer.
+    drains: Gate,
+    tokens: Tokens,
+    /// The last registration that was made.
+    registration: Mutex<Option<worker::FreshRegistration>>,
+}
+
+impl Front {
+    /// Everything is free.
+    pub fn new(bounds: Bounds, metrics: &Arc<Metrics>) -> Self {
+        let gate = |name, places| Gate::new(name, places, metrics.clone());
+        Self {
+            bounds,
+            starts: gate("starts", bounds.starts),
+            uploads: gate("uploads", bounds.uploads),
+            downloads: gate("downloads", bounds.downloads),
+            challenges: gate("challenges", bounds.challenges),
+            checks: gate("checks of tokens", bounds.checks),
+            others: gate("requests", bounds.others),
+            drains: gate("drains", bounds.uploads),
+            tokens: Tokens::default(),
+            registration: Mutex::default(),
+        }
+    }
 }
 
 /// The routes.
 pub fn router(api: Arc<Api>) -> Router {
-    Router::new()
+    let short = Router::new()
         .route("/v1/worker", get(worker::worker))
         .route("/v1/evidence", get(worker::evidence))
         .route("/v1/registration", get(worker::registration))
-        .route("/v1/blobs/{blob}", head(blobs::head).put(blobs::put))
         .route("/v1/jobs/{job}", get(jobs::report))
-        .route("/v1/jobs/{job}/start", post(jobs::start).route_layer(middleware::from_fn(in_time)))
         .route("/v1/jobs/{job}/receipt", get(jobs::receipt))
-        .route("/v1/jobs/{job}/output", get(jobs::output))
+        .route_layer(middleware::from_fn_with_state(api.clone(), admit));
+    Router::new()
+        .merge(short)
+        // Operators watch these most when everything else is busy.
         .route("/metrics", get(worker::metrics))
         .route("/health", get(worker::health))
+        .route("/v1/liveness", post(worker::liveness))
+        .route("/v1/jobs/{job}/start", post(jobs::start))
+        .route("/v1/blobs/{blob}", head(blobs::head).put(blobs::put))
+        .route("/v1/jobs/{job}/output", get(jobs::output))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "no_such_route", "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has no such method")
@@ -98,12 +138,18 @@ pub fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
-/// Serves until `shutdown`; then what is under way may end.
+/// Serves until `shutdown`, with TLS if given; then what is under way may end.
 ///
 /// # Errors
 /// The listener's.
-pub async fn serve(api: Arc<Api>, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
-    server::serve(router(api), listener, shutdown, BOUNDS).await
+pub async fn serve(
+    api: Arc<Api>,
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let (bounds, metrics) = (api.front.bounds, api.metrics.clone());
+    server::serve(router(api), listener, tls, shutdown, bounds, metrics).await
 }
 
 /// Counts requests by route, not by path: strangers choose paths.
@@ -116,8 +162,10 @@ async fn count(State(api): State<Arc<Api>>, path: Option<MatchedPath>, request: 
     response
 }
 
-/// Ends a start that takes too long, as one whose body does not come.
-async fn in_time(request: Request, next: Next) -> Response {
-    let error = ApiError::new(StatusCode::REQUEST_TIMEOUT, "idle", "the start took too long");
-    timeout(START_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| error.hint("send it again").into_response())
+/// Serves a request while there is a place for it.
+async fn admit(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    match api.front.others.enter() {
+        Ok(_place) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
 }

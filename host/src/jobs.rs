@@ -1,11 +1,16 @@
-//! What the host knows of each job: which input the enclave accepted, where it stands, whether its receipt is settled.
-//! Kept in memory and rebuilt from disk.
+//! What the host knows of each job: which attempt and input the enclave accepted, where it stands, whether its receipt is
+//! settled. Kept in memory and rebuilt from disk.
 //!
-//! Anybody can ask to start any job with any bytes; only the enclave can tell a real input from noise. So nothing is
-//! kept of a start before the enclave has accepted it, and none takes anything from a job that was accepted.
+//! Anybody can ask to start any job with any bytes; only the enclave can tell a real input from noise. So a start changes
+//! nothing before the enclave has accepted it. What the enclave says of the job meanwhile is remembered beside the start:
+//! it may come before the acceptance.
+//!
+//! Everything that is kept durably of a job is written under that job's lock, from what is known at that moment: an older
+//! state never replaces a newer one. Receipts of different attempts are different receipts: what becomes of one is nothing
+//! to the other, and a receipt never replaces one of a later attempt.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -13,7 +18,7 @@ use std::{
 use phala_primitives::{Hash, JobId, Outcome, SignedReceipt};
 use phala_protocol::{JobState, Refusal};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     metrics::Metrics,
@@ -23,11 +28,17 @@ use crate::{
 /// The most jobs that wait or run at once, as far as the host is concerned.
 pub const MAX_PENDING: usize = 1024;
 
-/// The most starts that wait for the enclave's answer at once. The enclave lets a host have more requests open.
-const MAX_STARTS: usize = 128;
-
 /// How long a refusal is remembered for who asks.
 const KEEP_REFUSED: Duration = Duration::from_secs(60 * 60);
+
+/// The longest reason of a refusal that is kept, in characters.
+const MAX_REASON: usize = 500;
+
+/// What a job is taken to last before any has ended.
+const FIRST_GUESS: Duration = Duration::from_secs(10);
+
+/// Locks of jobs, each for many.
+const LOCKS: usize = 16;
 
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -92,7 +103,7 @@ pub struct RefusalReport {
 
 impl From<Refusal> for RefusalReport {
     fn from(refusal: Refusal) -> Self {
-        Self { reason: refusal.reason, retry: refusal.retry }
+        Self { reason: refusal.reason.chars().take(MAX_REASON).collect(), retry: refusal.retry }
     }
 }
 
@@ -130,160 +141,253 @@ pub enum ReceiptState {
 /// A job as kept in memory and in `jobs/ID.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Record {
-    /// SHA-256 of the encrypted job input that the enclave accepted, hexadecimal.
+    /// The attempt that the phase is about.
+    attempt: u32,
+    /// SHA-256 of the encrypted job input that the enclave accepted, hexadecimal. `None`: the host only saw the end.
     input: Option<String>,
+    /// What the job reads beside that, likewise.
+    blobs: BTreeSet<String>,
     phase: Phase,
     refusal: Option<RefusalReport>,
-    /// What became of the last receipt, which may be of an earlier attempt than the one that the phase is about.
-    receipt: Option<ReceiptState>,
+    receipt: Option<KeptReceipt>,
     /// Seconds since the Unix epoch of the last change.
     updated: u64,
-    /// Starts that wait for the enclave's answer.
     #[serde(skip)]
-    starts: usize,
+    running_since: Option<Instant>,
+}
+
+/// The receipt on disk, which may be of an earlier attempt than the one that the phase is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct KeptReceipt {
+    attempt: u32,
+    state: ReceiptState,
 }
 
 impl Record {
-    fn new() -> Self {
-        Self { input: None, phase: Phase::Queued, refusal: None, receipt: None, updated: now(), starts: 0 }
+    fn new(attempt: u32, phase: Phase) -> Self {
+        Self {
+            attempt,
+            input: None,
+            blobs: BTreeSet::new(),
+            phase,
+            refusal: None,
+            receipt: None,
+            updated: now(),
+            running_since: None,
+        }
     }
 
     fn input_hash(&self) -> Option<Hash> {
-        let mut hash = [0; 32];
-        hex::decode_to_slice(self.input.as_ref()?, &mut hash).ok().map(|()| hash)
+        self.input.as_deref().and_then(parse_hash)
     }
+
+    fn is_pending(&self, attempt: u32) -> bool {
+        self.attempt == attempt && self.phase.is_pending()
+    }
+
+    fn has_receipt_of(&self, attempt: u32) -> bool {
+        self.receipt.as_ref().is_some_and(|receipt| receipt.attempt == attempt)
+    }
+
+    fn open_receipt(&self) -> Option<u32> {
+        self.receipt.as_ref().filter(|receipt| receipt.state == ReceiptState::Open).map(|receipt| receipt.attempt)
+    }
+
+    fn open(&mut self, attempt: u32) {
+        self.receipt = Some(KeptReceipt { attempt, state: ReceiptState::Open });
+    }
+
+    fn refuse(&mut self, refusal: RefusalReport) {
+        self.phase = Phase::Refused;
+        self.refusal = Some(refusal);
+        self.updated = now();
+    }
+}
+
+/// An accepted job that has not ended: what an enclave must be given (again).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The job.
+    pub job: JobId,
+    /// Which assignment of it.
+    pub attempt: u32,
+    /// SHA-256 of its encrypted job input.
+    pub input: Hash,
 }
 
 /// Every job that this host knows.
 pub struct Jobs {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
-    records: Mutex<BTreeMap<JobId, Record>>,
+    state: Mutex<State>,
+    /// Held while something durable of a job is changed.
+    locks: [Mutex<()>; LOCKS],
     receipt_added: Notify,
+}
+
+struct State {
+    records: BTreeMap<JobId, Record>,
+    starting: BTreeMap<(JobId, u32), Starting>,
+    /// How long jobs run, lately.
+    average_run: Duration,
+}
+
+/// Starts of one attempt that wait for the enclave's answer.
+#[derive(Default)]
+struct Starting {
+    count: usize,
+    /// What the enclave said of the job meanwhile.
+    said: Option<(Phase, Option<RefusalReport>)>,
 }
 
 /// A start that the enclave has not answered yet. Dropped without [`Start::accepted`], it leaves nothing behind.
 pub struct Start<'a> {
     jobs: &'a Jobs,
     job: JobId,
-    input: Hash,
+    attempt: u32,
 }
 
-/// Why a job could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Too many jobs are pending.
-    #[error("the host has {MAX_PENDING} jobs pending; try again later")]
-    Busy,
-    /// Too many starts are under way.
-    #[error("{MAX_STARTS} starts wait for the enclave; try again in a moment")]
-    Crowded,
-}
+/// As many jobs are pending as the host remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the host has {MAX_PENDING} jobs pending")]
+pub struct Crowded;
 
 impl Jobs {
-    /// Rebuilds what is known from disk.
+    /// Rebuilds what is known from disk. What is damaged there is as good as missing, but a receipt without a record is
+    /// still brought to the chain.
     ///
     /// # Errors
     /// The disk's.
     pub fn load(store: Arc<Store>, metrics: Arc<Metrics>) -> Result<Self, store::Error> {
         let mut records = BTreeMap::new();
-        for (job, json) in store.load_records()? {
-            match serde_json::from_slice::<Record>(&json) {
-                Ok(mut record) => {
-                    // The receipt is written first: after a crash in between, it decides.
-                    if record.phase.is_pending() && store.load_receipt(job)?.is_some() && record.receipt.is_none() {
-                        record.phase = Phase::Ended;
-                        record.receipt = Some(ReceiptState::Open);
-                    }
-                    if record.phase.is_pending() {
-                        store.pin_blobs(job, record.input_hash());
-                    }
-                    records.insert(job, record);
-                }
-                Err(error) => tracing::warn!(job, %error, "ignoring a damaged job record"),
+        let known: BTreeSet<JobId> = store.recorded_jobs()?.into_iter().chain(store.jobs_with_receipts()?).collect();
+        for job in known {
+            let record: Option<Record> = store.load_record(job, |json| serde_json::from_slice(json).ok())?;
+            let receipt = store.load_receipt(job)?.map(|signed| signed.receipt.attempt);
+            let Some(record) = restored(record, receipt) else { continue };
+            if record.phase.is_pending() {
+                let blobs = record.blobs.iter().chain(&record.input).filter_map(|digits| parse_hash(digits));
+                store.pin_blobs(job, blobs);
             }
+            records.insert(job, record);
         }
-        let jobs = Self { store, metrics, records: Mutex::new(records), receipt_added: Notify::new() };
-        jobs.count(&jobs.records());
+        let state = State { records, starting: BTreeMap::new(), average_run: FIRST_GUESS };
+        let jobs =
+            Self { store, metrics, state: Mutex::new(state), locks: Default::default(), receipt_added: Notify::new() };
+        jobs.count(&jobs.state());
         Ok(jobs)
     }
 
     /// Records are whole whenever the lock is released.
-    fn records(&self) -> MutexGuard<'_, BTreeMap<JobId, Record>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock comes before that of the state.
+    fn lock(&self, job: JobId) -> MutexGuard<'_, ()> {
+        let index = usize::try_from(job % LOCKS as u64).unwrap_or(0);
+        self.locks[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is room for a job that may be new.
+    ///
+    /// # Errors
+    /// [`Crowded`].
+    pub fn admit(&self, job: JobId) -> Result<(), Crowded> {
+        let state = self.state();
+        let known = state.records.get(&job).is_some_and(|record| record.phase.is_pending());
+        let pending = state.records.values().filter(|record| record.phase.is_pending()).count();
+        if known || pending < MAX_PENDING { Ok(()) } else { Err(Crowded) }
+    }
+
+    /// How long it takes until the jobs that are pending have run, `capacity` of them at once, going by those before.
+    pub fn backlog(&self, capacity: u32) -> Duration {
+        let state = self.state();
+        let pending = state.records.values().filter(|record| record.phase.is_pending()).count();
+        let rounds = u32::try_from(pending).unwrap_or(u32::MAX).div_ceil(capacity.max(1));
+        state.average_run.saturating_mul(rounds)
     }
 
     /// Notes that a start is on its way to the enclave.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub fn begin(&self, job: JobId, input: Hash) -> Result<Start<'_>, StartError> {
-        let mut records = self.records();
-        if records.values().map(|record| record.starts).sum::<usize>() >= MAX_STARTS {
-            return Err(StartError::Crowded);
-        }
-        let pending = records.values().filter(|record| record.phase.is_pending()).count();
-        let known = records.get(&job).is_some_and(|record| record.phase.is_pending());
-        if !known && pending >= MAX_PENDING {
-            return Err(StartError::Busy);
-        }
-        let record = records.entry(job).or_insert_with(Record::new);
-        if record.phase == Phase::Refused {
-            *record = Record { receipt: record.receipt.take(), starts: record.starts, ..Record::new() };
-        }
-        record.starts += 1;
-        self.count(&records);
-        Ok(Start { jobs: self, job, input })
+    pub fn begin(&self, job: JobId, attempt: u32) -> Start<'_> {
+        self.state().starting.entry((job, attempt)).or_default().count += 1;
+        Start { jobs: self, job, attempt }
     }
 
-    /// The enclave has accepted a job, and needs these blobs until it ends.
-    pub fn pin(&self, job: JobId, blobs: Vec<Hash>) {
-        let records = self.records();
-        if records.get(&job).is_some_and(|record| record.phase.is_pending()) {
-            self.store.pin_blobs(job, blobs);
-        }
-    }
-
-    /// The enclave says where a job stands. The receipt of an earlier attempt stays until there is another.
-    pub fn progress(&self, job: JobId, state: JobState) {
-        let mut records = self.records();
-        let Some(record) = records.get_mut(&job) else { return };
-        record.phase = state.into();
-        record.refusal = None;
-        record.updated = now();
-        self.count(&records);
-    }
-
-    /// A job has ended: keeps its receipt durably before anything else.
+    /// Keeps durably what is known of a job.
     ///
     /// # Errors
     /// The disk's.
-    pub fn ended(&self, job: JobId, receipt: &SignedReceipt) -> Result<(), store::Error> {
-        let same = self.store.load_receipt(job)?.as_ref() == Some(receipt);
-        self.store.finish_output(job)?;
+    pub fn keep(&self, job: JobId) -> Result<(), store::Error> {
+        let _lock = self.lock(job);
+        self.persist(job)
+    }
+
+    /// The enclave says where an attempt at a job stands.
+    pub fn progress(&self, job: JobId, attempt: u32, job_state: JobState) {
+        let phase = Phase::from(job_state);
+        let mut state = self.state();
+        if let Some(starting) = state.starting.get_mut(&(job, attempt)) {
+            starting.said = Some((phase, None));
+        }
+        if let Some(record) = state.records.get_mut(&job).filter(|record| record.is_pending(attempt)) {
+            record.phase = phase;
+            record.updated = now();
+            if phase == Phase::Running {
+                record.running_since.get_or_insert_with(Instant::now);
+            }
+        }
+        self.count(&state);
+    }
+
+    /// A job has ended: keeps its receipt durably before anything else. May be called again after an error, and for a
+    /// receipt that is known; one of an earlier attempt than the one on disk is dropped.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn ended(&self, job: JobId, signed: &SignedReceipt) -> Result<(), store::Error> {
+        let receipt = &signed.receipt;
+        let attempt = receipt.attempt;
+        let _lock = self.lock(job);
+        let kept = self.store.load_receipt(job)?;
+        if kept.as_ref().is_some_and(|kept| kept.receipt.attempt > attempt) {
+            tracing::debug!(job, attempt, "dropped the receipt of an attempt that is over");
+            return Ok(());
+        }
+        let same = kept.as_ref() == Some(signed);
         if !same {
-            self.store.store_receipt(job, receipt)?;
+            if !self.store.finish_output(job, &receipt.output_file_hash)? {
+                tracing::warn!(job, "the output that the receipt names is not here");
+            }
+            self.store.store_receipt(job, signed)?;
         }
-        let mut records = self.records();
-        let record = records.entry(job).or_insert_with(Record::new);
-        // Otherwise what is known of a receipt may be about another: the chain is asked again.
-        let counted = same && record.phase == Phase::Ended && record.receipt.is_some();
+        let mut state = self.state();
+        let record = state.records.entry(job).or_insert_with(|| Record::new(attempt, Phase::Ended));
+        // Otherwise what is known of a receipt is about another: the chain is asked again.
+        let counted = same && record.has_receipt_of(attempt);
         if !counted {
-            record.receipt = Some(ReceiptState::Open);
+            record.open(attempt);
         }
-        record.phase = Phase::Ended;
-        record.refusal = None;
+        let ran = record.running_since.filter(|_| record.attempt == attempt).map(|since| since.elapsed());
+        if record.attempt <= attempt {
+            record.attempt = attempt;
+            record.phase = Phase::Ended;
+            record.refusal = None;
+            record.running_since = None;
+            self.store.unpin_blobs(job);
+        }
         record.updated = now();
-        self.store.unpin_blobs(job);
-        let snapshot = record.clone();
-        self.count(&records);
-        drop(records);
-        if !counted {
-            self.metrics.job_outcomes.with_label_values(&[&outcome_label(&receipt.receipt.outcome)]).inc();
+        if let Some(ran) = ran {
+            state.average_run = (state.average_run.saturating_mul(7).saturating_add(ran)) / 8;
         }
-        self.persist(job, &snapshot)?;
+        self.count(&state);
+        drop(state);
+        if !counted {
+            self.metrics.job_outcomes.with_label_values(&[&outcome_label(&receipt.outcome)]).inc();
+        }
+        // The receipt is what counts: it is found without its record, too.
         self.receipt_added.notify_one();
-        Ok(())
+        self.persist(job)
     }
 
     /// Waits until a receipt comes in; at once when one came since the last wait.
@@ -291,65 +395,88 @@ impl Jobs {
         self.receipt_added.notified().await;
     }
 
-    /// A job will not run here.
+    /// An attempt at a job will not run here. May be called again after an error.
     ///
     /// # Errors
     /// The disk's.
-    pub fn refused(&self, job: JobId, refusal: Refusal) -> Result<(), store::Error> {
-        let mut records = self.records();
-        let Some(record) = records.get_mut(&job).filter(|record| record.phase.is_pending()) else { return Ok(()) };
-        record.phase = Phase::Refused;
-        record.refusal = Some(refusal.into());
-        record.updated = now();
-        self.store.unpin_blobs(job);
-        let snapshot = record.clone();
-        self.count(&records);
-        drop(records);
-        self.persist(job, &snapshot)
+    pub fn refused(&self, job: JobId, attempt: u32, refusal: Refusal) -> Result<(), store::Error> {
+        let _lock = self.lock(job);
+        let report = RefusalReport::from(refusal);
+        let mut state = self.state();
+        if let Some(starting) = state.starting.get_mut(&(job, attempt)) {
+            starting.said = Some((Phase::Refused, Some(report.clone())));
+        }
+        if let Some(record) = state.records.get_mut(&job).filter(|record| record.is_pending(attempt)) {
+            record.refuse(report);
+            self.store.unpin_blobs(job);
+        }
+        self.count(&state);
+        drop(state);
+        self.persist(job)
     }
 
     /// Where a job stands.
     pub fn report(&self, job: JobId) -> JobReport {
-        let records = self.records();
+        let state = self.state();
         let unknown = JobReport { job, state: Phase::Unknown, refusal: None, receipt_block: None };
-        records.get(&job).map_or(unknown, |record| JobReport {
+        state.records.get(&job).map_or(unknown, |record| JobReport {
             job,
             state: record.phase,
             refusal: record.refusal.clone(),
-            receipt_block: match record.receipt {
-                Some(ReceiptState::Settled { block }) => Some(block),
+            receipt_block: match &record.receipt {
+                Some(KeptReceipt { state: ReceiptState::Settled { block }, .. }) => Some(*block),
                 _ => None,
             },
         })
     }
 
-    /// The jobs that an enclave must be given (again): job and input.
-    pub fn pending(&self) -> Vec<(JobId, Hash)> {
-        let records = self.records();
-        let pending = records.iter().filter(|(_, record)| record.phase.is_pending());
-        pending.filter_map(|(job, record)| Some((*job, record.input_hash()?))).collect()
+    /// The jobs that an enclave must be given (again).
+    pub fn pending(&self) -> Vec<Pending> {
+        let state = self.state();
+        let pending = state.records.iter().filter(|(_, record)| record.phase.is_pending());
+        let pending = pending.filter_map(|(job, record)| {
+            Some(Pending { job: *job, attempt: record.attempt, input: record.input_hash()? })
+        });
+        pending.collect()
     }
 
-    /// The jobs whose receipts the chain has not settled.
-    pub fn open_receipts(&self) -> Vec<JobId> {
-        let records = self.records();
-        let open = records.iter().filter(|(_, record)| record.receipt == Some(ReceiptState::Open));
-        open.map(|(job, _)| *job).collect()
+    /// Whether an enclave must still be given this.
+    pub fn is_pending(&self, pending: &Pending) -> bool {
+        self.state().records.get(&pending.job).is_some_and(|record| record.is_pending(pending.attempt))
     }
 
-    /// A receipt's fate is known. Its job input is not needed any more.
+    /// The receipts that the chain has not settled: jobs and attempts.
+    pub fn open_receipts(&self) -> Vec<(JobId, u32)> {
+        let state = self.state();
+        state.records.iter().filter_map(|(job, record)| Some((*job, record.open_receipt()?))).collect()
+    }
+
+    /// The fate of an attempt's receipt is known. Its job input is not needed any more. Nothing happens to the receipt of
+    /// another attempt.
     ///
     /// # Errors
-    /// The disk's.
-    pub fn close_receipt(&self, job: JobId, state: ReceiptState) -> Result<(), store::Error> {
-        let mut records = self.records();
-        let Some(record) = records.get_mut(&job) else { return Ok(()) };
-        record.receipt = Some(state);
-        record.updated = now();
-        let snapshot = record.clone();
-        drop(records);
-        self.persist(job, &snapshot)?;
-        if let Some(signed) = self.store.load_receipt(job)? {
+    /// The disk's: the receipt is still open then.
+    pub fn close_receipt(&self, job: JobId, attempt: u32, fate: ReceiptState) -> Result<(), store::Error> {
+        let _lock = self.lock(job);
+        let change = |fate: ReceiptState| {
+            let mut state = self.state();
+            let record = state.records.get_mut(&job).filter(|record| record.has_receipt_of(attempt));
+            let changed = record.is_some();
+            if let Some(record) = record {
+                record.receipt = Some(KeptReceipt { attempt, state: fate });
+                record.updated = now();
+            }
+            self.count(&state);
+            changed
+        };
+        if !change(fate) {
+            return Ok(());
+        }
+        if let Err(error) = self.persist(job) {
+            change(ReceiptState::Open);
+            return Err(error);
+        }
+        if let Some(signed) = self.store.load_receipt(job)?.filter(|signed| signed.receipt.attempt == attempt) {
             self.store.remove_blob(&signed.receipt.input_hash);
         }
         Ok(())
@@ -359,67 +486,130 @@ impl Jobs {
     /// those with open receipts stay.
     pub fn forget_old(&self, retention: Duration) {
         let age = |record: &Record| Duration::from_secs(now().saturating_sub(record.updated));
-        let old = |record: &Record| match (record.phase, &record.receipt) {
+        let is_old = |record: &Record| match (record.phase, &record.receipt) {
             (phase, _) if phase.is_pending() => false,
-            (_, Some(ReceiptState::Open)) => false,
+            _ if record.open_receipt().is_some() => false,
             (Phase::Refused, None) => age(record) > KEEP_REFUSED.min(retention),
             _ => age(record) > retention,
         };
-        let mut records = self.records();
-        let forgotten: Vec<_> = records.iter().filter(|(_, record)| old(record)).map(|(job, _)| *job).collect();
-        for job in forgotten {
+        let old: Vec<JobId> = {
+            let state = self.state();
+            state.records.iter().filter(|(_, record)| is_old(record)).map(|(job, _)| *job).collect()
+        };
+        for job in old {
+            let _lock = self.lock(job);
+            // It may have come back to life.
+            if !self.state().records.get(&job).is_some_and(is_old) {
+                continue;
+            }
             match self.store.remove_job(job) {
-                Ok(()) => drop(records.remove(&job)),
+                Ok(()) => drop(self.state().records.remove(&job)),
                 Err(error) => tracing::warn!(job, %error, "could not remove an old job"),
             }
         }
-        self.count(&records);
+        self.count(&self.state());
     }
 
-    fn persist(&self, job: JobId, record: &Record) -> Result<(), store::Error> {
-        let json = serde_json::to_vec(record).expect("a record is plain JSON");
+    /// Writes what is known of a job, whose lock the caller holds.
+    fn persist(&self, job: JobId) -> Result<(), store::Error> {
+        let Some(record) = self.state().records.get(&job).cloned() else { return Ok(()) };
+        let json = serde_json::to_vec(&record).expect("a record is plain JSON");
         self.store.store_record(job, &json)
     }
 
-    fn count(&self, records: &BTreeMap<JobId, Record>) {
+    fn count(&self, state: &State) {
+        let records = &state.records;
         for phase in Phase::ALL {
             let count = records.values().filter(|record| record.phase == phase).count();
             self.metrics.jobs.with_label_values(&[phase.label()]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        let open = records.values().filter(|record| record.receipt == Some(ReceiptState::Open)).count();
+        let open = records.values().filter(|record| record.open_receipt().is_some()).count();
         self.metrics.open_receipts.set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 }
 
 impl Start<'_> {
-    /// The enclave accepted the job: from now on it is started again whenever an enclave connects.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn accepted(self) -> Result<(), store::Error> {
-        let mut records = self.jobs.records();
-        let Some(record) = records.get_mut(&self.job) else { return Ok(()) };
-        record.input = Some(hex::encode(self.input));
-        let snapshot = record.clone();
-        drop(records);
-        self.jobs.persist(self.job, &snapshot)
+    /// The enclave accepted the job with this input, and needs these blobs until it ends: from now on it is given to every
+    /// enclave that connects.
+    pub fn accepted(self, input: Hash, blobs: &[Hash]) {
+        let (jobs, job, attempt) = (self.jobs, self.job, self.attempt);
+        let mut state = jobs.state();
+        let said = state.starting.get(&(job, attempt)).and_then(|starting| starting.said.clone());
+        let record = state.records.entry(job).or_insert_with(|| Record::new(attempt, Phase::Queued));
+        if attempt < record.attempt || record.has_receipt_of(attempt) {
+            // The answer is late, or the enclave only says again how the job ended.
+            return;
+        }
+        if !record.is_pending(attempt) {
+            *record = Record { receipt: record.receipt.take(), ..Record::new(attempt, Phase::Queued) };
+        }
+        // The first input that was accepted is the one that counts.
+        record.input.get_or_insert_with(|| hex::encode(input));
+        record.blobs.extend(blobs.iter().map(hex::encode));
+        if let Some((phase, refusal)) = said {
+            record.phase = phase;
+            record.refusal = refusal;
+            if phase == Phase::Running {
+                record.running_since.get_or_insert_with(Instant::now);
+            }
+        }
+        record.updated = now();
+        if record.phase.is_pending() {
+            jobs.store.pin_blobs(job, blobs.iter().copied().chain([input]));
+        }
+        jobs.count(&state);
     }
 }
 
 impl Drop for Start<'_> {
     fn drop(&mut self) {
-        let mut records = self.jobs.records();
-        let Some(record) = records.get_mut(&self.job) else { return };
-        record.starts = record.starts.saturating_sub(1);
-        // No start of this job was accepted since it ended or was refused, if it ever was.
-        if record.starts == 0 && record.input.is_none() && record.phase.is_pending() {
-            match record.receipt {
-                Some(_) => record.phase = Phase::Ended,
-                None => drop(records.remove(&self.job)),
+        let mut state = self.jobs.state();
+        let key = (self.job, self.attempt);
+        if let Some(starting) = state.starting.get_mut(&key) {
+            starting.count = starting.count.saturating_sub(1);
+            if starting.count == 0 {
+                state.starting.remove(&key);
             }
         }
-        self.jobs.count(&records);
     }
+}
+
+/// What is known of a job after a restart, from its record and the attempt of its receipt. A receipt is written before its
+/// record: after a crash in between, it decides.
+fn restored(record: Option<Record>, receipt: Option<u32>) -> Option<Record> {
+    let Some(mut record) = record else {
+        let mut found = Record::new(receipt?, Phase::Ended);
+        found.open(receipt?);
+        return Some(found);
+    };
+    match receipt {
+        Some(attempt) => {
+            if !record.has_receipt_of(attempt) {
+                record.open(attempt);
+            }
+            if record.attempt <= attempt {
+                record.attempt = attempt;
+                record.phase = Phase::Ended;
+                record.refusal = None;
+            }
+        }
+        // The receipt is lost before it was settled: the enclave has it, and gives it again to who starts the job.
+        None if record.open_receipt() == Some(record.attempt) && record.input_hash().is_some() => {
+            record.receipt = None;
+            record.phase = Phase::Queued;
+        }
+        None => {}
+    }
+    if record.phase.is_pending() && record.input_hash().is_none() {
+        let reason = "the host has lost the job's input".into();
+        record.refuse(RefusalReport { reason, retry: true });
+    }
+    Some(record)
+}
+
+fn parse_hash(digits: &str) -> Option<Hash> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(digits, &mut hash).ok().map(|()| hash)
 }
 
 fn now() -> u64 {

@@ -21,7 +21,13 @@
 //! - [`chain`]: registration, heartbeats, receipts, the chain's specification.
 //! - [`http`]: what users and operators reach.
 //! - [`config`] and [`run`]: the command line, and everything together.
+//! - [`blocking`]: work that blocks.
+//!
+//! A host without sockets can be put together from [`store::Store`], [`jobs::Jobs`], [`enclave::Enclave`] over any stream,
+//! [`chain::Receipts`] and [`chain::Registration`] over any [`chain::Node`], and [`http::router`]. On a runtime of one
+//! thread it does everything in one order: all waiting is tokio's, and choices between what is ready are `biased`.
 
+pub mod blocking;
 pub mod chain;
 pub mod config;
 pub mod enclave;

@@ -20,6 +20,8 @@ pub struct Metrics {
     pub enclave_peers: IntGauge,
     /// Whether an enclave is connected and started.
     pub enclave_up: IntGauge,
+    /// Whether the enclave takes no new work.
+    pub enclave_paused: IntGauge,
     /// How often an enclave connected.
     pub enclave_connections: IntCounter,
     /// The newest finalized block that the enclave has verified.
@@ -42,8 +44,18 @@ pub struct Metrics {
     pub open_receipts: IntGauge,
     /// Requests by route and status.
     pub http_requests: IntCounterVec,
+    /// HTTP connections that are open.
+    pub http_connections: IntGauge,
+    /// What was refused or cut off to protect the rest, by reason.
+    pub http_rejected: IntCounterVec,
+    /// Uploads under way.
+    pub uploads: IntGauge,
     /// Blobs, outputs and uploads on disk.
     pub disk_bytes: IntGauge,
+    /// Accounts that have blobs or uploads on disk.
+    pub accounts: IntGauge,
+    /// Blobs and uploads on disk that count for an account.
+    pub account_bytes: IntGauge,
     memory_bytes: IntGauge,
 }
 
@@ -61,6 +73,7 @@ impl Default for Metrics {
             connections: gauge(r, "connections", "TCP connections of the enclave's light client"),
             enclave_peers: gauge(r, "enclave_peers", "Peers of the enclave's light client"),
             enclave_up: gauge(r, "enclave_up", "Whether an enclave is connected and started"),
+            enclave_paused: gauge(r, "enclave_paused", "Whether the enclave takes no new work"),
             enclave_connections: counter(r, "enclave_connections_total", "How often an enclave connected"),
             enclave_finalized_block: gauge(r, "enclave_finalized_block", "Newest finalized block the enclave verified"),
             enclave_running_jobs: gauge(r, "enclave_running_jobs", "Jobs that the enclave runs"),
@@ -72,6 +85,11 @@ impl Default for Metrics {
             transactions: counters(r, "transactions_total", "Transactions by call and result", &["call", "result"]),
             open_receipts: gauge(r, "open_receipts", "Receipts that the chain has not settled yet"),
             http_requests: counters(r, "http_requests_total", "HTTP requests", &["route", "status"]),
+            http_connections: gauge(r, "http_connections", "HTTP connections that are open"),
+            http_rejected: counters(r, "http_rejected_total", "Refused or cut off to protect the rest", &["reason"]),
+            uploads: gauge(r, "uploads", "Uploads under way"),
+            accounts: gauge(r, "accounts", "Accounts that have blobs or uploads on disk"),
+            account_bytes: gauge(r, "account_bytes", "Blobs and uploads on disk that count for an account"),
             disk_bytes: gauge(r, "disk_bytes", "Blobs, outputs and uploads on disk"),
             memory_bytes: gauge(r, "resident_memory_bytes", "Resident memory of the process"),
             registry,
@@ -83,6 +101,11 @@ impl Metrics {
     /// Counts bytes of a channel.
     pub fn count_bytes(&self, channel: &str, direction: &str, bytes: usize) {
         self.bytes.with_label_values(&[channel, direction]).inc_by(bytes as u64);
+    }
+
+    /// Counts what is refused or cut off.
+    pub fn reject(&self, reason: &str) {
+        self.http_rejected.with_label_values(&[reason]).inc();
     }
 
     /// The text that Prometheus reads.

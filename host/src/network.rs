@@ -6,7 +6,7 @@
 //! peer does not take it is closed, because a notice cannot be refused.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -44,7 +44,7 @@ pub struct Network {
     outgoing: mpsc::Sender<HostMessage>,
     metrics: Arc<Metrics>,
     closed: CancellationToken,
-    connections: Mutex<HashMap<ConnectionId, Connection>>,
+    connections: Mutex<BTreeMap<ConnectionId, Connection>>,
 }
 
 struct Connection {
@@ -60,7 +60,7 @@ impl Network {
     }
 
     /// The map is consistent whenever its lock is released.
-    fn connections(&self) -> MutexGuard<'_, HashMap<ConnectionId, Connection>> {
+    fn connections(&self) -> MutexGuard<'_, BTreeMap<ConnectionId, Connection>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -123,6 +123,7 @@ impl Network {
         closed: CancellationToken,
     ) {
         let dialed = tokio::select! {
+            biased;
             dialed = dial(&address) => dialed,
             () = closed.cancelled() => Err(io::Error::other("closed while it was being opened")),
         };
@@ -137,6 +138,7 @@ impl Network {
         if let (Ok(stream), true) = (dialed, answered) {
             self.metrics.connections.inc();
             tokio::select! {
+                biased;
                 ended = self.carry(connection, stream, buffer) => tracing::debug!(connection, address, ?ended, "closed"),
                 () = closed.cancelled() => {}
             }
@@ -173,6 +175,7 @@ impl Network {
             Ok(())
         };
         tokio::select! {
+            biased;
             ended = receiving => ended,
             ended = sending => ended,
         }

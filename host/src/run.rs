@@ -6,26 +6,31 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::{Mutex, Semaphore, watch},
+    sync::watch,
     task::JoinHandle,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    blocking,
     chain::{self, Node, Receipts, Registration, RpcNode, Starts, Submits},
     config::Options,
     enclave::{self, Enclave},
-    http::{self, Api},
+    http::{self, Api, Front, Tls},
     jobs::Jobs,
     metrics::Metrics,
     store::Store,
 };
 
 const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(60);
+
+/// How long what came of an interrupted upload is kept, for whoever sent it to go on.
+const KEEP_INTERRUPTED: Duration = Duration::from_secs(60 * 60);
 
 /// How long what is under way may take once the host is told to stop.
 const STOP_TIME: Duration = Duration::from_secs(15);
@@ -38,6 +43,8 @@ pub async fn run(options: Options) -> Result<()> {
     let keys = options.keys()?;
     let operator = options.operator_config(&keys)?;
     let spec = options.chain_spec()?;
+    let tls = options.tls()?.map(Arc::new);
+    let bounds = options.bounds(raise_open_files());
     let metrics = Arc::new(Metrics::default());
     let store = Store::open(&options.data, options.limits())
         .with_context(|| format!("opening the data folder {}; is it another user's?", options.data.display()))?;
@@ -78,20 +85,19 @@ pub async fn run(options: Options) -> Result<()> {
     let receipts = Receipts::new(node.clone(), store.clone(), jobs.clone(), metrics.clone(), submits);
     let stop = shutdown.clone();
     let submitting = tokio::spawn(receipts.run(heads.clone(), async move { stop.cancelled().await }));
-    let keeping_house = tokio::spawn(keep_house(store.clone(), jobs.clone(), options.retention()));
+    let keeping_house = tokio::spawn(keep_house(store.clone(), jobs.clone(), tls.clone(), options.retention()));
     let api = Api {
         store,
         jobs,
         enclave,
         node,
         heads,
-        metrics,
         operator,
         capacity: options.capacity,
-        uploads: Arc::new(Semaphore::new(options.max_uploads as usize)),
-        last_registration: Mutex::new(None),
+        front: Front::new(bounds, &metrics),
+        metrics,
     };
-    let mut serving = tokio::spawn(http::serve(Arc::new(api), listener, shutdown.clone()));
+    let mut serving = tokio::spawn(http::serve(Arc::new(api), listener, tls, shutdown.clone()));
 
     let mut connecting = connecting;
     let mut connected = false;
@@ -134,19 +140,42 @@ async fn ended<T>(what: &str, task: JoinHandle<T>) {
     }
 }
 
-/// Removes what nobody needs any more, for ever.
-async fn keep_house(store: Arc<Store>, jobs: Arc<Jobs>, retention: Duration) {
+/// Lets the host open as many files as the system allows, and says how many.
+pub(crate) fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        Ok(()) => limit.maximum.unwrap_or(u64::MAX),
+        Err(error) => {
+            tracing::warn!(%error, "could not raise the limit of open files");
+            limit.current.unwrap_or(u64::MAX)
+        }
+    }
+}
+
+/// Removes what nobody needs any more, and takes new certificates, for ever.
+async fn keep_house(store: Arc<Store>, jobs: Arc<Jobs>, tls: Option<Arc<Tls>>, retention: Duration) {
     loop {
-        let (store, jobs) = (store.clone(), jobs.clone());
-        let swept = tokio::task::spawn_blocking(move || {
+        let (store, jobs, tls) = (store.clone(), jobs.clone(), tls.clone());
+        let cleaned = blocking::run(move || {
             jobs.forget_old(retention);
-            let before = SystemTime::now().checked_sub(retention).unwrap_or(SystemTime::UNIX_EPOCH);
-            store.remove_unused_blobs(before)
+            let before = |age| SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+            let uploads = store.remove_interrupted_uploads(before(KEEP_INTERRUPTED));
+            let blobs = store.remove_unused_blobs(before(retention));
+            if let Err(error) = store.empty_quarantine(before(retention)) {
+                tracing::warn!(%error, "could not empty the quarantine");
+            }
+            match tls.map_or(Ok(false), |tls| tls.reload()) {
+                Ok(true) => tracing::info!("took a new TLS certificate"),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the new TLS certificate cannot be used; serving with the old one")
+                }
+            }
+            (blobs, uploads)
         });
-        match swept.await {
-            Ok(0) => {}
-            Ok(blobs) => tracing::info!(blobs, "removed blobs that nobody used"),
-            Err(error) => tracing::error!(%error, "housekeeping failed"),
+        let (blobs, uploads) = cleaned.await;
+        if blobs + uploads > 0 {
+            tracing::info!(blobs, uploads, "removed blobs that nobody used, and interrupted uploads");
         }
         sleep(HOUSEKEEPING_PERIOD).await;
     }

@@ -13,18 +13,21 @@ use phala_attestation::{Evidence, Measurement, PlatformId, Role, Statement, Vend
 use phala_primitives::{
     AppId, Hash, JobId, Limits, Outcome, Receipt, SignedReceipt, WorkerId,
     job::{Assignment, JobStatus, Settlement},
-    worker::{Heartbeat, Performance, PerformanceReport, SignedHeartbeat, SignedPerformanceReport, WorkerStatus},
+    worker::{
+        Heartbeat, Liveness, Performance, PerformanceReport, SignedHeartbeat, SignedLiveness, SignedPerformanceReport,
+        WorkerStatus,
+    },
 };
 use phala_protocol::{
     EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, EnclaveStatus, Hello, HostMessage, HostNotice,
-    HostReply, HostRequest, Message, Refusal, Registration, Start, wire,
+    HostReply, HostRequest, Message, Pause, Refusal, Registration, Start, wire,
 };
 use phala_sdk::Account;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{UnixStream, unix::OwnedWriteHalf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::UnixStream,
     sync::{mpsc, watch},
     task::JoinHandle,
     time::{sleep, timeout},
@@ -116,6 +119,20 @@ pub fn receipt(job: JobId) -> SignedReceipt {
     SignedReceipt { receipt, signature: [0; 64] }
 }
 
+/// A receipt for the first attempt at `job`, whose encrypted output is `output`.
+pub fn receipt_of(job: JobId, output: &[u8]) -> SignedReceipt {
+    let mut signed = receipt(job);
+    signed.receipt.output_file_hash = Sha256::digest(output).into();
+    signed
+}
+
+/// A receipt for some attempt at `job`.
+pub fn receipt_of_attempt(job: JobId, attempt: u32) -> SignedReceipt {
+    let mut signed = receipt(job);
+    signed.receipt.attempt = attempt;
+    signed
+}
+
 /// The worker as registered with `registration(number)`.
 pub fn worker(number: u8) -> Worker {
     let registration = registration(number);
@@ -190,6 +207,8 @@ pub struct NodeState {
     /// What the next submissions give.
     pub result: Result<u32, SubmitError>,
     pub reachable: bool,
+    /// How often it was asked about a job.
+    pub lookups: usize,
 }
 
 impl FakeNode {
@@ -203,6 +222,7 @@ impl FakeNode {
             submissions: Vec::new(),
             result: Ok(11),
             reachable: true,
+            lookups: 0,
         };
         Arc::new(Self { state: Mutex::new(state) })
     }
@@ -233,6 +253,7 @@ impl Node for FakeNode {
     }
 
     fn job(&self, id: JobId, at: At) -> BoxFuture<'_, Result<Option<Job>, NodeError>> {
+        self.state().lookups += 1;
         self.answer(|state| match at {
             At::Best => state.best.get(&id).cloned(),
             At::Finalized => state.finalized.get(&id).cloned(),
@@ -302,7 +323,7 @@ impl FakeHost {
         let store = Arc::new(Store::open(&folder.path().join("data"), limits).unwrap());
         let jobs = Arc::new(Jobs::load(store.clone(), metrics.clone()).unwrap());
         let enclave = Enclave::new(store.clone(), jobs.clone(), metrics.clone());
-        let socket = folder.path().join("enclave.sock");
+        let socket = folder.path().join("run/enclave.sock");
         let listener = enclave::listen(&socket).await.unwrap();
         let hang_up = CancellationToken::new();
         let serving = tokio::spawn(enclave.clone().serve(listener, Arc::new(FixedStart), hang_up.clone()));
@@ -350,7 +371,10 @@ pub enum Inbound {
 struct EnclaveState {
     /// What it says to a start of a job.
     refusal: Option<Refusal>,
-    started: Vec<(JobId, Hash)>,
+    pause: Option<Pause>,
+    /// Jobs that it refuses right before it accepts them.
+    hasty: Vec<JobId>,
+    started: Vec<(JobId, u32, Hash)>,
     /// What it says that jobs read.
     blobs: Vec<Hash>,
     registrations: u8,
@@ -358,7 +382,10 @@ struct EnclaveState {
 
 impl FakeEnclave {
     pub async fn connect(socket: &Path) -> Self {
-        let mut stream = UnixStream::connect(socket).await.unwrap();
+        Self::over(UnixStream::connect(socket).await.unwrap()).await
+    }
+
+    pub async fn over(mut stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         stream.write_all(&wire::encode(&Hello::CURRENT)).await.unwrap();
         let hello: Hello = read(&mut stream).await.unwrap();
         wire::check_hello(&hello).unwrap();
@@ -366,12 +393,19 @@ impl FakeEnclave {
         let (deliver, inbox) = mpsc::unbounded_channel();
         let (dead, hung_up) = watch::channel(false);
         let state = Arc::<Mutex<EnclaveState>>::default();
-        let (mut reader, writer) = stream.into_split();
+        let (mut reader, writer) = tokio::io::split(stream);
         let (answers, shared) = (outgoing.clone(), state.clone());
         let reading = async move {
             while let Some(message) = read::<HostMessage>(&mut reader).await {
                 match message {
                     Message::Request { id, request } => {
+                        if let HostRequest::StartJob { job, attempt, .. } = request
+                            && shared.lock().unwrap().hasty.contains(&job)
+                        {
+                            let refusal = Refusal { reason: "on second thoughts".into(), retry: false };
+                            let notice = EnclaveNotice::JobRefused { job, attempt, refusal };
+                            answers.send(Message::Notice(notice)).unwrap();
+                        }
                         let reply = answer(&shared, request);
                         answers.send(Message::Reply { id, reply }).unwrap();
                     }
@@ -394,11 +428,19 @@ impl FakeEnclave {
         self.state.lock().unwrap().refusal = refusal;
     }
 
+    pub fn pause(&self, pause: Option<Pause>) {
+        self.state.lock().unwrap().pause = pause;
+    }
+
+    pub fn be_hasty(&self, job: JobId) {
+        self.state.lock().unwrap().hasty.push(job);
+    }
+
     pub fn need_blobs(&self, blobs: &[Hash]) {
         self.state.lock().unwrap().blobs = blobs.to_vec();
     }
 
-    pub fn started_jobs(&self) -> Vec<(JobId, Hash)> {
+    pub fn started_jobs(&self) -> Vec<(JobId, u32, Hash)> {
         self.state.lock().unwrap().started.clone()
     }
 
@@ -454,20 +496,31 @@ fn answer(state: &Mutex<EnclaveState>, request: HostRequest) -> Result<EnclaveRe
             EnclaveReply::Heartbeat(SignedHeartbeat { heartbeat, signature: [0; 64] })
         }
         HostRequest::Status => {
-            EnclaveReply::Status(EnclaveStatus { finalized_block: Some(8), peers: 2, ..EnclaveStatus::default() })
+            let pause = state.pause;
+            EnclaveReply::Status(EnclaveStatus {
+                finalized_block: Some(8),
+                pause,
+                peers: 2,
+                ..EnclaveStatus::default()
+            })
         }
-        HostRequest::StartJob { job, input } => match &state.refusal {
+        HostRequest::Challenge { nonce } => {
+            let (block_number, block_hash) = (HEARTBEAT_BLOCK, [0; 32]);
+            let worker = WORKER;
+            let liveness = Liveness { genesis_hash: [5; 32], worker, nonce, block_number, block_hash, isolation: None };
+            EnclaveReply::Liveness(SignedLiveness { liveness, signature: [0; 64] })
+        }
+        HostRequest::StartJob { job, attempt, input } => match &state.refusal {
             Some(refusal) => return Err(refusal.clone()),
             None => {
-                state.started.push((job, input));
+                state.started.push((job, attempt, input));
                 EnclaveReply::JobAccepted { blobs: state.blobs.clone() }
             }
         },
-        HostRequest::Stop => EnclaveReply::Stopping,
     })
 }
 
-async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<EnclaveMessage>) {
+async fn write(mut writer: impl AsyncWrite + Unpin, mut queue: mpsc::UnboundedReceiver<EnclaveMessage>) {
     while let Some(message) = queue.recv().await {
         if writer.write_all(&wire::encode(&message)).await.is_err() {
             return;
@@ -475,7 +528,7 @@ async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<En
     }
 }
 
-pub async fn read<M: Decode>(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<M> {
+pub async fn read<M: Decode>(stream: &mut (impl AsyncRead + Unpin)) -> Option<M> {
     let mut prefix = [0; 4];
     stream.read_exact(&mut prefix).await.ok()?;
     let mut body = vec![0; wire::body_length(prefix).unwrap()];

@@ -4,7 +4,7 @@
 //! job is settled, or that the chain does not want this receipt any more: another attempt, another worker, cancelled,
 //! expired. What the chain says decides; errors of a submission only make the host wait longer before the next.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use codec::Encode;
 use phala_primitives::{
@@ -16,6 +16,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{At, Backoff, Heads, Job, Node, NodeError, Submission, submit};
 use crate::{
+    blocking,
     jobs::{Jobs, ReceiptState},
     metrics::Metrics,
     store::Store,
@@ -38,9 +39,12 @@ pub struct Receipts {
     jobs: Arc<Jobs>,
     metrics: Arc<Metrics>,
     submits: bool,
-    pauses: HashMap<JobId, Pause>,
-    under_way: JoinSet<(JobId, bool)>,
+    pauses: BTreeMap<Key, Pause>,
+    under_way: JoinSet<(Key, bool)>,
 }
+
+/// A receipt: its job and attempt.
+type Key = (JobId, u32);
 
 /// When to look at a receipt again.
 struct Pause {
@@ -63,7 +67,7 @@ pub(super) enum Advice {
 impl Receipts {
     /// Nothing is done before [`Self::run`]. Unless it `submits`, it only watches for receipts that others bring.
     pub fn new(node: Arc<dyn Node>, store: Arc<Store>, jobs: Arc<Jobs>, metrics: Arc<Metrics>, submits: bool) -> Self {
-        Self { node, store, jobs, metrics, submits, pauses: HashMap::new(), under_way: JoinSet::new() }
+        Self { node, store, jobs, metrics, submits, pauses: BTreeMap::new(), under_way: JoinSet::new() }
     }
 
     /// Works on every new block and every new receipt until `stop`; then submissions that are under way may end. What is
@@ -73,11 +77,12 @@ impl Receipts {
         tokio::pin!(stop);
         loop {
             tokio::select! {
+                biased;
                 () = &mut stop => break,
                 changed = heads.changed() => if changed.is_err() { break },
                 () = jobs.receipt_added() => {}
                 Some(done) = self.under_way.join_next() => match done {
-                    Ok((job, succeeded)) => self.submitted(job, succeeded, *heads.borrow()),
+                    Ok((key, succeeded)) => self.submitted(key, succeeded, *heads.borrow()),
                     Err(error) => tracing::error!(%error, "a submission's task failed"),
                 },
             }
@@ -92,61 +97,67 @@ impl Receipts {
     /// Looks at every open receipt whose pause is over.
     pub(super) async fn step(&mut self, heads: Heads) {
         let open = self.jobs.open_receipts();
-        self.pauses.retain(|job, _| open.contains(job));
-        for job in open {
-            let due = self.pauses.get(&job).is_none_or(|pause| pause.until.is_some_and(|until| heads.best >= until));
+        self.pauses.retain(|key, _| open.binary_search(key).is_ok());
+        for key in open {
+            let due = self.pauses.get(&key).is_none_or(|pause| pause.until.is_some_and(|until| heads.best >= until));
             if !due || self.under_way.len() >= CONCURRENT {
                 continue;
             }
-            if let Err(error) = self.consider(job, heads).await {
-                tracing::debug!(job, %error, "cannot read the chain about a receipt");
+            if let Err(error) = self.consider(key, heads).await {
+                tracing::debug!(job = key.0, %error, "cannot read the chain about a receipt");
                 return;
             }
         }
     }
 
-    async fn consider(&mut self, job: JobId, heads: Heads) -> Result<(), NodeError> {
+    async fn consider(&mut self, key: Key, heads: Heads) -> Result<(), NodeError> {
+        let (job, attempt) = key;
         let store = self.store.clone();
-        let loaded = tokio::task::spawn_blocking(move || store.load_receipt(job)).await;
-        let receipt = match loaded {
-            Ok(Ok(Some(receipt))) => receipt,
-            Ok(Ok(None)) => {
-                self.close(job, ReceiptState::Abandoned { reason: "the receipt is not on disk any more".into() });
+        let receipt = match blocking::run(move || store.load_receipt(job)).await {
+            Ok(Some(receipt)) if receipt.receipt.attempt == attempt => receipt,
+            // A later attempt's has come meanwhile, which is looked at by itself.
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => {
+                let reason = "the receipt is not on disk any more".into();
+                self.close(key, ReceiptState::Abandoned { reason }).await;
                 return Ok(());
             }
-            _ => return Ok(()),
+            Err(error) => {
+                tracing::warn!(job, attempt, %error, "cannot read a receipt");
+                return Ok(());
+            }
         };
         let finalized = advise(self.node.job(job, At::Finalized).await?.as_ref(), &receipt);
         let lost = heads.finalized > receipt.receipt.block_number.saturating_add(UNKNOWN_JOB_BLOCKS);
         match finalized {
-            Advice::Close(state) => self.close(job, state),
+            Advice::Close(state) => self.close(key, state).await,
             Advice::Wait if lost && self.node.job(job, At::Best).await?.is_none() => {
-                self.close(job, ReceiptState::Abandoned { reason: "the chain does not know the job".into() });
+                self.close(key, ReceiptState::Abandoned { reason: "the chain does not know the job".into() }).await;
             }
             Advice::Submit | Advice::Wait => {
                 let best = advise(self.node.job(job, At::Best).await?.as_ref(), &receipt);
                 if best == Advice::Submit && self.submits {
-                    self.submit(job, receipt);
+                    self.submit(key, receipt);
                 }
             }
         }
         Ok(())
     }
 
-    fn submit(&mut self, job: JobId, receipt: SignedReceipt) {
-        self.pauses.entry(job).or_insert(Pause { until: None, backoff: Backoff::default() }).until = None;
+    fn submit(&mut self, key: Key, receipt: SignedReceipt) {
+        self.pauses.entry(key).or_insert(Pause { until: None, backoff: Backoff::default() }).until = None;
         let (node, metrics) = (self.node.clone(), self.metrics.clone());
         self.under_way.spawn(async move {
             let result = submit(&*node, &metrics, Submission::Receipt(Box::new(receipt))).await;
             if let Ok(block) = result {
-                tracing::info!(job, block, "a receipt is in a block");
+                tracing::info!(job = key.0, block, "a receipt is in a block");
             }
-            (job, result.is_ok())
+            (key, result.is_ok())
         });
     }
 
-    fn submitted(&mut self, job: JobId, succeeded: bool, heads: Option<Heads>) {
-        let Some(pause) = self.pauses.get_mut(&job) else { return };
+    fn submitted(&mut self, key: Key, succeeded: bool, heads: Option<Heads>) {
+        let Some(pause) = self.pauses.get_mut(&key) else { return };
         let blocks = if succeeded {
             pause.backoff.succeeded();
             // The chain is only asked whether the block was finalized.
@@ -157,14 +168,16 @@ impl Receipts {
         pause.until = Some(heads.map_or(0, |heads| heads.best.saturating_add(blocks)));
     }
 
-    fn close(&mut self, job: JobId, state: ReceiptState) {
+    async fn close(&mut self, key: Key, state: ReceiptState) {
+        let (job, attempt) = key;
         match &state {
             ReceiptState::Settled { block } => tracing::info!(job, block, "the chain settled a job with our receipt"),
             ReceiptState::Abandoned { reason } => tracing::warn!(job, reason, "a receipt is given up"),
             ReceiptState::Open => {}
         }
-        match self.jobs.close_receipt(job, state) {
-            Ok(()) => drop(self.pauses.remove(&job)),
+        let jobs = self.jobs.clone();
+        match blocking::run(move || jobs.close_receipt(job, attempt, state)).await {
+            Ok(()) => drop(self.pauses.remove(&key)),
             Err(error) => tracing::error!(job, %error, "could not record a receipt's fate; trying again"),
         }
     }
@@ -173,8 +186,8 @@ impl Receipts {
     #[cfg(test)]
     pub(super) async fn settle(&mut self, heads: Heads) {
         while let Some(done) = self.under_way.join_next().await {
-            let (job, succeeded) = done.unwrap();
-            self.submitted(job, succeeded, Some(heads));
+            let (key, succeeded) = done.unwrap();
+            self.submitted(key, succeeded, Some(heads));
         }
     }
 }

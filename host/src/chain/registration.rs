@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{Backoff, Heads, Node, NodeError, Submission, SubmitError, Throttle, Worker, submit};
 use crate::{
+    blocking,
     enclave::{Enclave, RequestError, Session},
     metrics::Metrics,
     store::Store,
@@ -222,8 +223,7 @@ impl Registration {
 
     async fn promote(&self, hash: [u8; 32]) -> Result<bool, StepError> {
         let store = self.store.clone();
-        let promoted = tokio::task::spawn_blocking(move || store.promote_bundle(&hash)).await;
-        Ok(promoted.map_or(Ok(None), |result| result)?.is_some())
+        Ok(blocking::run(move || store.promote_bundle(&hash)).await?.is_some())
     }
 
     async fn register(&mut self, session: &Session) -> Result<(), StepError> {
@@ -288,7 +288,7 @@ pub async fn fresh_registration(
     let EnclaveReply::Registration(registration) = reply else { return Err(RequestError::WrongReply.into()) };
     let bundle = (registration.statement.clone(), registration.evidence.clone());
     let store = store.clone();
-    tokio::task::spawn_blocking(move || store.store_bundle(&bundle)).await.unwrap_or(Ok(()))?;
+    blocking::run(move || store.store_bundle(&bundle)).await?;
     Ok(registration)
 }
 

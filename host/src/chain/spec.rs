@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{Node, Throttle};
-use crate::{enclave::StartSource, store::Store};
+use crate::{blocking, enclave::StartSource, store::Store};
 
 /// Why a node's specification is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,8 +140,8 @@ impl Starts {
 
     async fn kept(&self) -> Option<String> {
         let store = self.store.clone();
-        let loaded = tokio::task::spawn_blocking(move || store.load_chain_spec()).await;
-        loaded.ok()?.inspect_err(|error| tracing::warn!(%error, "could not read the chain's specification")).ok()?
+        let loaded = blocking::run(move || store.load_chain_spec()).await;
+        loaded.inspect_err(|error| tracing::warn!(%error, "could not read the chain's specification")).ok()?
     }
 }
 
@@ -174,8 +174,7 @@ impl StartSource for Starts {
     fn taken(&self, start: &Start) -> BoxFuture<'_, ()> {
         let (store, spec) = (self.store.clone(), start.chain_spec.clone());
         Box::pin(async move {
-            let stored = tokio::task::spawn_blocking(move || store.store_chain_spec(&spec)).await;
-            if let Ok(Err(error)) = stored {
+            if let Err(error) = blocking::run(move || store.store_chain_spec(&spec)).await {
                 tracing::warn!(%error, "could not keep the chain's specification");
             }
         })

@@ -4,7 +4,7 @@ use crate::{
     store::{Limits as StoreLimits, Store},
     testing::{
         FakeEnclave, FakeHost, FakeNode, HEARTBEAT_BLOCK, OPERATOR, WORKER, assigned, eventually, job, receipt,
-        settled, worker,
+        receipt_of_attempt, settled, worker,
     },
 };
 use phala_primitives::job::JobStatus;
@@ -261,7 +261,7 @@ fn the_chain_decides_about_a_receipt() {
 }
 
 struct ReceiptBench {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     store: Arc<Store>,
     jobs: Arc<Jobs>,
     node: Arc<FakeNode>,
@@ -279,7 +279,7 @@ fn receipt_bench(ids: &[JobId]) -> ReceiptBench {
         node.state().finalized.insert(*id, job(assigned(WORKER)));
     }
     let receipts = Receipts::new(node.clone(), store.clone(), jobs.clone(), Arc::default(), true);
-    ReceiptBench { _folder: folder, store, jobs, node, receipts }
+    ReceiptBench { folder, store, jobs, node, receipts }
 }
 
 impl ReceiptBench {
@@ -299,13 +299,13 @@ async fn receipts_are_submitted_together_and_closed_when_final() {
         bench.node.state().best.insert(id, job(settled(&receipt(id), 11)));
     }
     assert_eq!(bench.block(12).await, 0);
-    assert_eq!(bench.jobs.open_receipts(), [1, 2, 3]);
+    assert_eq!(bench.jobs.open_receipts(), [(1, 1), (2, 1), (3, 1)]);
     for id in [1, 2] {
         bench.node.state().finalized.insert(id, job(settled(&receipt(id), 11)));
     }
     bench.node.state().finalized.insert(3, job(JobStatus::Expired { at: 11 }));
     assert_eq!(bench.block(14).await, 0);
-    assert_eq!(bench.jobs.open_receipts(), Vec::<JobId>::new());
+    assert_eq!(bench.jobs.open_receipts(), []);
     assert_eq!(bench.jobs.report(1).receipt_block, Some(11));
     assert_eq!(bench.jobs.report(3).receipt_block, None);
     assert_eq!(bench.jobs.report(3).state, Phase::Ended);
@@ -329,11 +329,47 @@ async fn a_refused_receipt_is_tried_again_with_growing_pauses() {
 }
 
 #[tokio::test]
+async fn a_receipt_of_one_attempt_never_closes_or_holds_back_anothers() {
+    let mut bench = receipt_bench(&[1]);
+    // The first is refused for now, and waits.
+    bench.node.state().result = Err(SubmitError::Refused("no".into()));
+    assert_eq!(bench.block(10).await, 1);
+    assert_eq!(bench.block(11).await, 0);
+    // The job comes back to this worker: the second receipt does not wait for the first one's pause.
+    bench.node.state().result = Ok(12);
+    let second = receipt_of_attempt(1, 2);
+    bench.jobs.ended(1, &second).unwrap();
+    let again = Job { attempts: 2, ..job(assigned(WORKER)) };
+    bench.node.state().best.insert(1, again.clone());
+    bench.node.state().finalized.insert(1, again);
+    assert_eq!(bench.block(11).await, 1);
+    // What becomes of the first is nothing to the second.
+    bench.jobs.close_receipt(1, 1, ReceiptState::Abandoned { reason: "late".into() }).unwrap();
+    assert_eq!(bench.jobs.open_receipts(), [(1, 2)]);
+    bench.node.state().finalized.insert(1, job(settled(&second, 13)));
+    assert_eq!(bench.block(16).await, 0);
+    assert_eq!(bench.jobs.report(1).receipt_block, Some(13));
+}
+
+#[tokio::test]
+async fn a_fate_that_cannot_be_recorded_is_asked_for_again() {
+    let mut bench = receipt_bench(&[1]);
+    bench.node.state().finalized.insert(1, job(settled(&receipt(1), 9)));
+    let (records, away) = (bench.folder.path().join("jobs"), bench.folder.path().join("away"));
+    std::fs::rename(&records, &away).unwrap();
+    bench.block(10).await;
+    assert_eq!(bench.jobs.open_receipts(), [(1, 1)]);
+    std::fs::rename(&away, &records).unwrap();
+    bench.block(11).await;
+    assert_eq!(bench.jobs.report(1).receipt_block, Some(9));
+}
+
+#[tokio::test]
 async fn open_receipts_survive_a_restart() {
     let bench = receipt_bench(&[1, 2]);
-    bench.jobs.close_receipt(2, ReceiptState::Settled { block: 9 }).unwrap();
+    bench.jobs.close_receipt(2, 1, ReceiptState::Settled { block: 9 }).unwrap();
     let jobs = Arc::new(Jobs::load(bench.store.clone(), Arc::default()).unwrap());
-    assert_eq!(jobs.open_receipts(), [1]);
+    assert_eq!(jobs.open_receipts(), [(1, 1)]);
     assert_eq!(jobs.report(2).receipt_block, Some(9));
     let receipts = Receipts::new(bench.node.clone(), bench.store.clone(), jobs, Arc::default(), true);
     let mut bench = ReceiptBench { receipts, ..bench };
@@ -343,12 +379,12 @@ async fn open_receipts_survive_a_restart() {
 #[tokio::test]
 async fn a_receipt_whose_record_was_lost_in_a_crash_is_found() {
     let bench = receipt_bench(&[]);
-    let start = bench.jobs.begin(4, [1; 32]).unwrap();
-    start.accepted().unwrap();
+    bench.jobs.begin(4, 1).accepted([1; 32], &[]);
+    bench.jobs.keep(4).unwrap();
     // The receipt was written, the record was not.
     bench.store.store_receipt(4, &receipt(4)).unwrap();
     let jobs = Jobs::load(bench.store.clone(), Arc::default()).unwrap();
-    assert_eq!(jobs.open_receipts(), [4]);
+    assert_eq!(jobs.open_receipts(), [(4, 1)]);
     assert_eq!(jobs.report(4).state, Phase::Ended);
 }
 

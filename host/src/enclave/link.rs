@@ -4,7 +4,7 @@
 //! the only thing it waits for is the disk (see [`super::requests`]).
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     future::Future,
     io,
     sync::{
@@ -20,13 +20,12 @@ use phala_protocol::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::UnixStream,
     sync::{mpsc, oneshot},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::requests::{Dispatcher, Services};
+use super::requests::{Dispatcher, Services, Stopped};
 use crate::metrics::Metrics;
 
 /// Messages that may wait for the enclave to read them. With chunks of 1 MiB this bounds memory.
@@ -60,7 +59,7 @@ impl RequestError {
     }
 }
 
-type Waiting = HashMap<u64, oneshot::Sender<Result<EnclaveReply, Refusal>>>;
+type Waiting = BTreeMap<u64, oneshot::Sender<Result<EnclaveReply, Refusal>>>;
 
 /// A handle for asking the enclave on one connection.
 #[derive(Clone)]
@@ -86,6 +85,7 @@ impl Link {
             answer.await.map_err(|_| RequestError::Disconnected)?.map_err(RequestError::Refused)
         };
         tokio::select! {
+            biased;
             answer = timeout(patience, asking) => answer.unwrap_or(Err(RequestError::Timeout)),
             () = self.closed.cancelled() => Err(RequestError::Disconnected),
         }
@@ -122,7 +122,7 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 ///
 /// # Errors
 /// The stream's, or [`wire::Error::Version`].
-pub(super) async fn shake_hands(mut stream: UnixStream) -> Result<(UnixStream, Hello), wire::Error> {
+pub(super) async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> Result<(S, Hello), wire::Error> {
     stream.write_all(&wire::encode(&Hello::CURRENT)).await?;
     let body = read_frame(&mut stream).await?;
     // A peer of another version may greet in another way: that is no malformed message.
@@ -132,8 +132,8 @@ pub(super) async fn shake_hands(mut stream: UnixStream) -> Result<(UnixStream, H
 }
 
 /// Serves a connection whose greetings are done. The future ends, with the reason, when the connection does.
-pub(super) fn run(
-    stream: UnixStream,
+pub(super) fn run<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
     services: Services,
     closed: CancellationToken,
 ) -> (Link, impl Future<Output = wire::Error> + Send) {
@@ -148,8 +148,9 @@ pub(super) fn run(
     let dispatcher = Dispatcher::new(services, outgoing, closed.clone());
     let answers = link.clone();
     let serving = async move {
-        let (reader, writer) = stream.into_split();
+        let (reader, writer) = tokio::io::split(stream);
         let error = tokio::select! {
+            biased;
             error = read_messages(reader, &answers, dispatcher, &metrics) => error,
             error = write_messages(writer, queue, &metrics) => error,
             () = closed.cancelled() => io::Error::new(io::ErrorKind::ConnectionAborted, "the host hung up").into(),
@@ -171,10 +172,16 @@ async fn read_messages(
             Ok(message) => message,
             Err(error) => return error,
         };
-        match message {
+        let handed_on = match message {
             Message::Request { id, request } => dispatcher.request(id, request).await,
-            Message::Reply { id, reply } => link.answered(id, reply),
+            Message::Reply { id, reply } => {
+                link.answered(id, reply);
+                Ok(())
+            }
             Message::Notice(notice) => dispatcher.notice(notice).await,
+        };
+        if let Err(Stopped) = handed_on {
+            return io::Error::other("what the enclave asks for is not served any more; the log says why").into();
         }
     }
 }

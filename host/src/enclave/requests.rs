@@ -1,27 +1,32 @@
 //! What the enclave asks of its host.
 //!
 //! Reads run side by side. Everything that changes the disk, and every notice about a job, goes through one queue in
-//! the order in which the enclave sent it, so that a job's end comes after its output.
+//! the order in which the enclave sent it, so that a job's end comes after its output. A notice that cannot be recorded
+//! (the disk is full) leaves the queue and is tried again by itself: it comes only once on a connection, and a receipt is
+//! money.
 
 use std::{
+    collections::BTreeMap,
     fmt::Display,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use phala_primitives::JobId;
 use phala_protocol::{
     EnclaveNotice, EnclaveRequest, HostMessage, HostReply, LogLevel, MAX_CHUNK_BYTES, Message, Refusal,
 };
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Notify, Semaphore, mpsc},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    blocking,
     jobs::Jobs,
     metrics::Metrics,
     network::Network,
@@ -37,8 +42,10 @@ const WAITING_READS: usize = 1024;
 /// Changes that may wait for the disk before the host stops reading from the enclave.
 const WAITING_CHANGES: usize = 16;
 
-/// A notice that cannot be recorded is tried again after a pause that doubles from the first to the longest: it comes only
-/// once on a connection, and a receipt is money.
+/// Notices that may wait to be recorded. Of more, the enclave tells again on its next connection.
+const WAITING_NOTICES: usize = 1024;
+
+/// A notice is tried again after a pause that doubles from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -60,6 +67,9 @@ pub(super) struct Dispatcher {
     waiting_reads: Arc<AtomicUsize>,
 }
 
+/// The queue of changes has failed: the connection is of no more use.
+pub(super) struct Stopped;
+
 /// What is done in order.
 enum Change {
     Request(u64, EnclaveRequest),
@@ -70,12 +80,14 @@ impl Dispatcher {
     pub fn new(services: Services, outgoing: mpsc::Sender<HostMessage>, closed: CancellationToken) -> Self {
         let (changes, queue) = mpsc::channel(WAITING_CHANGES);
         let network = Network::new(outgoing.clone(), services.metrics.clone(), closed.clone());
-        tokio::spawn(apply_changes(queue, services.clone(), outgoing.clone(), closed));
+        let unrecorded = Arc::new(Unrecorded::default());
+        tokio::spawn(record_later(unrecorded.clone(), services.clone(), closed));
+        tokio::spawn(apply_changes(queue, services.clone(), outgoing.clone(), unrecorded));
         let reads = Arc::new(Semaphore::new(CONCURRENT_READS));
         Self { services, network, outgoing, changes, reads, waiting_reads: Arc::default() }
     }
 
-    pub async fn request(&self, id: u64, request: EnclaveRequest) {
+    pub async fn request(&self, id: u64, request: EnclaveRequest) -> Result<(), Stopped> {
         match request {
             EnclaveRequest::Dial { connection, address } => self.network.dial(id, connection, address),
             EnclaveRequest::ReadBlob { .. } | EnclaveRequest::LoadSealed { .. } | EnclaveRequest::ReadCache { .. } => {
@@ -83,24 +95,26 @@ impl Dispatcher {
             }
             EnclaveRequest::WriteOutput { .. }
             | EnclaveRequest::StoreSealed { .. }
-            | EnclaveRequest::WriteCache { .. } => self.change(Change::Request(id, request)).await,
+            | EnclaveRequest::WriteCache { .. } => self.change(Change::Request(id, request)).await?,
         }
+        Ok(())
     }
 
-    pub async fn notice(&self, notice: EnclaveNotice) {
+    pub async fn notice(&self, notice: EnclaveNotice) -> Result<(), Stopped> {
         match notice {
             EnclaveNotice::Send { connection, bytes } => self.network.send(connection, bytes),
             EnclaveNotice::Close { connection } => self.network.close(connection),
             EnclaveNotice::Log { level, message } => log(level, &message),
             EnclaveNotice::JobProgress { .. } | EnclaveNotice::JobEnded { .. } | EnclaveNotice::JobRefused { .. } => {
-                self.change(Change::Notice(notice)).await;
+                self.change(Change::Notice(notice)).await?;
             }
         }
+        Ok(())
     }
 
-    async fn change(&self, change: Change) {
-        // The queue's task ends only when this side is dropped.
-        let _ = self.changes.send(change).await;
+    async fn change(&self, change: Change) -> Result<(), Stopped> {
+        // Unless it panicked, the queue's task ends only when this side is dropped.
+        self.changes.send(change).await.map_err(|_| Stopped)
     }
 
     fn read(&self, id: u64, request: EnclaveRequest) {
@@ -114,7 +128,7 @@ impl Dispatcher {
             } else {
                 // Held until the answer is queued: answers are what takes memory.
                 let _permit = reads.acquire().await;
-                let reply = blocking(move || read(&services.store, request)).await;
+                let reply = blocking::run(move || read(&services.store, request)).await;
                 let _ = outgoing.send(Message::Reply { id, reply }).await;
             }
             waiting.fetch_sub(1, Ordering::Relaxed);
@@ -127,35 +141,82 @@ async fn apply_changes(
     mut queue: mpsc::Receiver<Change>,
     services: Services,
     outgoing: mpsc::Sender<HostMessage>,
-    closed: CancellationToken,
+    unrecorded: Arc<Unrecorded>,
 ) {
     while let Some(change) = queue.recv().await {
         let services = services.clone();
         match change {
             Change::Request(id, request) => {
-                let reply = blocking(move || write(&services.store, request)).await;
+                let reply = blocking::run(move || write(&services.store, request)).await;
                 // Once the connection is gone, what is queued is still done.
                 let _ = outgoing.send(Message::Reply { id, reply }).await;
             }
             Change::Notice(notice) => {
-                let mut pause = FIRST_PAUSE;
-                loop {
-                    let (services, notice) = (services.clone(), notice.clone());
-                    let Err(refusal) = blocking(move || apply_notice(&services, notice)).await else { break };
-                    tracing::error!(%refusal, ?pause, "could not record what the enclave said about a job; trying again");
-                    tokio::select! {
-                        () = sleep(pause) => pause = (2 * pause).min(LONGEST_PAUSE),
-                        // On its next connection the enclave says again how jobs ended.
-                        () = closed.cancelled() => break,
-                    }
+                let again = notice.clone();
+                if let Err(error) = blocking::run(move || apply_notice(&services, notice)).await {
+                    tracing::error!(%error, "could not record what the enclave said about a job; trying again");
+                    unrecorded.add(again);
                 }
             }
         }
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(refusal(error, true)))
+/// Notices about jobs that could not be recorded yet.
+#[derive(Default)]
+struct Unrecorded {
+    notices: Mutex<BTreeMap<(JobId, u32), EnclaveNotice>>,
+    added: Notify,
+}
+
+impl Unrecorded {
+    fn notices(&self) -> MutexGuard<'_, BTreeMap<(JobId, u32), EnclaveNotice>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, notice: EnclaveNotice) {
+        let key = match &notice {
+            EnclaveNotice::JobEnded { job, receipt } => (*job, receipt.receipt.attempt),
+            EnclaveNotice::JobRefused { job, attempt, .. } => (*job, *attempt),
+            _ => return,
+        };
+        let mut notices = self.notices();
+        if notices.len() < WAITING_NOTICES || notices.contains_key(&key) {
+            notices.insert(key, notice);
+            self.added.notify_one();
+        } else {
+            tracing::error!(
+                job = key.0,
+                "too many notices wait for the disk; the enclave's next connection brings this again"
+            );
+        }
+    }
+}
+
+/// Records what could not be recorded at first, until the connection ends: on its next one the enclave says again how jobs
+/// ended.
+async fn record_later(unrecorded: Arc<Unrecorded>, services: Services, closed: CancellationToken) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let idle = unrecorded.notices().is_empty();
+        tokio::select! {
+            biased;
+            () = unrecorded.added.notified(), if idle => pause = FIRST_PAUSE,
+            () = sleep(pause), if !idle => pause = (2 * pause).min(LONGEST_PAUSE),
+            () = closed.cancelled() => return,
+        }
+        if idle {
+            continue;
+        }
+        let waiting: Vec<_> = unrecorded.notices().iter().map(|(key, notice)| (*key, notice.clone())).collect();
+        for (key, notice) in waiting {
+            let services = services.clone();
+            match blocking::run(move || apply_notice(&services, notice)).await {
+                Ok(()) => drop(unrecorded.notices().remove(&key)),
+                Err(error) => tracing::error!(job = key.0, %error, ?pause, "still cannot record how a job ended"),
+            }
+        }
+    }
 }
 
 fn read(store: &Store, request: EnclaveRequest) -> Result<HostReply, Refusal> {
@@ -188,19 +249,23 @@ fn write(store: &Store, request: EnclaveRequest) -> Result<HostReply, Refusal> {
     Ok(HostReply::Done)
 }
 
-fn apply_notice(services: &Services, notice: EnclaveNotice) -> Result<(), Refusal> {
+fn apply_notice(services: &Services, notice: EnclaveNotice) -> Result<(), store::Error> {
     match notice {
-        EnclaveNotice::JobProgress { job, state } => {
-            tracing::debug!(job, ?state, "job progress");
-            services.jobs.progress(job, state);
+        EnclaveNotice::JobProgress { job, attempt, state } => {
+            tracing::debug!(job, attempt, ?state, "job progress");
+            services.jobs.progress(job, attempt, state);
+        }
+        EnclaveNotice::JobEnded { job, receipt } if job != receipt.receipt.job => {
+            tracing::error!(job, "the enclave sent the receipt of another job");
         }
         EnclaveNotice::JobEnded { job, receipt } => {
-            tracing::info!(job, outcome = ?receipt.receipt.outcome, fuel = receipt.receipt.fuel, "job ended");
+            let (attempt, outcome, fuel) = (receipt.receipt.attempt, receipt.receipt.outcome, receipt.receipt.fuel);
+            tracing::info!(job, attempt, ?outcome, fuel, "job ended");
             services.jobs.ended(job, &receipt)?;
         }
-        EnclaveNotice::JobRefused { job, refusal } => {
-            tracing::info!(job, %refusal, "the enclave refused a job");
-            services.jobs.refused(job, refusal)?;
+        EnclaveNotice::JobRefused { job, attempt, refusal } => {
+            tracing::info!(job, attempt, %refusal, "the enclave refused a job");
+            services.jobs.refused(job, attempt, refusal)?;
         }
         _ => {}
     }

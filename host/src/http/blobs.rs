@@ -1,40 +1,69 @@
-//! Uploads. Bytes stream to a temporary file and are hashed on the way; a blocking thread does both, so that a slow disk
-//! slows the sender and nobody else.
+//! Uploads. Bytes stream to a file and are hashed on the way, a batch of pieces at a time: a slow disk slows the sender
+//! and nobody else, and a slow sender holds a file and a place, but no thread.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::{Body, Bytes},
+    body::{Body, BodyDataStream, Bytes},
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, header::CONTENT_LENGTH},
+    http::{Extensions, HeaderMap, HeaderName, StatusCode, header::CONTENT_LENGTH},
     response::{IntoResponse, Response},
 };
-use futures::StreamExt;
+use futures::{StreamExt, stream::ReadyChunks};
 use phala_primitives::Hash;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 
-use super::{Api, ApiError};
-use crate::store::{self, Upload};
+use super::{
+    Api, ApiError,
+    error::UPLOAD_OFFSET,
+    limits::{Pace, TooSlow},
+    server, tokens,
+};
+use crate::{
+    blocking,
+    store::{self, Upload},
+};
 
-/// How long the sender may be silent.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Says how long the blob is.
+const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 
-/// How long an upload waits for its turn.
-const QUEUE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pieces that are written together, if they are there.
+const PIECES: usize = 8;
 
-/// Pieces that wait for the disk.
-const WAITING_PIECES: usize = 8;
-
-/// How much of a body that is not wanted is read, so that its sender gets to see the answer.
+/// How much of a body that is not wanted is read, so that its sender gets to see the answer, and for how long.
 const DRAIN_BYTES: u64 = 64 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// `HEAD /v1/blobs/{blob}`
-pub(super) async fn head(State(api): State<Arc<Api>>, Path(blob): Path<String>) -> Result<Response, ApiError> {
-    let bytes = api.store.blob_bytes(&parse(&blob)?).ok_or_else(|| {
-        ApiError::new(StatusCode::NOT_FOUND, "no_such_blob", "the host does not have this blob")
-            .hint("upload it with PUT")
-    })?;
-    Ok(([(CONTENT_LENGTH, bytes)], Body::empty()).into_response())
+type Pieces = ReadyChunks<BodyDataStream>;
+
+/// `HEAD /v1/blobs/{blob}`: of an interrupted upload, whose token it is sees what is there.
+pub(super) async fn head(
+    State(api): State<Arc<Api>>,
+    Path(blob): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let blob = parse(&blob)?;
+    // A bad token is as good as none: this answer has no body that could say why, and the upload's has.
+    let owner = if headers.contains_key(tokens::HEADER) {
+        api.front.tokens.check(&api, &headers).await.ok().map(|(_, owner)| owner)
+    } else {
+        None
+    };
+    let _place = api.front.others.enter()?;
+    let store = api.store.clone();
+    let held = blocking::run(move || match owner {
+        Some(owner) => (store.use_blob(&blob), store.interrupted_bytes(&blob, owner)),
+        None => (store.blob_bytes(&blob), None),
+    });
+    let (whole, interrupted) = held.await;
+    if let Some(bytes) = whole {
+        return Ok(([(CONTENT_LENGTH, bytes)], Body::empty()).into_response());
+    }
+    let error = ApiError::new(StatusCode::NOT_FOUND, "no_such_blob", "the host does not have this blob");
+    Err(match interrupted {
+        Some(bytes) => error.hint("go on with the upload at `upload-offset`").upload_offset(bytes),
+        None => error.hint("upload it with PUT"),
+    })
 }
 
 /// `PUT /v1/blobs/{blob}`
@@ -42,105 +71,134 @@ pub(super) async fn put(
     State(api): State<Arc<Api>>,
     Path(blob): Path<String>,
     headers: HeaderMap,
+    extensions: Extensions,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    let blob = parse(&blob)?;
-    let announced = announced_bytes(&headers)?;
-    if api.store.blob_bytes(&blob).is_some() {
-        drain(body).await;
-        return Ok(StatusCode::OK);
-    }
-    let waiting = timeout(QUEUE_TIMEOUT, api.uploads.clone().acquire_owned());
-    let Ok(Ok(_permit)) = waiting.await else {
-        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the host has too many uploads under way");
-        return Err(error.hint("try again in a moment"));
-    };
+    let mut pieces = body.into_data_stream().ready_chunks(PIECES);
+    let stored = take(&api, &blob, &headers, &extensions, &mut pieces).await;
+    // A body that was read to its end costs nothing here.
+    drain(&api, &mut pieces).await;
+    Ok(if stored? { StatusCode::CREATED } else { StatusCode::OK })
+}
+
+/// Says whether the blob is new.
+async fn take(
+    api: &Api,
+    blob: &str,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    pieces: &mut Pieces,
+) -> Result<bool, ApiError> {
+    let blob = parse(blob)?;
+    let (offset, total) = extent(headers)?;
+    let (_, owner) = api.front.tokens.check(api, headers).await?;
+    let _working = server::begin_work(extensions);
     let store = api.store.clone();
-    let upload = match blocking(move || store.begin_upload(blob, announced)).await {
-        Ok(upload) => upload,
-        Err(error) => {
-            drain(body).await;
-            return Err(error);
+    if blocking::run(move || store.use_blob(&blob)).await.is_some() {
+        return Ok(false);
+    }
+    let _place = api.front.uploads.enter()?;
+    let store = api.store.clone();
+    let upload = blocking::run(move || store.begin_upload(blob, owner, offset, total)).await.map_err(|error| {
+        if matches!(error, store::Error::AccountQuotaExceeded { .. }) {
+            api.metrics.reject("quota");
         }
-    };
-    let new = receive(&api, upload, body).await?;
-    api.metrics.disk_bytes.set(i64::try_from(api.store.used_bytes()).unwrap_or(i64::MAX));
-    Ok(if new { StatusCode::CREATED } else { StatusCode::OK })
+        ApiError::from(error)
+    })?;
+    receive(api, upload, pieces).await
 }
 
-async fn receive(api: &Api, mut upload: Upload, body: Body) -> Result<bool, ApiError> {
-    let (pieces, mut queue) = mpsc::channel::<Piece>(WAITING_PIECES);
-    let writing = tokio::task::spawn_blocking(move || {
-        while let Some(piece) = queue.blocking_recv() {
-            match piece {
-                Piece::Bytes(bytes) => upload.write(&bytes)?,
-                Piece::End => return upload.finish().map(Some),
-            }
-        }
-        // The sender is gone: what came is dropped.
-        Ok::<_, store::Error>(None)
-    });
-    let mut stream = body.into_data_stream();
+async fn receive(api: &Api, mut upload: Upload, pieces: &mut Pieces) -> Result<bool, ApiError> {
+    let mut pace = Pace::new(api.front.bounds.rate);
     let broken = loop {
-        match timeout(IDLE_TIMEOUT, stream.next()).await {
-            Ok(Some(Ok(bytes))) => {
-                api.metrics.count_bytes("http", "in", bytes.len());
-                if pieces.send(Piece::Bytes(bytes)).await.is_err() {
-                    // The disk's side has given up and says why.
-                    break None;
-                }
+        let batch = match pace.wait(pieces.next()).await {
+            Ok(Some(batch)) => batch,
+            Ok(None) => break None,
+            Err(TooSlow) => {
+                api.metrics.reject("slow_upload");
+                let rate = api.front.bounds.rate;
+                let message = format!("fewer than {} bytes came in {:?}", rate.bytes, rate.over);
+                let error = ApiError::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message);
+                break Some(error.hint("go on with the upload at `upload-offset`"));
             }
-            Ok(Some(Err(error))) => {
-                let error =
-                    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "truncated", format!("the upload broke: {error}"));
-                break Some(error.hint("send it again"));
+        };
+        let mut bytes: Vec<Bytes> = Vec::with_capacity(batch.len());
+        let mut error = None;
+        for piece in batch {
+            match piece {
+                Ok(piece) => bytes.push(piece),
+                Err(broke) => error = Some(broke),
             }
-            Ok(None) => {
-                let _ = pieces.send(Piece::End).await;
-                break None;
+        }
+        let count: usize = bytes.iter().map(Bytes::len).sum();
+        pace.count(count);
+        api.metrics.count_bytes("http", "in", count);
+        let write = move || {
+            let written = bytes.iter().try_for_each(|piece| upload.write(piece));
+            (upload, written)
+        };
+        let written;
+        (upload, written) = blocking::run(write).await;
+        if let Err(error) = written {
+            blocking::run(move || drop(upload)).await;
+            return Err(error.into());
+        }
+        if let Some(error) = error {
+            let message = format!("the upload broke off: {error}");
+            let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "truncated", message);
+            break Some(error.hint("go on with the upload at `upload-offset`"));
+        }
+    };
+    let present = upload.received();
+    match broken {
+        Some(error) => {
+            blocking::run(move || drop(upload)).await;
+            Err(error.upload_offset(present))
+        }
+        None => match blocking::run(move || upload.finish()).await {
+            // What came is kept, as after a break.
+            Err(error @ store::Error::LengthMismatch { .. }) => Err(ApiError::from(error).upload_offset(present)),
+            finished => Ok(finished?),
+        },
+    }
+}
+
+async fn drain(api: &Api, pieces: &mut Pieces) {
+    let Ok(_place) = api.front.drains.enter() else { return };
+    let reading = async {
+        let mut read = 0u64;
+        while let Some(batch) = pieces.next().await {
+            for piece in batch {
+                let Ok(piece) = piece else { return };
+                read = read.saturating_add(piece.len() as u64);
             }
-            Err(_) => {
-                let message = format!("nothing was received for {} s", IDLE_TIMEOUT.as_secs());
-                break Some(ApiError::new(StatusCode::REQUEST_TIMEOUT, "idle", message).hint("send it again"));
+            if read > DRAIN_BYTES {
+                return;
             }
         }
     };
-    drop(pieces);
-    let written = writing.await.map_err(ApiError::internal)?;
-    match (broken, written) {
-        (Some(error), _) => Err(error),
-        (None, Ok(Some(new))) => Ok(new),
-        (None, Ok(None)) => Err(ApiError::internal("an upload ended without a result")),
-        (None, Err(error)) => {
-            drain(Body::from_stream(stream)).await;
-            Err(error.into())
-        }
+    // Who is slower than this does not get to see the answer.
+    let _ = timeout(DRAIN_TIME, reading).await;
+}
+
+/// Where the body goes in the blob, and how long the blob is, when the sender said. Without a length, the upload is bounded
+/// as it comes.
+fn extent(headers: &HeaderMap) -> Result<(u64, Option<u64>), ApiError> {
+    let offset = number(headers, &UPLOAD_OFFSET)?.unwrap_or(0);
+    let end = number(headers, &CONTENT_LENGTH)?.map(|bytes| offset.saturating_add(bytes));
+    let total = number(headers, &UPLOAD_LENGTH)?.or(end);
+    if end > total {
+        let message = "the body goes beyond the upload-length";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_length", message));
     }
+    Ok((offset, total))
 }
 
-enum Piece {
-    Bytes(Bytes),
-    End,
-}
-
-async fn drain(body: Body) {
-    let mut stream = body.into_data_stream();
-    let mut read = 0u64;
-    while let Ok(Some(Ok(bytes))) = timeout(IDLE_TIMEOUT, stream.next()).await {
-        read = read.saturating_add(bytes.len() as u64);
-        if read > DRAIN_BYTES {
-            return;
-        }
-    }
-}
-
-/// The length that the sender announced. Without one the upload is bounded as it comes.
-fn announced_bytes(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
-    let Some(value) = headers.get(CONTENT_LENGTH) else { return Ok(None) };
-    let bytes = value.to_str().ok().and_then(|text| text.parse().ok());
-    bytes
-        .map(Some)
-        .ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "bad_length", "the Content-Length is no number"))
+fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>, ApiError> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let number = value.to_str().ok().and_then(|text| text.parse().ok());
+    let bad = || ApiError::new(StatusCode::BAD_REQUEST, "bad_length", format!("the header {name} holds no number"));
+    number.map(Some).ok_or_else(bad)
 }
 
 pub(super) fn parse(blob: &str) -> Result<Hash, ApiError> {
@@ -150,10 +208,4 @@ pub(super) fn parse(blob: &str) -> Result<Hash, ApiError> {
         Err(_) => Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_hash", "a blob is named by 64 hexadecimal digits")
             .hint("use the SHA-256 of its bytes")),
     }
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, store::Error> + Send + 'static,
-) -> Result<T, ApiError> {
-    Ok(tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)??)
 }

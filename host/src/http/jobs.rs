@@ -1,32 +1,47 @@
 //! Starts, states, receipts and outputs of jobs.
 
-use std::sync::Arc;
+use std::{fs::File, io, sync::Arc, time::Duration};
 
 use axum::{
     Json,
     body::Body,
     extract::{Path, State, rejection::JsonRejection},
     http::{
-        StatusCode,
-        header::{CONTENT_LENGTH, CONTENT_TYPE},
+        Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE},
     },
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use codec::Encode;
-use futures::StreamExt;
+use futures::{Stream, stream};
 use phala_primitives::JobId;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio_util::io::ReaderStream;
 
 use super::{
-    Api, ApiError,
-    blobs::{self, blocking},
+    Api, ApiError, blobs,
+    limits::Place,
+    server::{self, Working},
 };
-use crate::jobs::{JobReport, Phase};
+use crate::{
+    blocking,
+    enclave::RequestError,
+    jobs::{JobReport, Phase},
+    store,
+};
 
 /// How much of an output is read at once.
-const PIECE_BYTES: usize = 256 * 1024;
+const PIECE_BYTES: u32 = 64 * 1024;
+
+/// When to try a start again that the enclave does not take yet: a block is made, or finalized.
+const BLOCK: Duration = Duration::from_secs(2);
+
+/// The same while the enclave takes no new work.
+const PAUSE: Duration = Duration::from_secs(15);
+
+/// The longest that a start is told to wait: the queue may be shorter than it looks.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The body of a start.
 #[derive(Deserialize)]
@@ -34,6 +49,8 @@ const PIECE_BYTES: usize = 256 * 1024;
 pub(super) struct StartBody {
     /// SHA-256 of the encrypted job input.
     input: String,
+    /// The number of the job's assignment.
+    attempt: u32,
 }
 
 /// `GET /v1/jobs/{job}`
@@ -41,59 +58,176 @@ pub(super) async fn report(State(api): State<Arc<Api>>, Path(job): Path<String>)
     Ok(Json(api.jobs.report(parse(&job)?)))
 }
 
-/// `POST /v1/jobs/{job}/start`
+/// `POST /v1/jobs/{job}/start`, by the job's owner: starts of strangers would take the enclave's places, and one of a later
+/// attempt would be in the way of the next.
 pub(super) async fn start(
     State(api): State<Arc<Api>>,
     Path(job): Path<String>,
+    headers: HeaderMap,
     body: Result<Json<StartBody>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let job = parse(&job)?;
     let Json(body) = body.map_err(|error| {
         ApiError::new(error.status(), "bad_body", error.body_text())
-            .hint("send {\"input\": \"<SHA-256 of the job input>\"}")
+            .hint("send {\"input\": \"<SHA-256 of the job input>\", \"attempt\": <the job's attempts on chain>}")
     })?;
     let input = blobs::parse(&body.input)?;
-    if api.store.blob_bytes(&input).is_none() {
+    let attempt = body.attempt;
+    if attempt == 0 {
+        let error = ApiError::new(StatusCode::BAD_REQUEST, "bad_attempt", "the first attempt at a job is 1");
+        return Err(error.hint("give the job's `attempts` on chain"));
+    }
+    let (signed_for, _) = api.front.tokens.check(&api, &headers).await?;
+    if signed_for != job {
+        let message = format!("the token is for job {signed_for}, and not for job {job}");
+        let error = ApiError::new(StatusCode::FORBIDDEN, "bad_token", message);
+        return Err(error.hint("sign one for the job that is started"));
+    }
+    let store = api.store.clone();
+    if blocking::run(move || store.blob_bytes(&input)).await.is_none() {
         let error =
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "no_such_blob", "the host does not have the job's input");
         return Err(error.hint("upload it, and every file that it names, before the start"));
     }
+    let place = api.front.starts.enter()?;
+    api.jobs.admit(job).map_err(|crowded| {
+        api.metrics.reject("jobs");
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", crowded);
+        error.hint("another worker may be free").retry_after(backlog(&api))
+    })?;
     // It goes on when the client hangs up: what the enclave accepts has to be on record.
     let on = api.clone();
     let started = async move {
-        let start = on.jobs.begin(job, input)?;
-        on.enclave.start_job(job, input).await?;
-        start.accepted()?;
+        let _place = place;
+        on.enclave.start_job(job, attempt, input).await.map_err(|error| refused(&on, error))?;
+        let jobs = on.jobs.clone();
+        blocking::run(move || jobs.keep(job)).await?;
         Ok::<_, ApiError>(())
     };
     tokio::spawn(started).await.map_err(ApiError::internal)??;
     Ok((StatusCode::ACCEPTED, Json(json!({"job": job, "state": api.jobs.report(job).state}))))
 }
 
+/// Why a start came to nothing, and when the next one may succeed: when the enclave works again, when what waits in it has
+/// run, or in the next block.
+fn refused(api: &Api, error: RequestError) -> ApiError {
+    match error {
+        RequestError::Refused(refusal) if refusal.retry => {
+            let status = api.enclave.status();
+            let wait = if status.pause.is_some() {
+                PAUSE
+            } else if status.queued_jobs >= api.capacity {
+                backlog(api)
+            } else {
+                BLOCK
+            };
+            ApiError::from(refusal).retry_after(wait)
+        }
+        error => error.into(),
+    }
+}
+
+fn backlog(api: &Api) -> Duration {
+    api.jobs.backlog(api.capacity).clamp(BLOCK, LONGEST_WAIT)
+}
+
 /// `GET /v1/jobs/{job}/receipt`
 pub(super) async fn receipt(State(api): State<Arc<Api>>, Path(job): Path<String>) -> Result<Json<Value>, ApiError> {
     let job = parse(&job)?;
     let store = api.store.clone();
-    match blocking(move || store.load_receipt(job)).await? {
-        Some(receipt) => Ok(Json(json!({"receipt": hex(&receipt)}))),
+    match blocking::run(move || store.load_receipt(job)).await? {
+        Some(receipt) => Ok(Json(json!({"receipt": scale(&receipt)}))),
         None => Err(not_there(&api, job, "no_receipt", "there is no receipt of this job here")),
     }
 }
 
-/// `GET /v1/jobs/{job}/output`
-pub(super) async fn output(State(api): State<Arc<Api>>, Path(job): Path<String>) -> Result<Response, ApiError> {
+/// `GET /v1/jobs/{job}/output`, from `Range: bytes=N-` on.
+pub(super) async fn output(
+    State(api): State<Arc<Api>>,
+    Path(job): Path<String>,
+    headers: HeaderMap,
+    extensions: Extensions,
+) -> Result<Response, ApiError> {
     let job = parse(&job)?;
+    let held = (api.front.downloads.enter()?, server::begin_work(&extensions));
     let store = api.store.clone();
-    let Some((file, bytes)) = blocking(move || store.open_output(job)).await? else {
+    let opened = blocking::run(move || {
+        let receipt = store.load_receipt(job)?;
+        let output = store.open_output(job)?;
+        Ok::<_, store::Error>(output.map(|(file, bytes)| (file, bytes, receipt)))
+    });
+    let Some((file, bytes, receipt)) = opened.await? else {
         return Err(not_there(&api, job, "no_output", "there is no output of this job here"));
     };
-    let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE_BYTES).inspect(move |piece| {
-        if let Ok(piece) = piece {
-            api.metrics.count_bytes("http", "out", piece.len());
+    // An output is put in place only if it is the one that the receipt names.
+    let etag = receipt.map(|signed| format!("\"{}\"", hex::encode(signed.receipt.output_file_hash)));
+    let first = first_byte(&headers, etag.as_deref());
+    let mut response = match first {
+        Some(first) if first >= bytes => {
+            let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "bad_range", "the output ends before that");
+            let mut response = error.into_response();
+            set(&mut response, CONTENT_RANGE, format!("bytes */{bytes}"));
+            return Ok(response);
         }
-    });
-    let headers = [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_LENGTH, bytes.to_string())];
-    Ok((headers, Body::from_stream(pieces)).into_response())
+        Some(first) => {
+            let body = Body::from_stream(pieces(api, file, first, bytes, held));
+            let mut response = (StatusCode::PARTIAL_CONTENT, body).into_response();
+            set(&mut response, CONTENT_RANGE, format!("bytes {first}-{}/{bytes}", bytes.saturating_sub(1)));
+            response
+        }
+        None => Body::from_stream(pieces(api, file, 0, bytes, held)).into_response(),
+    };
+    set(&mut response, CONTENT_TYPE, "application/octet-stream".into());
+    set(&mut response, CONTENT_LENGTH, bytes.saturating_sub(first.unwrap_or(0)).to_string());
+    set(&mut response, ACCEPT_RANGES, "bytes".into());
+    if let Some(etag) = etag {
+        set(&mut response, ETAG, etag);
+    }
+    Ok(response)
+}
+
+fn set(response: &mut Response, name: HeaderName, value: String) {
+    // All of them are visible ASCII.
+    if let Ok(value) = HeaderValue::from_str(&value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// Where the answer begins, if the request is for a part that we serve: all from one byte on, of the file that the client has
+/// the beginning of. Anything else gets the whole file.
+fn first_byte(headers: &HeaderMap, etag: Option<&str>) -> Option<u64> {
+    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if text(IF_RANGE).is_some_and(|wanted| Some(wanted) != etag) {
+        return None;
+    }
+    text(RANGE)?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+}
+
+/// The bytes of a file from `next` to `end`. A place is held, and the connection is at work, until they are taken.
+fn pieces(
+    api: Arc<Api>,
+    file: File,
+    next: u64,
+    end: u64,
+    held: (Place, Option<Working>),
+) -> impl Stream<Item = Result<Bytes, store::Error>> + Send {
+    let file = Arc::new(file);
+    stream::try_unfold((next, held), move |(next, held)| {
+        let (api, file) = (api.clone(), file.clone());
+        async move {
+            if next >= end {
+                return Ok(None);
+            }
+            let length = u32::try_from(end - next).unwrap_or(u32::MAX).min(PIECE_BYTES);
+            let piece = blocking::run(move || store::read_at(&file, next, length)).await?;
+            if piece.is_empty() {
+                return Err(store::Error::Io(io::ErrorKind::UnexpectedEof.into()));
+            }
+            api.metrics.count_bytes("http", "out", piece.len());
+            let next = next.saturating_add(piece.len() as u64);
+            Ok::<_, store::Error>(Some((Bytes::from(piece), (next, held))))
+        }
+    })
 }
 
 fn not_there(api: &Api, job: JobId, code: &'static str, message: &str) -> ApiError {
@@ -113,6 +247,26 @@ fn parse(job: &str) -> Result<JobId, ApiError> {
 }
 
 /// SCALE as hexadecimal with `0x`.
-pub(super) fn hex(value: &impl Encode) -> String {
+pub(super) fn scale(value: &impl Encode) -> String {
     format!("0x{}", hex::encode(value.encode()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_continues_the_same_file_is_a_range() {
+        let headers = |pairs: &[(HeaderName, &'static str)]| -> HeaderMap {
+            pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+        };
+        let etag = Some("\"ab\"");
+        assert_eq!(first_byte(&headers(&[(RANGE, "bytes=5-")]), etag), Some(5));
+        assert_eq!(first_byte(&headers(&[(RANGE, "bytes=5-"), (IF_RANGE, "\"ab\"")]), etag), Some(5));
+        assert_eq!(first_byte(&headers(&[(RANGE, "bytes=5-"), (IF_RANGE, "\"cd\"")]), etag), None);
+        assert_eq!(first_byte(&headers(&[(RANGE, "bytes=5-"), (IF_RANGE, "\"ab\"")]), None), None);
+        for other in ["bytes=-5", "bytes=1-2", "bytes=0-1,5-", "lines=5-", "bytes=x-", "bytes=99999999999999999999-"] {
+            assert_eq!(first_byte(&headers(&[(RANGE, other)]), etag), None, "{other}");
+        }
+    }
 }

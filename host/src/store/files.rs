@@ -1,15 +1,16 @@
 //! Everything on disk but blobs: outputs, sealed state, compiled programs, receipts, records.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
-use codec::{Decode, Encode};
+use codec::{Decode, DecodeAll, Encode};
 use phala_attestation::{Evidence, Statement};
 use phala_primitives::{Hash, JobId, SignedReceipt};
 use phala_protocol::{MAX_CHUNK_BYTES, MAX_SEALED_BYTES, sealed_receipt_name};
@@ -21,6 +22,12 @@ use super::{Error, Store, is_name};
 /// How many evidence bundles are kept, in case one of them gets registered.
 const KEPT_BUNDLES: usize = 16;
 
+/// The largest record of a job, in bytes: it names each blob that the job reads.
+const MAX_RECORD_BYTES: u64 = 256 * 1024;
+
+/// The largest receipt, in bytes.
+const MAX_RECEIPT_BYTES: u64 = 64 * 1024;
+
 /// A statement and the evidence for it: what the chain stores the hash of.
 pub type EvidenceBundle = (Statement, Evidence);
 
@@ -31,12 +38,13 @@ pub fn evidence_hash(bundle: &EvidenceBundle) -> Hash {
 
 /// Sealed state of the enclave.
 impl Store {
-    /// The sealed blob last stored under `name`.
+    /// The sealed blob last stored under `name`. One that is empty or too large was never stored: it is as good as none.
     ///
     /// # Errors
     /// [`Error::InvalidName`], or the disk's.
     pub fn load_sealed(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        read_if_exists(&self.named("sealed", name)?, MAX_SEALED_BYTES.into())
+        let path = self.named("sealed", name)?;
+        self.sound(&path, MAX_SEALED_BYTES.into(), |bytes| (!bytes.is_empty()).then_some(bytes))
     }
 
     /// Keeps a sealed blob, durably, in place of an older one.
@@ -116,15 +124,21 @@ impl Store {
         self.folder("partial").join(format!("output-{job}"))
     }
 
-    pub(super) fn partial_output_bytes(&self) -> Result<u64, Error> {
-        let mut total = 0u64;
+    /// Counts outputs and uploads that are not whole, which may go on, and removes programs that are not whole, which
+    /// begin anew.
+    pub(super) fn scan_partial(&self) -> Result<(), Error> {
         for entry in fs::read_dir(self.folder("partial"))? {
             let entry = entry?;
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with("output-")) {
-                total = total.saturating_add(entry.metadata()?.len());
+            let metadata = entry.metadata()?;
+            let name = entry.file_name();
+            let name = name.to_str().unwrap_or_default();
+            if name.starts_with("output-") {
+                self.state().take(metadata.len(), None);
+            } else if !name.strip_prefix("blob-").is_some_and(|name| self.add_interrupted(name, &metadata)) {
+                remove_if_exists(&entry.path())?;
             }
         }
-        Ok(total)
+        Ok(())
     }
 
     /// The next bytes of a job's encrypted output; `offset` 0 starts it anew. A chunk that came before is
@@ -136,26 +150,32 @@ impl Store {
         let path = self.partial_output_path(job);
         let before = file_bytes(&path)?.unwrap_or(0);
         // What is cut off is released only once it is gone.
-        self.reserve(bytes.len() as u64)?;
+        self.reserve(bytes.len() as u64, None)?;
         let written = write_chunk(&path, offset, bytes, self.limits.output_bytes);
         let after = file_bytes(&path)?.unwrap_or(0);
         self.release((bytes.len() as u64).saturating_add(before).saturating_sub(after));
         written
     }
 
-    /// Puts the output that was written for `job` in place, for users to fetch. Nothing happens without one.
+    /// Puts the output with this SHA-256 in place, for users to fetch, if it was written for `job`. Says whether it is there.
+    /// Another one that is in place, of an earlier attempt, goes.
     ///
     /// # Errors
     /// The disk's.
-    pub fn finish_output(&self, job: JobId) -> Result<(), Error> {
-        let partial = self.partial_output_path(job);
-        if partial.exists() {
-            let path = self.output_path(job);
-            let replaced = file_bytes(&path)?.unwrap_or(0);
+    pub fn finish_output(&self, job: JobId, sha256: &Hash) -> Result<bool, Error> {
+        let (partial, path) = (self.partial_output_path(job), self.output_path(job));
+        let replaced = file_bytes(&path)?.unwrap_or(0);
+        if file_hash(&partial)?.as_ref() == Some(sha256) {
             put_in_place(&partial, &path)?;
             self.release(replaced);
+            return Ok(true);
         }
-        Ok(())
+        if file_hash(&path)?.as_ref() == Some(sha256) {
+            return Ok(true);
+        }
+        remove_if_exists(&path)?;
+        self.release(replaced);
+        Ok(false)
     }
 
     /// A job's encrypted output and its length.
@@ -187,20 +207,28 @@ impl Store {
         self.write_atomically(&self.record_path(job), json)
     }
 
-    /// Every record that was kept.
+    /// The jobs of which there is a record.
     ///
     /// # Errors
     /// The disk's.
-    pub fn load_records(&self) -> Result<Vec<(JobId, Vec<u8>)>, Error> {
-        let mut records = Vec::new();
-        for entry in fs::read_dir(self.folder("jobs"))? {
-            let path = entry?.path();
-            let job = path.file_stem().and_then(OsStr::to_str).and_then(|stem| stem.parse().ok());
-            if let Some(job) = job {
-                records.push((job, fs::read(path)?));
-            }
-        }
-        Ok(records)
+    pub fn recorded_jobs(&self) -> Result<BTreeSet<JobId>, Error> {
+        numbered(&self.folder("jobs"))
+    }
+
+    /// The jobs of which there is a receipt.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn jobs_with_receipts(&self) -> Result<BTreeSet<JobId>, Error> {
+        numbered(&self.folder("receipts"))
+    }
+
+    /// What is known of a job, if `parse` makes sense of it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn load_record<T>(&self, job: JobId, parse: impl FnOnce(&[u8]) -> Option<T>) -> Result<Option<T>, Error> {
+        self.sound(&self.record_path(job), MAX_RECORD_BYTES, |bytes| parse(&bytes))
     }
 
     /// Forgets a job: its record, its output, its receipt, and that which the enclave has sealed.
@@ -234,8 +262,54 @@ impl Store {
     /// # Errors
     /// The disk's.
     pub fn load_receipt(&self, job: JobId) -> Result<Option<SignedReceipt>, Error> {
-        Ok(read_if_exists(&self.receipt_path(job), 64 * 1024)?
-            .and_then(|bytes| SignedReceipt::decode(&mut &bytes[..]).ok()))
+        self.sound(&self.receipt_path(job), MAX_RECEIPT_BYTES, |bytes| SignedReceipt::decode_all(&mut &bytes[..]).ok())
+    }
+}
+
+/// Damage.
+impl Store {
+    /// The content of a file, if it is of at most `limit` bytes and `parse` makes sense of it. One that is not goes to the
+    /// quarantine.
+    fn sound<T>(&self, path: &Path, limit: u64, parse: impl FnOnce(Vec<u8>) -> Option<T>) -> Result<Option<T>, Error> {
+        let Some(mut file) = open_if_exists(path)? else { return Ok(None) };
+        let opened = file.metadata()?;
+        let mut bytes = Vec::new();
+        let parsed = if opened.len() > limit {
+            None
+        } else {
+            file.read_to_end(&mut bytes)?;
+            parse(bytes)
+        };
+        if parsed.is_none() {
+            let _renaming = self.renaming();
+            // Somebody may have replaced it meanwhile. While it is open, no other file has its number.
+            if fs::metadata(path)?.ino() == opened.ino() {
+                let name = |path: Option<&OsStr>| path.unwrap_or_default().to_string_lossy().into_owned();
+                let kept = format!("{}-{}", name(path.parent().and_then(Path::file_name)), name(path.file_name()));
+                let kept = self.folder("quarantine").join(kept);
+                tracing::error!(
+                    file = %path.display(),
+                    kept = %kept.display(),
+                    "a file is damaged and was moved away; check the disk"
+                );
+                fs::rename(path, kept)?;
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// Removes damaged files that were moved away before `before`.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn empty_quarantine(&self, before: SystemTime) -> Result<(), Error> {
+        for entry in fs::read_dir(self.folder("quarantine"))? {
+            let entry = entry?;
+            if entry.metadata()?.modified()? < before {
+                remove_if_exists(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -306,7 +380,10 @@ impl Store {
         let mut file = NamedTempFile::new_in(self.folder("tmp"))?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
+        {
+            let _renaming = self.renaming();
+            file.persist(path).map_err(|error| error.error)?;
+        }
         sync_parent(path)
     }
 }
@@ -366,12 +443,35 @@ pub(super) fn remove_if_exists(path: &Path) -> Result<(), Error> {
     }
 }
 
-pub(super) fn read_at(file: &File, offset: u64, length: u32) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_at(file: &File, offset: u64, length: u32) -> Result<Vec<u8>, Error> {
     let available = file.metadata()?.len().saturating_sub(offset);
     let length = available.min(length.min(MAX_CHUNK_BYTES).into());
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     file.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
+}
+
+/// The jobs after which the files in a folder are named.
+fn numbered(folder: &Path) -> Result<BTreeSet<JobId>, Error> {
+    let mut jobs = BTreeSet::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        jobs.extend(path.file_stem().and_then(OsStr::to_str).and_then(|stem| stem.parse::<JobId>().ok()));
+    }
+    Ok(jobs)
+}
+
+/// The SHA-256 of a file, if it is there.
+fn file_hash(path: &Path) -> Result<Option<Hash>, Error> {
+    let Some(mut file) = open_if_exists(path)? else { return Ok(None) };
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(Some(hasher.finalize().into())),
+            count => hasher.update(&piece[..count]),
+        }
+    }
 }
 
 pub(super) fn folder_bytes(path: &Path) -> Result<u64, Error> {

@@ -6,7 +6,18 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-const SMALL: Limits = Limits { total_bytes: 10_000, blob_bytes: 4_000, output_bytes: 3_000, cache_bytes: 2_000 };
+const SMALL: Limits = Limits {
+    total_bytes: 10_000,
+    upload_bytes: 9_500,
+    account_bytes: 9_500,
+    blob_bytes: 4_000,
+    interrupted_bytes: 5_000,
+    output_bytes: 3_000,
+    cache_bytes: 2_000,
+};
+
+const ALICE: Account = Account([0xa1; 32]);
+const BOB: Account = Account([0xb0; 32]);
 
 fn open(limits: Limits) -> (TempDir, Arc<Store>) {
     let folder = tempfile::tempdir().unwrap();
@@ -19,7 +30,11 @@ fn hash(bytes: &[u8]) -> Hash {
 }
 
 fn upload(store: &Arc<Store>, bytes: &[u8]) -> Result<bool, Error> {
-    let mut upload = store.begin_upload(hash(bytes), Some(bytes.len() as u64))?;
+    upload_for(store, ALICE, bytes)
+}
+
+fn upload_for(store: &Arc<Store>, owner: Account, bytes: &[u8]) -> Result<bool, Error> {
+    let mut upload = store.begin_upload(hash(bytes), owner, 0, Some(bytes.len() as u64))?;
     bytes.chunks(100).try_for_each(|chunk| upload.write(chunk))?;
     upload.finish()
 }
@@ -59,34 +74,128 @@ fn blobs_are_read_back_in_chunks() {
 }
 
 #[test]
-fn uploads_that_fail_leave_nothing_behind() {
+fn uploads_of_wrong_bytes_leave_nothing_behind() {
     let (folder, store) = open(SMALL);
     let bytes = [7; 500];
     // Of other bytes.
-    let mut other = store.begin_upload(hash(b"other"), Some(500)).unwrap();
+    let mut other = store.begin_upload(hash(b"other"), ALICE, 0, Some(500)).unwrap();
     other.write(&bytes).unwrap();
     assert!(matches!(other.finish(), Err(Error::HashMismatch { actual }) if actual == hash(&bytes)));
-    // Too short, too long.
-    let mut short = store.begin_upload(hash(&bytes), Some(501)).unwrap();
-    short.write(&bytes).unwrap();
-    assert!(matches!(short.finish(), Err(Error::LengthMismatch { received: 500, announced: 501 })));
-    let mut long = store.begin_upload(hash(&bytes), Some(499)).unwrap();
+    // Too long.
+    let mut long = store.begin_upload(hash(&bytes), ALICE, 0, Some(499)).unwrap();
     assert!(matches!(long.write(&bytes), Err(Error::LengthMismatch { .. })));
     drop(long);
-    // Given up.
-    let mut dropped = store.begin_upload(hash(&bytes), None).unwrap();
-    dropped.write(&bytes[..100]).unwrap();
-    drop(dropped);
+    // Nothing came.
+    drop(store.begin_upload(hash(&bytes), ALICE, 0, None).unwrap());
     assert_eq!(files(&folder), Vec::<String>::new());
-    assert_eq!(store.used_bytes(), 0);
-    assert_eq!(store.blob_bytes(&hash(&bytes)), None);
+    assert_eq!((store.used_bytes(), store.account_bytes()), (0, (0, 0)));
+    assert_eq!((store.blob_bytes(&hash(&bytes)), store.interrupted_bytes(&hash(&bytes), ALICE)), (None, None));
+}
+
+#[test]
+fn interrupted_uploads_go_on_for_their_account() {
+    let (folder, store) = open(SMALL);
+    let bytes: Vec<u8> = (0..3000u32).map(|n| n as u8).collect();
+    let blob = hash(&bytes);
+    let mut first = store.begin_upload(blob, ALICE, 0, Some(3000)).unwrap();
+    first.write(&bytes[..1000]).unwrap();
+    assert!(matches!(store.begin_upload(blob, ALICE, 0, Some(3000)), Err(Error::UploadUnderWay)));
+    assert_eq!((store.interrupted_bytes(&blob, ALICE), store.used_bytes()), (None, 3000));
+    drop(first);
+    assert_eq!((store.interrupted_bytes(&blob, ALICE), store.used_bytes()), (Some(1000), 1000));
+    // Another account cannot go on with it, nor be kept from its own.
+    assert!(matches!(
+        store.begin_upload(blob, BOB, 1000, Some(3000)),
+        Err(Error::WrongOffset { offset: 1000, present: 0 })
+    ));
+    let mut short = store.begin_upload(blob, BOB, 0, Some(3000)).unwrap();
+    short.write(&bytes[..10]).unwrap();
+    assert!(matches!(short.finish(), Err(Error::LengthMismatch { received: 10, announced: 3000 })));
+    assert_eq!((store.used_bytes(), store.account_bytes()), (1010, (2, 1010)));
+    // A restart changes nothing.
+    let store = Arc::new(Store::open(folder.path(), SMALL).unwrap());
+    assert_eq!((store.interrupted_bytes(&blob, ALICE), store.account_bytes()), (Some(1000), (2, 1010)));
+    for offset in [1, 999, 1001] {
+        let wrong = store.begin_upload(blob, ALICE, offset, Some(3000));
+        assert!(matches!(wrong, Err(Error::WrongOffset { present: 1000, .. })));
+    }
+    let mut rest = store.begin_upload(blob, ALICE, 1000, Some(3000)).unwrap();
+    rest.write(&bytes[1000..]).unwrap();
+    assert!(rest.finish().unwrap());
+    assert_eq!(store.read_blob(&blob, 0, 3000).unwrap().unwrap(), bytes);
+    // Who is slower finds it there.
+    let mut late = store.begin_upload(blob, BOB, 10, Some(3000)).unwrap();
+    late.write(&bytes[10..]).unwrap();
+    assert!(!late.finish().unwrap());
+    assert_eq!((store.used_bytes(), store.account_bytes(), files(&folder).len()), (3000, (1, 3000), 1));
+}
+
+#[test]
+fn an_upload_that_lost_bytes_to_a_crash_is_noticed() {
+    let (folder, store) = open(SMALL);
+    let bytes = [7; 2000];
+    let mut upload = store.begin_upload(hash(&bytes), ALICE, 0, Some(2000)).unwrap();
+    upload.write(&bytes[..1000]).unwrap();
+    drop(upload);
+    let path = fs::read_dir(folder.path().join("partial")).unwrap().next().unwrap().unwrap().path();
+    fs::write(&path, [0; 1000]).unwrap();
+    let mut rest = store.begin_upload(hash(&bytes), ALICE, 1000, Some(2000)).unwrap();
+    rest.write(&bytes[1000..]).unwrap();
+    assert!(matches!(rest.finish(), Err(Error::HashMismatch { .. })));
+    let mut upload = store.begin_upload(hash(&bytes), ALICE, 0, Some(2000)).unwrap();
+    upload.write(&bytes[..1000]).unwrap();
+    drop(upload);
+    fs::write(&path, [7; 400]).unwrap();
+    let shorter = store.begin_upload(hash(&bytes), ALICE, 1000, Some(2000));
+    assert!(matches!(shorter, Err(Error::WrongOffset { offset: 1000, present: 400 })));
+    assert_eq!((store.interrupted_bytes(&hash(&bytes), ALICE), store.used_bytes()), (Some(400), 400));
+}
+
+#[test]
+fn interrupted_uploads_are_bounded_and_go_after_a_while() {
+    let (_folder, store) = open(SMALL);
+    for n in 0..4 {
+        let mut upload = store.begin_upload([n; 32], ALICE, 0, Some(2000)).unwrap();
+        upload.write(&[n; 2000]).unwrap();
+        drop(upload);
+        // The order of eviction is that of time.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let kept: Vec<_> = (0..4).map(|n| store.interrupted_bytes(&[n; 32], ALICE)).collect();
+    assert_eq!((kept, store.used_bytes()), (vec![None, None, Some(2000), Some(2000)], 4000));
+    let day = Duration::from_secs(24 * 60 * 60);
+    assert_eq!(store.remove_interrupted_uploads(SystemTime::now() - day), 0);
+    assert_eq!(store.remove_unused_blobs(SystemTime::now() + day), 0);
+    assert_eq!(store.remove_interrupted_uploads(SystemTime::now() + day), 2);
+    assert_eq!((store.used_bytes(), store.account_bytes()), (0, (0, 0)));
+}
+
+#[test]
+fn an_account_has_its_own_quota() {
+    let (folder, store) = open(Limits { account_bytes: 5_000, ..SMALL });
+    let blobs: Vec<Vec<u8>> = (0..3).map(|n| vec![n; 2000]).collect();
+    upload(&store, &blobs[0]).unwrap();
+    upload_for(&store, BOB, &blobs[1]).unwrap();
+    upload(&store, &blobs[2]).unwrap();
+    let over = upload(&store, &[9; 2000]);
+    assert!(matches!(over, Err(Error::AccountQuotaExceeded { limit: 5000 })));
+    assert_eq!((store.used_bytes(), store.account_bytes()), (6000, (2, 6000)));
+    // Only what is the account's own makes place.
+    age(&store, &hash(&blobs[0]), 1);
+    age(&store, &hash(&blobs[1]), 2);
+    upload(&store, &[9; 2000]).unwrap();
+    let present: Vec<bool> = blobs.iter().map(|bytes| store.blob_bytes(&hash(bytes)).is_some()).collect();
+    assert_eq!(present, [false, true, true]);
+    let store = Store::open(folder.path(), SMALL).unwrap();
+    assert_eq!((store.used_bytes(), store.account_bytes()), (6000, (2, 6000)));
 }
 
 #[test]
 fn blobs_over_their_limit_are_refused() {
     let (_folder, store) = open(SMALL);
-    assert!(matches!(store.begin_upload([0; 32], Some(4001)), Err(Error::TooLarge { limit: 4000 })));
-    let mut unannounced = store.begin_upload([0; 32], None).unwrap();
+    assert!(matches!(store.begin_upload([0; 32], ALICE, 0, Some(4001)), Err(Error::TooLarge { limit: 4000 })));
+    assert!(matches!(store.begin_upload([0; 32], ALICE, 4001, None), Err(Error::TooLarge { limit: 4000 })));
+    let mut unannounced = store.begin_upload([0; 32], ALICE, 0, None).unwrap();
     unannounced.write(&[0; 4000]).unwrap();
     assert!(matches!(unannounced.write(&[0]), Err(Error::TooLarge { .. })));
 }
@@ -99,15 +208,62 @@ fn the_quota_evicts_the_oldest_unused_blobs_only() {
         upload(&store, bytes).unwrap();
     }
     // All were used just now.
-    assert!(matches!(upload(&store, &[9; 3000]), Err(Error::QuotaExceeded)));
+    assert!(matches!(upload_for(&store, BOB, &[9; 3000]), Err(Error::QuotaExceeded)));
     age(&store, &hash(&blobs[0]), 1);
     age(&store, &hash(&blobs[1]), 3);
     age(&store, &hash(&blobs[2]), 2);
     store.pin_blobs(7, [hash(&blobs[1])]);
-    assert!(upload(&store, &[9; 3000]).unwrap());
+    assert!(upload_for(&store, BOB, &[9; 3000]).unwrap());
     let present: Vec<bool> = blobs.iter().map(|bytes| store.blob_bytes(&hash(bytes)).is_some()).collect();
     assert_eq!(present, [true, true, false]);
     assert_eq!(store.used_bytes(), 9000);
+}
+
+#[test]
+fn uploads_leave_room_for_outputs() {
+    let (_folder, store) = open(Limits { upload_bytes: 7_000, ..SMALL });
+    upload(&store, &[1; 3000]).unwrap();
+    upload_for(&store, BOB, &[2; 3000]).unwrap();
+    assert!(matches!(upload(&store, &[3; 2000]), Err(Error::QuotaExceeded)));
+    store.write_output(1, 0, &[4; 3000]).unwrap();
+    assert_eq!(store.used_bytes(), 9_000);
+}
+
+#[test]
+fn what_is_only_announced_takes_nothing_from_others() {
+    const MEBIBYTE: u64 = 1 << 20;
+    let limits = Limits {
+        total_bytes: 64 * MEBIBYTE,
+        upload_bytes: 64 * MEBIBYTE,
+        account_bytes: 60 * MEBIBYTE,
+        blob_bytes: 64 * MEBIBYTE,
+        ..SMALL
+    };
+    let (_folder, store) = open(limits);
+    let kept = vec![7; 1000];
+    upload_for(&store, BOB, &kept).unwrap();
+    age(&store, &hash(&kept), 1);
+    let uploads = [[1; 32], [2; 32]].map(|blob| store.begin_upload(blob, ALICE, 0, Some(50 * MEBIBYTE)).unwrap());
+    assert_eq!((store.used_bytes(), store.blob_bytes(&hash(&kept))), (2 * MEBIBYTE + 1000, Some(1000)));
+    // More than the account may have at all.
+    let more = store.begin_upload([3; 32], ALICE, 0, Some(59 * MEBIBYTE));
+    assert!(matches!(more, Err(Error::AccountQuotaExceeded { .. })));
+    drop(uploads);
+    assert_eq!(store.used_bytes(), 1000);
+}
+
+#[test]
+fn to_ask_for_a_blob_is_no_use_of_it() {
+    let (_folder, store) = open(SMALL);
+    upload(&store, &[1; 10]).unwrap();
+    let blob = hash(&[1; 10]);
+    let yesterday = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
+    age(&store, &blob, 2);
+    assert_eq!(store.use_blob(&blob), Some(10));
+    assert_eq!(store.remove_unused_blobs(yesterday), 0);
+    age(&store, &blob, 2);
+    assert_eq!(store.blob_bytes(&blob), Some(10));
+    assert_eq!(store.remove_unused_blobs(yesterday), 1);
 }
 
 #[test]
@@ -133,24 +289,31 @@ fn unused_blobs_go_and_pinned_ones_stay() {
 }
 
 #[test]
-fn a_restart_finds_what_is_whole_and_drops_the_rest() {
+fn a_restart_finds_what_is_whole_and_what_may_go_on() {
     let (folder, store) = open(SMALL);
     upload(&store, &[1; 100]).unwrap();
     store.write_output(7, 0, &[2; 50]).unwrap();
-    store.finish_output(7).unwrap();
+    assert!(store.finish_output(7, &hash(&[2; 50])).unwrap());
     store.write_output(8, 0, &[3; 30]).unwrap();
-    let mut unfinished = store.begin_upload([0; 32], Some(200)).unwrap();
+    store.write_cache("half", 0, &[5; 20], false).unwrap();
+    let mut unfinished = store.begin_upload([0; 32], ALICE, 0, Some(200)).unwrap();
     unfinished.write(&[0; 100]).unwrap();
     // As if the process had been killed.
     std::mem::forget(unfinished);
     fs::write(folder.path().join("blobs/stranger"), b"?").unwrap();
+    fs::write(folder.path().join("partial/blob-stranger"), b"?").unwrap();
+    fs::write(folder.path().join("tmp/half"), b"?").unwrap();
+    // From before blobs had owners.
+    fs::write(folder.path().join("blobs").join(hex::encode([4; 32])), [4; 10]).unwrap();
     let store = Store::open(folder.path(), SMALL).unwrap();
-    assert_eq!(store.used_bytes(), 180);
-    assert_eq!(store.blob_bytes(&hash(&[1; 100])), Some(100));
+    assert_eq!((store.used_bytes(), store.account_bytes()), (290, (1, 200)));
+    assert_eq!((store.blob_bytes(&hash(&[1; 100])), store.blob_bytes(&[4; 32])), (Some(100), Some(10)));
+    assert_eq!(store.interrupted_bytes(&[0; 32], ALICE), Some(100));
     assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(folder.path().join("partial")).unwrap().count(), 2);
     // A half-written output goes on where it was.
     store.write_output(8, 30, &[4; 10]).unwrap();
-    store.finish_output(8).unwrap();
+    assert!(store.finish_output(8, &hash(&[[3; 30].as_slice(), &[4; 10]].concat())).unwrap());
     assert_eq!(store.open_output(8).unwrap().unwrap().1, 40);
 }
 
@@ -163,16 +326,23 @@ fn outputs_are_contiguous_and_a_chunk_may_come_twice() {
     assert!(matches!(store.write_output(1, 12, b"!"), Err(Error::NotContiguous { offset: 12, present: 11 })));
     assert!(store.open_output(1).unwrap().is_none());
     assert_eq!(store.used_bytes(), 11);
-    store.finish_output(1).unwrap();
-    store.finish_output(1).unwrap();
+    // Only the output that the receipt names is put in place, and that again and again.
+    assert!(!store.finish_output(1, &hash(b"other")).unwrap());
+    assert!(store.open_output(1).unwrap().is_none());
+    assert!(store.finish_output(1, &hash(b"hello world")).unwrap());
+    assert!(store.finish_output(1, &hash(b"hello world")).unwrap());
     let (mut file, bytes) = store.open_output(1).unwrap().unwrap();
     assert_eq!((bytes, io::read_to_string(&mut file).unwrap().as_str()), (11, "hello world"));
     // Anew, with another result.
     store.write_output(1, 0, b"bye").unwrap();
-    store.finish_output(1).unwrap();
+    assert!(store.finish_output(1, &hash(b"bye")).unwrap());
     assert_eq!(store.used_bytes(), 3);
+    // What the receipt of a later attempt does not name is nobody's.
+    assert!(!store.finish_output(1, &hash(b"later")).unwrap());
+    assert!(store.open_output(1).unwrap().is_none());
+    assert_eq!(store.used_bytes(), 0);
     assert!(matches!(store.write_output(2, 0, &[0; 3001]), Err(Error::TooLarge { limit: 3000 })));
-    assert_eq!(store.used_bytes(), 3);
+    assert_eq!(store.used_bytes(), 0);
     store.remove_job(1).unwrap();
     store.remove_job(2).unwrap();
     assert_eq!(store.used_bytes(), 0);
@@ -282,6 +452,7 @@ fn the_evidence_served_is_the_one_on_chain() {
 #[derive(Clone, Debug)]
 enum Operation {
     Upload { seed: u8, bytes: u16, right: bool },
+    Interrupt { seed: u8, bytes: u16, offset: u16 },
     WriteOutput { job: u64, offset: u16, bytes: u16 },
     FinishOutput { job: u64 },
     RemoveJob { job: u64 },
@@ -299,6 +470,12 @@ fn operation() -> impl Strategy<Value = Operation> {
             bytes
         }),
         (0..3u64, 0..2000u16).prop_map(|(job, bytes)| Operation::WriteOutput { job, offset: 0, bytes }),
+        (0..3u8, 0..3000u16, prop_oneof![Just(0), Just(1000)]).prop_map(|(seed, bytes, offset)| Operation::Interrupt {
+            seed,
+            bytes,
+            offset
+        }),
+        (0..3u8).prop_map(|seed| Operation::Interrupt { seed, bytes: 1000, offset: 0 }),
         (0..3u64).prop_map(|job| Operation::FinishOutput { job }),
         (0..3u64).prop_map(|job| Operation::RemoveJob { job }),
         Just(Operation::RemoveBlobs),
@@ -320,7 +497,7 @@ proptest! {
                     let bytes = vec![seed; bytes.into()];
                     if right {
                         let _ = upload(&store, &bytes);
-                    } else if let Ok(mut upload) = store.begin_upload([0xff; 32], None) {
+                    } else if let Ok(mut upload) = store.begin_upload([0xff; 32], BOB, 0, None) {
                         let _ = upload.write(&bytes);
                         prop_assert!(upload.finish().is_err());
                     }
@@ -328,9 +505,20 @@ proptest! {
                 Operation::WriteOutput { job, offset, bytes } => {
                     let _ = store.write_output(job, offset.into(), &vec![0; bytes.into()]);
                 }
-                Operation::FinishOutput { job } => store.finish_output(job).unwrap(),
+                Operation::FinishOutput { job } => {
+                    let partial = fs::read(folder.path().join(format!("partial/output-{job}"))).unwrap_or_default();
+                    store.finish_output(job, &hash(&partial)).unwrap();
+                }
+                Operation::Interrupt { seed, bytes, offset } => {
+                    if let Ok(mut upload) = store.begin_upload([seed; 32], BOB, offset.into(), None) {
+                        let _ = upload.write(&vec![seed; bytes.into()]);
+                    }
+                }
                 Operation::RemoveJob { job } => store.remove_job(job).unwrap(),
-                Operation::RemoveBlobs => { store.remove_unused_blobs(SystemTime::now() - Duration::from_secs(60)); }
+                Operation::RemoveBlobs => {
+                    store.remove_unused_blobs(SystemTime::now() - Duration::from_secs(60));
+                    store.remove_interrupted_uploads(SystemTime::now() - Duration::from_secs(60));
+                }
                 Operation::Age => {
                     let blobs: Vec<Hash> = store.state().blobs.keys().copied().collect();
                     blobs.iter().for_each(|blob| age(&store, blob, 1));
@@ -342,6 +530,14 @@ proptest! {
                 .iter()
                 .sum();
             prop_assert_eq!(store.used_bytes(), on_disk);
+            let outputs: u64 = fs::read_dir(folder.path().join("partial"))
+                .unwrap()
+                .chain(fs::read_dir(folder.path().join("outputs")).unwrap())
+                .map(|entry| entry.unwrap())
+                .filter(|entry| !entry.file_name().to_str().unwrap().starts_with("blob-"))
+                .map(|entry| entry.metadata().unwrap().len())
+                .sum();
+            prop_assert_eq!(store.account_bytes().1, on_disk - outputs);
             prop_assert!(on_disk <= SMALL.total_bytes);
         }
     }
