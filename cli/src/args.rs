@@ -58,6 +58,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
 
+    /// A file with certificates (PEM) of private roots, for workers' hosts at https:// that have none of the system's.
+    #[arg(long, global = true, env = "PHALA_TLS_CA", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Global options")]
+    pub tls_ca: Option<PathBuf>,
+
     /// The folder with keys and jobs. By default ~/.local/share/phala.
     #[arg(long, global = true, env = "PHALA_DATA", value_name = "FOLDER", value_hint = ValueHint::DirPath, help_heading = "Global options")]
     pub data: Option<PathBuf>,
@@ -430,6 +434,15 @@ Examples:
         /// Fail at once if the job has not ended.
         #[arg(long)]
         no_wait: bool,
+    },
+    /// Print what lets another tool upload for a job and start it: the value of the header `phala-upload`. Signs with the
+    /// owner's key.
+    #[command(
+        after_help = "Examples:\n  curl -T data.age -H \"phala-upload: $(phala job upload-token 7)\" ENDPOINT/v1/blobs/SHA256"
+    )]
+    UploadToken {
+        /// The job's number.
+        job: JobId,
     },
     /// Cancel a job that no worker has yet, and get its escrow back.
     Cancel {

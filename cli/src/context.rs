@@ -4,6 +4,7 @@ use anyhow::{Context as _, bail};
 use phala_sdk::{
     Account, Signer,
     chain::Chain,
+    host::Hosts,
     job::{Jobs, Store},
     key,
 };
@@ -66,8 +67,15 @@ impl Context {
 
     /// Jobs of the node's chain.
     pub(crate) async fn jobs(&self) -> anyhow::Result<Jobs> {
-        let store = Store::open(&self.data)?;
-        Ok(Jobs::new(self.chain().await?, store))
+        let (store, hosts) = (Store::open(&self.data)?, self.hosts()?);
+        Ok(Jobs::new(self.chain().await?, store).with_hosts(hosts))
+    }
+
+    /// How workers' hosts are reached.
+    pub(crate) fn hosts(&self) -> anyhow::Result<Hosts> {
+        let Some(path) = &self.global.tls_ca else { return Ok(Hosts::default()) };
+        let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Hosts::with_roots(&pem).with_context(|| format!("cannot use {}", path.display()))
     }
 
     /// The key that signs.

@@ -9,7 +9,8 @@ pub(crate) mod state;
 mod up;
 
 use anyhow::{Context as _, bail};
-use phala_sdk::chain::Chain;
+use futures::future::join_all;
+use phala_sdk::{chain::Chain, host::Hosts};
 use serde_json::json;
 use std::{
     fs,
@@ -21,6 +22,7 @@ use std::{
 use crate::{
     Status,
     args::{Dev, DevDown, DevFolder, DevLogs},
+    commands::worker,
     context::Context,
     output::{Output, bytes, table},
 };
@@ -54,7 +56,12 @@ pub(crate) async fn status(folder: &Path, output: &Output) -> Status {
         let workers = best.workers().await.ok()?;
         Some((best.block().number, finalized.block().number, workers))
     };
-    let seen = tokio::time::timeout(Duration::from_secs(10), asking).await.ok().flatten();
+    let hosts = Hosts::default();
+    let pauses = join_all(network.workers.iter().map(|worker| worker::ask(&hosts, &worker.endpoint)));
+    let (seen, pauses) = tokio::join!(tokio::time::timeout(Duration::from_secs(10), asking), pauses);
+    let seen = seen.ok().flatten();
+    // A host that does not answer shows as a process that is dead, or in its log.
+    let pauses: Vec<_> = pauses.into_iter().map(|said| said.ok()?.pause).collect();
     let mut rows = Vec::new();
     let mut values = Vec::new();
     let mut all_run = true;
@@ -62,12 +69,14 @@ pub(crate) async fn status(folder: &Path, output: &Output) -> Status {
         let memory = process.memory();
         let alive = process.is_alive();
         all_run &= alive;
-        let worker = network.workers.iter().find(|worker| worker.host == process.name);
+        let number = network.workers.iter().position(|worker| worker.host == process.name);
+        let worker = number.and_then(|number| network.workers.get(number));
+        let pause = number.and_then(|number| pauses.get(number)?.as_deref());
         let on_chain = worker.and_then(|worker| {
             let (_, _, workers) = seen.as_ref()?;
             workers.iter().find(|(_, known)| String::from_utf8_lossy(&known.endpoint) == worker.endpoint)
         });
-        let detail = match (process.name.as_str(), worker, on_chain) {
+        let mut detail = match (process.name.as_str(), worker, on_chain) {
             (_, Some(worker), Some((id, known))) => {
                 format!("{} · {:?} · {id}", worker.endpoint, known.status)
             }
@@ -75,6 +84,9 @@ pub(crate) async fn status(folder: &Path, output: &Output) -> Status {
             (name, ..) if name == network.first_node() => network.node.clone(),
             _ => String::new(),
         };
+        if let Some(pause) = pause {
+            detail.push_str(&format!(" · takes NO work: {pause}"));
+        }
         values.push(json!({
             "name": process.name,
             "pid": process.pid,
@@ -84,6 +96,7 @@ pub(crate) async fn status(folder: &Path, output: &Output) -> Status {
             "endpoint": worker.map(|worker| &worker.endpoint),
             "worker": on_chain.map(|(id, _)| id),
             "worker_status": on_chain.map(|(_, known)| known.status),
+            "pause": pause,
         }));
         rows.push(vec![
             process.name.clone(),
@@ -126,6 +139,7 @@ async fn down(options: &DevDown, context: &Context, output: &Output) -> Status {
     if let Some(network) = &network {
         let _lock = state::lock(&folder)?;
         stopped = stop(network, output).await?;
+        up::remove_sockets(&folder);
         network.forget(&folder)?;
     }
     let purged = options.purge && folder.exists();
@@ -134,9 +148,7 @@ async fn down(options: &DevDown, context: &Context, output: &Output) -> Status {
             bail!("{} is not the folder of a network; it was left as it is", folder.display());
         }
         let _lock = state::lock(&folder)?;
-        let folder = folder.canonicalize().with_context(|| format!("cannot use {}", folder.display()))?;
-        // There are sockets elsewhere only if the folder's path is long.
-        let _ = fs::remove_dir_all(up::short_folder(&folder));
+        up::remove_sockets(&folder);
         if !state::purge(&folder)? {
             output.warn(&format!("{} stays: something that is not the network's is in it", folder.display()));
         }

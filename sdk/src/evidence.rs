@@ -2,21 +2,30 @@
 //!
 //! The chain says which worker has a job, which images are allowed and which evidence is good enough. The worker's host
 //! hands over the evidence itself. [`verify_worker`] checks one against the other with the same code that the runtime
-//! runs; what comes out is a [`VerifiedWorker`], which nothing else can make and nothing else can be encrypted to.
+//! runs, and challenges the enclave: evidence says that it was there once, its answer that it is there now. What comes
+//! out is a [`VerifiedWorker`], which nothing else can make and nothing else can be encrypted to.
 
 use codec::Encode;
+use ed25519_dalek::{Signature, VerifyingKey};
 use phala_attestation::{Claim, ClaimStatus, Collateral, Role, Statement, Vendor, Verdict};
-use phala_primitives::WorkerId;
+use phala_primitives::{
+    WorkerId,
+    worker::{Isolation, Liveness, SignedLiveness},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::{
     Account,
-    chain::{Block, ChainError, Image, State, Worker},
+    chain::{Block, Chain, ChainError, Image, State, Worker},
     encryption::{self, Recipient},
-    host::{Host, HostError},
+    host::{Host, HostError, Hosts},
 };
+
+/// How far an enclave may be behind the finalized block that we know, or our node behind the enclave: two minutes of
+/// blocks. Finality reaches everybody within seconds; who is further back is still catching up, or is kept from the chain.
+const MAX_BEHIND_BLOCKS: u32 = 60;
 
 /// Why a worker was not verified.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +48,48 @@ pub enum EvidenceError {
     /// The evidence is good, but of something else.
     #[error("the evidence is for something else: its {0} differs from the chain's")]
     Mismatch(&'static str),
+    /// Somebody else answered the challenge.
+    #[error(
+        "the answer to the challenge is not signed with the worker's attested key: its enclave is not there any more; use \
+         another worker"
+    )]
+    Forged,
+    /// The enclave answered something else than the challenge.
+    #[error(
+        "the answer to the challenge is for another {0}: the host gives an old one, or another's; use another worker"
+    )]
+    OtherAnswer(&'static str),
+    /// The enclave does not know the chain as it is now.
+    #[error(
+        "the worker's enclave follows the chain up to block {block} only, and block {finalized} is final: it is catching up, \
+         or its host keeps the chain from it; try again in a minute, or use another worker"
+    )]
+    Behind {
+        /// The newest block that it knows.
+        block: u32,
+        /// The newest that we know.
+        finalized: u32,
+    },
+    /// The node does not know the chain as it is now, and cannot contradict the enclave.
+    #[error(
+        "the worker's enclave follows the chain up to block {block}, and the node knows of {finalized} as the last final one: \
+         wait until the node is synchronized, or ask another node"
+    )]
+    NodeBehind {
+        /// The newest block that the enclave knows.
+        block: u32,
+        /// The newest that the node knows.
+        finalized: u32,
+    },
+    /// The enclave follows another chain than the node.
+    #[error(
+        "the worker's enclave and the node hold different blocks {0} for final: one of them was shown a false chain; ask \
+         another node, and send nothing to this worker before they agree"
+    )]
+    OtherBlock(u32),
+    /// No randomness.
+    #[error("the system gave no randomness: {0}")]
+    Randomness(String),
     /// The chain could not be read.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -51,7 +102,7 @@ impl EvidenceError {
     /// Whether trying again may help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Chain(ChainError::Unavailable(_)) => true,
+            Self::Chain(ChainError::Unavailable(_)) | Self::Behind { .. } | Self::NodeBehind { .. } => true,
             Self::Host(error) => error.is_transient(),
             _ => false,
         }
@@ -100,6 +151,8 @@ pub struct VerifiedWorker {
     verdict: Verdict,
     block: Block,
     host: Host,
+    live: Liveness,
+    answered_in: Duration,
 }
 
 /// What a [`VerifiedWorker`] proved, for people and files.
@@ -125,6 +178,12 @@ pub struct WorkerReport {
     pub verdict_expires: u64,
     /// The block whose state the evidence was checked against.
     pub block: u32,
+    /// The newest finalized block that the enclave knew when it answered our challenge.
+    #[serde(default)]
+    pub live_block: u32,
+    /// How the enclave's process is separated from its machine, by its own word; `None` where hardware does that.
+    #[serde(default)]
+    pub isolation: Option<Isolation>,
     /// Every link of the chain of evidence.
     pub checks: Vec<Check>,
 }
@@ -187,8 +246,21 @@ impl VerifiedWorker {
                 format!("0x{} version {}", hex::encode(self.verdict.measurement().0), self.image.version),
             ),
             Check::checked("verdict-current", format!("until {} (Unix time)", self.worker.verdict_expires)),
-            Check::not_checked("node-honest", format!("the node's word for block {} was taken", self.block.number)),
+            Check::checked(
+                "live",
+                format!(
+                    "answered a fresh challenge in {} ms; follows the chain up to block {}",
+                    self.answered_in.as_millis(),
+                    self.live.block_number
+                ),
+            ),
         ]);
+        checks
+            .extend(self.live.isolation.map(|isolation| Check::not_checked("isolation", isolation_detail(isolation))));
+        checks.push(Check::not_checked(
+            "node-honest",
+            format!("the node's word for block {} was taken", self.block.number),
+        ));
         WorkerReport {
             worker: self.id,
             operator: self.worker.operator,
@@ -200,22 +272,25 @@ impl VerifiedWorker {
             platform: format!("0x{}", hex::encode(self.verdict.platform().0)),
             verdict_expires: self.worker.verdict_expires,
             block: self.block.number,
+            live_block: self.live.block_number,
+            isolation: self.live.isolation,
             checks,
         }
     }
 }
 
-/// Fetches a worker's evidence from its host and checks everything against the chain's `state`.
+/// Fetches a worker's evidence from its host, checks everything against the chain's `state`, and challenges the enclave.
 ///
 /// # Errors
 /// The first thing that does not hold; see [`EvidenceError`].
 pub async fn verify_worker(
+    chain: &Chain,
+    hosts: &Hosts,
     state: &State,
-    genesis_hash: [u8; 32],
     id: WorkerId,
 ) -> Result<VerifiedWorker, EvidenceError> {
     let worker = state.worker(id).await?.ok_or(EvidenceError::NotRegistered(id))?;
-    let host = Host::new(&String::from_utf8_lossy(&worker.endpoint))?;
+    let host = hosts.at(&String::from_utf8_lossy(&worker.endpoint))?;
     let (statement, evidence) = host.evidence().await?;
     if worker.evidence_hash != <[u8; 32]>::from(Sha256::digest((&statement, &evidence).encode())) {
         return Err(EvidenceError::HashMismatch);
@@ -223,7 +298,7 @@ pub async fn verify_worker(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     let policy = state.policy().await?;
     let verdict = phala_attestation::verify(&evidence, &Collateral::default(), &policy, now)?.bind(&statement)?;
-    check_statement(&statement, &verdict, id, &worker, genesis_hash)?;
+    check_statement(&statement, &verdict, id, &worker, chain.genesis_hash())?;
     if now >= worker.verdict_expires {
         return Err(EvidenceError::Expired(worker.verdict_expires));
     }
@@ -231,7 +306,75 @@ pub async fn verify_worker(
     let Some(image) = image.filter(|image| image.role == Role::Worker) else {
         return Err(EvidenceError::ImageNotAllowed(format!("0x{}", hex::encode(verdict.measurement().0))));
     };
-    Ok(VerifiedWorker { id, worker, image, verdict, block: state.block(), host })
+
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce).map_err(|error| EvidenceError::Randomness(error.to_string()))?;
+    let asked = Instant::now();
+    let answer = host.liveness(&nonce).await?;
+    let answered_in = asked.elapsed();
+    check_answer(&answer, id, chain.genesis_hash(), nonce)?;
+    let live = answer.liveness;
+    let finalized = chain.finalized().await?;
+    check_block(&live, finalized.block().number, finalized.block_hash(live.block_number).await?)?;
+    Ok(VerifiedWorker { id, worker, image, verdict, block: state.block(), host, live, answered_in })
+}
+
+/// Whether the key with an id has answered this challenge, for this chain.
+fn check_answer(
+    answer: &SignedLiveness,
+    id: WorkerId,
+    genesis_hash: [u8; 32],
+    nonce: [u8; 32],
+) -> Result<(), EvidenceError> {
+    let live = &answer.liveness;
+    let key = VerifyingKey::from_bytes(&id.0).map_err(|_| EvidenceError::Forged)?;
+    key.verify_strict(&live.signed_bytes(), &Signature::from_bytes(&answer.signature))
+        .map_err(|_| EvidenceError::Forged)?;
+    let facts = [
+        (live.worker == id, "worker"),
+        (live.genesis_hash == genesis_hash, "chain"),
+        (live.nonce == nonce, "challenge"),
+    ];
+    match facts.into_iter().find(|(holds, _)| !holds) {
+        Some((_, what)) => Err(EvidenceError::OtherAnswer(what)),
+        None => Ok(()),
+    }
+}
+
+/// Whether an enclave follows our chain, and neither it nor our node is too far behind: `known` is the hash that we know of
+/// its block.
+fn check_block(live: &Liveness, finalized: u32, known: Option<[u8; 32]>) -> Result<(), EvidenceError> {
+    let block = live.block_number;
+    if finalized.saturating_sub(block) > MAX_BEHIND_BLOCKS {
+        return Err(EvidenceError::Behind { block, finalized });
+    }
+    if block.saturating_sub(finalized) > MAX_BEHIND_BLOCKS {
+        return Err(EvidenceError::NodeBehind { block, finalized });
+    }
+    // It may have seen a newer one, of which our node does not know yet.
+    if block <= finalized && known != Some(live.block_hash) {
+        return Err(EvidenceError::OtherBlock(block));
+    }
+    Ok(())
+}
+
+/// What an enclave's process says that it has done to separate itself, and what it has not.
+fn isolation_detail(isolation: Isolation) -> String {
+    let Isolation { no_network, not_dumpable, locked_memory, no_privileges, seccomp, landlock, own_user } = isolation;
+    let measures = [
+        (no_network, "no network"),
+        (not_dumpable, "not dumpable"),
+        (locked_memory, "locked memory"),
+        (no_privileges, "no privileges"),
+        (seccomp, "seccomp"),
+        (landlock, "Landlock"),
+        (own_user, "a user of its own"),
+    ];
+    let list = |wanted: bool| {
+        let names: Vec<_> = measures.iter().filter(|(holds, _)| *holds == wanted).map(|(_, name)| *name).collect();
+        if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    };
+    format!("SIMULATED, by the enclave's own word: in force: {}; not in force: {}", list(true), list(false))
 }
 
 fn check_statement(
@@ -288,6 +431,7 @@ fn claim_detail(claim: Claim, status: ClaimStatus, vendor: Vendor) -> &'static s
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ed25519_dalek::{Signer as _, SigningKey};
     use phala_attestation::{Evidence, Policy, simulated};
     use phala_primitives::worker::{Performance, WorkerStatus};
 
@@ -373,6 +517,61 @@ mod tests {
         }
     }
 
+    const NONCE: [u8; 32] = [8; 32];
+
+    fn liveness(key: &SigningKey) -> Liveness {
+        Liveness {
+            genesis_hash: [3; 32],
+            worker: WorkerId(key.verifying_key().to_bytes()),
+            nonce: NONCE,
+            block_number: 1000,
+            block_hash: [10; 32],
+            isolation: Some(Isolation { no_network: true, seccomp: true, ..Isolation::default() }),
+        }
+    }
+
+    #[test]
+    fn only_the_attested_key_answers_and_only_this_challenge() {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let id = WorkerId(key.verifying_key().to_bytes());
+        let check = |liveness: Liveness, signer: &SigningKey| {
+            let signature = signer.sign(&liveness.signed_bytes()).to_bytes();
+            check_answer(&SignedLiveness { liveness, signature }, id, [3; 32], NONCE)
+        };
+        assert!(check(liveness(&key), &key).is_ok());
+        assert!(matches!(check(liveness(&key), &SigningKey::from_bytes(&[2; 32])), Err(EvidenceError::Forged)));
+        type Change = fn(&mut Liveness);
+        let changes: [(&str, Change); 3] = [
+            ("worker", |live| live.worker.0[0] ^= 1),
+            ("chain", |live| live.genesis_hash = [0; 32]),
+            ("challenge", |live| live.nonce = [0; 32]),
+        ];
+        for (what, change) in changes {
+            let mut live = liveness(&key);
+            change(&mut live);
+            assert!(matches!(check(live, &key), Err(EvidenceError::OtherAnswer(field)) if field == what), "{what}");
+        }
+    }
+
+    #[test]
+    fn an_enclave_and_our_node_follow_one_chain_and_neither_is_too_far_behind() {
+        let live = liveness(&SigningKey::from_bytes(&[1; 32]));
+        let ours = Some(live.block_hash);
+        assert!(check_block(&live, 1000, ours).is_ok());
+        assert!(check_block(&live, 1000 + MAX_BEHIND_BLOCKS, ours).is_ok());
+        // Our node is behind.
+        assert!(check_block(&live, 999, None).is_ok());
+        assert!(check_block(&live, 1000 - MAX_BEHIND_BLOCKS, None).is_ok());
+        let behind = check_block(&live, 999 - MAX_BEHIND_BLOCKS, None).unwrap_err();
+        assert!(matches!(behind, EvidenceError::NodeBehind { block: 1000, finalized: 939 }) && behind.is_transient());
+        let behind = check_block(&live, 1001 + MAX_BEHIND_BLOCKS, ours).unwrap_err();
+        assert!(matches!(behind, EvidenceError::Behind { block: 1000, finalized: 1061 }) && behind.is_transient());
+        for known in [None, Some([0; 32])] {
+            let other = check_block(&live, 1000, known).unwrap_err();
+            assert!(matches!(other, EvidenceError::OtherBlock(1000)) && !other.is_transient());
+        }
+    }
+
     #[test]
     fn simulated_evidence_says_so() {
         let verdict = verdict(&statement());
@@ -383,12 +582,22 @@ mod tests {
             verdict,
             block: Block { number: 1, hash: [0; 32] },
             host: Host::new("http://127.0.0.1:1").unwrap(),
+            live: liveness(&SigningKey::from_bytes(&[1; 32])),
+            answered_in: Duration::from_millis(12),
         };
         let report = verified.report();
         assert!(verified.is_simulated() && report.simulated);
         let isolation = report.checks.iter().find(|check| check.claim == "hardware-isolation").unwrap();
         assert_eq!(isolation.status, CheckStatus::NotChecked);
         assert!(isolation.detail.contains("SIMULATED"));
+        let check = |claim: &str| report.checks.iter().find(|check| check.claim == claim).unwrap();
+        assert_eq!(check("live").detail, "answered a fresh challenge in 12 ms; follows the chain up to block 1000");
+        assert_eq!(check("isolation").status, CheckStatus::NotChecked);
+        let detail = "SIMULATED, by the enclave's own word: in force: no network, seccomp; not in force: not dumpable, locked \
+                      memory, no privileges, Landlock, a user of its own";
+        assert_eq!(check("isolation").detail, detail);
+        assert_eq!(report.live_block, 1000);
+        assert!(report.isolation.is_some_and(|isolation| isolation.seccomp && !isolation.landlock));
         assert_eq!(verified.recipient().to_string(), encryption::recipient(&[2; 32]).to_string());
     }
 }

@@ -1,34 +1,42 @@
 //! The HTTP interface of a worker's host, which is not trusted: sizes are bounded, redirects are not followed, and
 //! whatever it says is checked by whoever asked.
+//!
+//! - [`Hosts`]: how hosts are reached, and whose certificates are believed at `https://` endpoints.
+//! - [`Host`]: one of them. Uploads and downloads go on where an earlier one broke off.
+
+mod tls;
+mod transfer;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use tls::Hosts;
+use transfer::TOKEN;
+pub use transfer::{Held, UploadToken};
 
 use codec::{Decode, DecodeAll};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use phala_attestation::{Evidence, MAX_EVIDENCE_BYTES, Statement};
-use phala_primitives::{JobId, SignedReceipt, worker::SignedPerformanceReport};
-use reqwest::{Method, Response, StatusCode};
+use phala_primitives::{
+    JobId, SignedReceipt,
+    worker::{SignedLiveness, SignedPerformanceReport},
+};
+use reqwest::{Method, Response, header::RETRY_AFTER};
 use serde::{Deserialize, de::DeserializeOwned};
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-use tokio::{
-    io::AsyncWriteExt,
-    time::{Instant, timeout},
-};
+use serde_json::json;
+use std::{str::FromStr, time::Duration};
+use tokio::time::timeout;
 
 /// The largest JSON answer that we read.
 const MAX_JSON_BYTES: usize = 4 * MAX_EVIDENCE_BYTES as usize;
 
-/// How long to wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a host may do nothing. Nothing bounds how long an exchange takes as a whole: uploads are of any length.
+/// How long a host may take. Files are of any length, so nothing here bounds their transfers as a whole.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
+    /// For a whole exchange that is no transfer of a file, and for the rest of a refusal.
+    exchange: Duration,
     /// Until the next bytes move, in either direction.
     stall: Duration,
     /// Between the last byte of an upload and the answer: the system still sends what it has buffered, and the host
@@ -36,7 +44,11 @@ struct Patience {
     answer: Duration,
 }
 
-const PATIENCE: Patience = Patience { stall: Duration::from_secs(30), answer: Duration::from_secs(120) };
+const PATIENCE: Patience =
+    Patience { exchange: Duration::from_secs(60), stall: Duration::from_secs(30), answer: Duration::from_secs(120) };
+
+/// The longest that a host may put its users off: until then the chain may have chosen another.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a host did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +75,12 @@ pub enum HostError {
         message: String,
         /// What to do about it.
         hint: Option<String>,
+        /// When to try again, where it is only busy.
+        retry_after: Option<Duration>,
     },
+    /// These are no certificates.
+    #[error("not PEM certificates: {0}")]
+    Roots(String),
     /// The answer makes no sense.
     #[error("the worker's host gave a malformed answer: {0}")]
     Malformed(String),
@@ -77,10 +94,27 @@ impl HostError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Refused { status, .. } => *status == 409 || *status == 425 || *status == 429 || *status >= 500,
+            // 403: not this worker's job, which the host's node may say as long as it is behind ours.
+            Self::Refused { status, .. } => matches!(status, 403 | 408 | 409 | 425 | 429 | 500..=599),
             _ => false,
         }
     }
+
+    /// How long to wait before trying again, where the host says that it is busy: a minute at most.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => retry_after.map(|wait| wait.min(MAX_RETRY_AFTER)),
+            _ => None,
+        }
+    }
+}
+
+/// What a host says about its worker. For people, never to believe.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct HostWorker {
+    /// Why the enclave takes no new work; `None` while it does.
+    #[serde(default)]
+    pub pause: Option<String>,
 }
 
 /// What a host says about a job. For people and for deciding when to ask the chain, never to believe.
@@ -125,22 +159,13 @@ pub struct Host {
 }
 
 impl Host {
-    /// The host at an endpoint: `http://host:port`, with or without a trailing slash.
+    /// The host at an endpoint: `http://host:port`, with or without a trailing slash. At `https://` it must have a
+    /// certificate of one of the system's roots; see [`Hosts`] for others.
     ///
     /// # Errors
     /// [`HostError::Url`].
     pub fn new(endpoint: &str) -> Result<Self, HostError> {
-        let base = endpoint.trim_end_matches('/').to_owned();
-        let url = reqwest::Url::parse(&base).map_err(|_| HostError::Url(endpoint.into()))?;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(HostError::Url(endpoint.into()));
-        }
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build()
-            .map_err(|error| HostError::Unreachable { url: base.clone(), reason: error.to_string() })?;
-        Ok(Self { base, http, patience: PATIENCE })
+        Hosts::default().at(endpoint)
     }
 
     /// Its URL.
@@ -181,62 +206,40 @@ impl Host {
         })
     }
 
-    /// Whether it has a blob.
-    pub async fn has_blob(&self, sha256: &[u8; 32]) -> Result<bool, HostError> {
-        let response = self.send(self.request(Method::HEAD, &blob(sha256))).await?;
-        match response.status() {
-            StatusCode::OK => Ok(true),
-            StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(self.refusal(response).await),
+    /// What the host says about its worker.
+    pub async fn worker(&self) -> Result<HostWorker, HostError> {
+        let worker: HostWorker = self.get_json("/v1/worker").await?;
+        Ok(HostWorker { pause: worker.pause.map(|pause| printable(&pause)) })
+    }
+
+    /// What should be its enclave's answer to a challenge; [`verify_worker`](crate::evidence::verify_worker) checks it.
+    pub async fn liveness(&self, nonce: &[u8; 32]) -> Result<SignedLiveness, HostError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            liveness: String,
         }
+        let path = "/v1/liveness";
+        let request = self.request(Method::POST, path).json(&json!({ "nonce": hex::encode(nonce) }));
+        let answer: Answer = self.json(path, request).await?;
+        scale("liveness", &answer.liveness)
     }
 
-    /// Uploads a file, and tells `progress` how many bytes are on their way.
-    pub async fn upload(
+    /// Asks the enclave to run an attempt at a job: 1 for the first. Only the job's owner may, whose token this is.
+    pub async fn start(
         &self,
-        path: &Path,
-        sha256: &[u8; 32],
-        bytes: u64,
-        mut progress: impl FnMut(u64),
+        job: JobId,
+        attempt: u32,
+        input: &[u8; 32],
+        token: &UploadToken,
     ) -> Result<(), HostError> {
-        let file = tokio::fs::File::open(path).await?;
-        let sent = Arc::new(AtomicU64::new(0));
-        let counter = sent.clone();
-        let stream = tokio_util::io::ReaderStream::with_capacity(file, 256 * 1024).inspect_ok(move |chunk| {
-            counter.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-        });
-        let request = self
-            .request(Method::PUT, &blob(sha256))
-            .header("content-length", bytes)
-            .body(reqwest::Body::wrap_stream(stream));
-        let mut sending = std::pin::pin!(request.send());
-        let mut tick = tokio::time::interval(Duration::from_millis(100));
-        let (mut moved, mut since) = (0, Instant::now());
-        let response = loop {
-            tokio::select! {
-                response = &mut sending => break response.map_err(|error| self.unreachable(&error))?,
-                _ = tick.tick() => {
-                    let now = sent.load(Ordering::Relaxed).min(bytes);
-                    progress(now);
-                    if now != moved {
-                        (moved, since) = (now, Instant::now());
-                    }
-                    let patience = if moved == bytes { self.patience.answer } else { self.patience.stall };
-                    if since.elapsed() > patience {
-                        return Err(self.stalled(patience));
-                    }
-                }
-            }
+        let body = json!({ "input": hex::encode(input), "attempt": attempt });
+        let request = self.request(Method::POST, &format!("/v1/jobs/{job}/start")).json(&body);
+        let request = request.header(TOKEN, token.to_string());
+        let exchange = async {
+            let response = self.send(request).await?;
+            if response.status().is_success() { Ok(()) } else { Err(self.refusal(response).await) }
         };
-        progress(bytes);
-        if response.status().is_success() { Ok(()) } else { Err(self.refusal(response).await) }
-    }
-
-    /// Asks the enclave to run a job.
-    pub async fn start(&self, job: JobId, input: &[u8; 32]) -> Result<(), HostError> {
-        let body = serde_json::json!({ "input": hex::encode(input) });
-        let response = self.send(self.request(Method::POST, &format!("/v1/jobs/{job}/start")).json(&body)).await?;
-        if response.status().is_success() { Ok(()) } else { Err(self.refusal(response).await) }
+        self.whole(exchange).await
     }
 
     /// What the host says about a job.
@@ -254,35 +257,6 @@ impl Host {
         scale("receipt", &answer.receipt)
     }
 
-    /// Downloads the encrypted output of a job into `path`: at most `limit` bytes.
-    pub async fn output(
-        &self,
-        job: JobId,
-        path: &Path,
-        limit: u64,
-        mut progress: impl FnMut(u64, Option<u64>),
-    ) -> Result<u64, HostError> {
-        let response = self.send(self.request(Method::GET, &format!("/v1/jobs/{job}/output"))).await?;
-        if !response.status().is_success() {
-            return Err(self.refusal(response).await);
-        }
-        let total = response.content_length();
-        let mut stream = response.bytes_stream();
-        let mut file = tokio::fs::File::create(path).await?;
-        let mut received = 0;
-        while let Some(chunk) = self.moving(stream.next()).await? {
-            let chunk = chunk.map_err(|error| self.unreachable(&error))?;
-            received += chunk.len() as u64;
-            if received > limit {
-                return Err(HostError::Malformed(format!("an output of more than {limit} bytes")));
-            }
-            file.write_all(&chunk).await?;
-            progress(received, total);
-        }
-        file.flush().await?;
-        Ok(received)
-    }
-
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base))
     }
@@ -294,6 +268,15 @@ impl Host {
     /// What `step` gives, unless nothing comes for too long.
     async fn moving<T>(&self, step: impl Future<Output = T>) -> Result<T, HostError> {
         timeout(self.patience.stall, step).await.map_err(|_| self.stalled(self.patience.stall))
+    }
+
+    /// What a whole exchange gives, unless it takes too long.
+    async fn whole<T>(&self, exchange: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
+        let limit = self.patience.exchange;
+        timeout(limit, exchange).await.unwrap_or_else(|_| {
+            let reason = format!("no whole answer came within {limit:?}");
+            Err(HostError::Unreachable { url: self.base.clone(), reason })
+        })
     }
 
     fn stalled(&self, after: Duration) -> HostError {
@@ -310,18 +293,26 @@ impl Host {
     }
 
     async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, HostError> {
-        let response = self.send(self.request(Method::GET, path)).await?;
-        if !response.status().is_success() {
-            return Err(self.refusal(response).await);
-        }
-        let bytes = self.bounded(response).await?;
+        self.json(path, self.request(Method::GET, path)).await
+    }
+
+    async fn json<T: DeserializeOwned>(&self, path: &str, request: reqwest::RequestBuilder) -> Result<T, HostError> {
+        let exchange = async {
+            let response = self.send(request).await?;
+            if response.status().is_success() {
+                self.bounded(response).await
+            } else {
+                Err(self.refusal(response).await)
+            }
+        };
+        let bytes = self.whole(exchange).await?;
         serde_json::from_slice(&bytes).map_err(|error| HostError::Malformed(format!("{path}: {error}")))
     }
 
     async fn bounded(&self, response: Response) -> Result<Vec<u8>, HostError> {
         let mut bytes = Vec::new();
         let mut stream = response.bytes_stream();
-        while let Some(chunk) = self.moving(stream.next()).await? {
+        while let Some(chunk) = stream.next().await {
             bytes.extend_from_slice(&chunk.map_err(|error| self.unreachable(&error))?);
             if bytes.len() > MAX_JSON_BYTES {
                 return Err(HostError::Malformed(format!("more than {MAX_JSON_BYTES} bytes")));
@@ -344,7 +335,8 @@ impl Host {
             hint: Option<String>,
         }
         let status = response.status();
-        let body = self.bounded(response).await.unwrap_or_default();
+        let retry_after = header(&response, RETRY_AFTER.as_str()).map(Duration::from_secs);
+        let body = self.whole(self.bounded(response)).await.unwrap_or_default();
         let hint = |hint: Option<String>| hint.map(|hint| printable(&hint)).filter(|hint| !hint.is_empty());
         match serde_json::from_slice::<Answer>(&body) {
             Ok(Answer { error }) => HostError::Refused {
@@ -352,19 +344,22 @@ impl Host {
                 code: printable(&error.code),
                 message: printable(&error.message),
                 hint: hint(error.hint),
+                retry_after,
             },
             Err(_) => HostError::Refused {
                 status: status.as_u16(),
                 code: "http".into(),
                 message: format!("HTTP status {status}"),
                 hint: None,
+                retry_after,
             },
         }
     }
 }
 
-fn blob(sha256: &[u8; 32]) -> String {
-    format!("/v1/blobs/{}", hex::encode(sha256))
+/// A header's value, if it is there and is what it should be.
+fn header<T: FromStr>(response: &Response, name: &str) -> Option<T> {
+    response.headers().get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// A stranger's text, fit for a terminal.
@@ -376,85 +371,4 @@ fn scale<T: Decode>(what: &str, text: &str) -> Result<T, HostError> {
     let malformed = || HostError::Malformed(format!("the {what} does not decode"));
     let bytes = hex::decode(text.strip_prefix("0x").unwrap_or(text)).map_err(|_| malformed())?;
     T::decode_all(&mut &bytes[..]).map_err(|_| malformed())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::{
-        io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-        net::TcpListener,
-    };
-
-    /// What a slow host reads at once, in bytes.
-    const PIECE: usize = 1 << 20;
-
-    /// How many pieces a test uploads: more than both ends' sockets hold.
-    const PIECES: u64 = 24;
-
-    /// Uploads to a host that reads `pieces`, with a pause after each, and then answers or says nothing for ever.
-    async fn upload(patience: Patience, pieces: u64, answers: bool) -> Result<(), HostError> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let serving = tokio::spawn(async move {
-            let mut stream = BufReader::new(listener.accept().await.unwrap().0);
-            let mut line = String::new();
-            while line != "\r\n" {
-                line.clear();
-                assert!(stream.read_line(&mut line).await.unwrap() > 0);
-            }
-            let mut piece = vec![0; PIECE];
-            for _ in 0..pieces {
-                stream.read_exact(&mut piece).await.unwrap();
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            if answers {
-                stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-            }
-            std::future::pending::<()>().await;
-        });
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let bytes = PIECES * PIECE as u64;
-        file.as_file().set_len(bytes).unwrap();
-        let host = Host { patience, ..Host::new(&endpoint).unwrap() };
-        let result = host.upload(file.path(), &[1; 32], bytes, |_| ()).await;
-        serving.abort();
-        result
-    }
-
-    #[tokio::test]
-    async fn an_upload_may_take_any_time_while_it_moves() {
-        let patience = Patience { stall: Duration::from_millis(600), answer: Duration::from_secs(10) };
-        let start = Instant::now();
-        upload(patience, PIECES, true).await.unwrap();
-        assert!(start.elapsed() > patience.stall, "the host was not slow");
-    }
-
-    #[tokio::test]
-    async fn an_upload_that_stalls_ends() {
-        let patience = Patience { stall: Duration::from_millis(300), answer: Duration::from_secs(60) };
-        let error = upload(patience, 1, false).await.unwrap_err();
-        assert!(error.is_transient() && error.to_string().contains("nothing moved for 300ms"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn an_upload_without_an_answer_ends() {
-        let patience = Patience { stall: Duration::from_secs(60), answer: Duration::from_millis(700) };
-        let error = upload(patience, PIECES, false).await.unwrap_err();
-        assert!(error.to_string().contains("nothing moved for 700ms"), "{error}");
-    }
-
-    #[test]
-    fn only_http_endpoints_are_used() {
-        assert!(Host::new("http://127.0.0.1:8080/").is_ok());
-        for bad in ["", "file:///etc/passwd", "ws://host", "127.0.0.1:80", "http://"] {
-            assert!(Host::new(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn strangers_cannot_write_to_the_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\nc"), "a[2Jbc");
-        assert_eq!(printable(&"x".repeat(1000)).len(), 500);
-    }
 }

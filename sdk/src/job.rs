@@ -21,28 +21,29 @@ use phala_primitives::{
     AppId, JobId, Limits, SignedReceipt, WorkerId,
     input::{MAX_FILES, MAX_RECIPIENTS, is_file_name},
     job::{JobStatus, MAX_CODE_BYTES, Settlement, Visibility, secret_commitment},
+    padding::padded,
     units::{self, Balance},
 };
 use sha2::{Digest, Sha256};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
     Account, Signer,
     chain::{App, Call, Chain, ChainError, Included, Job, State, SubmitError, call},
     encryption::{EncryptionError, Identity, Recipient},
-    evidence::{Check, EvidenceError, WorkerReport},
-    host::{Host, HostError},
+    evidence::{Check, WorkerReport},
+    host::{HostError, Hosts, UploadToken},
     receipt::{self, ReceiptError},
 };
 
 /// How often the chain and the host are asked.
 const POLL: Duration = Duration::from_millis(400);
 
-/// The time of a block, for estimates.
-const BLOCK_MS: u64 = 2_000;
-
-/// How many blocks a worker has beyond a job's wall time before the job goes to another.
-const GRACE_BLOCKS: u64 = 30;
+/// For how long after a job's deadline its uploads are still signed for: blocks may be late, and clocks differ.
+const UPLOAD_SLACK: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What an archive may need beyond the bytes in it.
 const ARCHIVE_OVERHEAD: u64 = 64 * 1024 * 1024;
@@ -160,6 +161,20 @@ pub enum JobError {
     /// No randomness.
     #[error("the system gave no randomness: {0}")]
     Randomness(String),
+    /// The key is not that of the job's owner.
+    #[error("job {job} is not this key's; sign with the key of its owner {owner}: `--key NAME`")]
+    NotOwner {
+        /// Which job.
+        job: JobId,
+        /// Whose it is.
+        owner: Account,
+    },
+    /// Nothing signed lets this machine upload for the job, or not any more.
+    #[error(
+        "the uploads for this job must be signed by its owner {0} once more, because its submission was cut off, a fork gave \
+         it another number, or the time of the last signature is over; use `phala job result` with `--key NAME`"
+    )]
+    NoUploadToken(Account),
     /// Nobody knows whether the job was submitted.
     #[error(
         "the job may or may not have been submitted: {0}. If it was, `phala job list` shows it, and `phala job result` goes on \
@@ -172,9 +187,6 @@ pub enum JobError {
     /// The chain could not be read.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// A worker's evidence is bad.
-    #[error("worker {0}: {1}")]
-    Evidence(WorkerId, EvidenceError),
     /// A host did not do what it should.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -253,6 +265,18 @@ pub enum Progress {
     },
     /// The program is published.
     Published(Published),
+    /// A fork has given the job another number.
+    Renumbered {
+        /// What it was.
+        from: JobId,
+        /// What it is now.
+        to: JobId,
+    },
+    /// The worker's host has too much to do.
+    Busy {
+        /// When it is asked again.
+        retry_after: Duration,
+    },
     /// The job is on chain.
     Submitted {
         /// Its number.
@@ -367,12 +391,23 @@ pub struct JobResult {
 pub struct Jobs {
     chain: Chain,
     store: Store,
+    hosts: Hosts,
 }
 
 impl Jobs {
     /// Jobs of a chain, remembered in a store.
     pub fn new(chain: Chain, store: Store) -> Self {
-        Self { chain, store }
+        Self { chain, store, hosts: Hosts::default() }
+    }
+
+    /// The same, but reaches workers' hosts in another way.
+    pub fn with_hosts(self, hosts: Hosts) -> Self {
+        Self { hosts, ..self }
+    }
+
+    /// How workers' hosts are reached.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// The chain.
@@ -445,7 +480,7 @@ impl Jobs {
     ) -> Result<JobRecord, JobError> {
         let stdin = request.stdin.clone();
         let prepared = Box::pin(self.prepare(signer, request, progress)).await;
-        let (mut record, call) = prepared.inspect_err(|_| self.store.forget_stdin(stdin.as_deref()))?;
+        let (mut record, call, expires) = prepared.inspect_err(|_| self.store.forget_stdin(stdin.as_deref()))?;
         // From here on the job may get onto the chain, and nobody else has what opens it.
         self.store.save_pending(&record)?;
         let included = match self.chain.submit(signer, call).await {
@@ -459,6 +494,7 @@ impl Jobs {
         record.job = included.job.ok_or(JobError::NoEvent)?;
         record.submitted_at = included.block.number;
         record.submission_fee = included.fee;
+        record.upload = Some(UploadToken::sign(signer, record.genesis_hash, record.job, expires));
         self.store.confirm(&record)?;
         progress(Progress::Submitted {
             job: record.job,
@@ -469,15 +505,41 @@ impl Jobs {
         Ok(record)
     }
 
-    /// Everything about a job but its submission: its record, and the call that submits it.
+    /// Signs that whoever has the token may upload for a job and start it, until some time after its deadline.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn upload_token(&self, owner: &Signer, job: JobId) -> Result<UploadToken, JobError> {
+        let state = self.chain.best().await?;
+        let known = state.job(job).await?.ok_or(JobError::UnknownJob(job))?;
+        if known.owner != owner.account() {
+            return Err(JobError::NotOwner { job, owner: known.owner });
+        }
+        let blocks = known.deadline.saturating_sub(state.block().number);
+        let expires = upload_expiry(u64::from(blocks), state.block_ms()?);
+        Ok(UploadToken::sign(owner, self.chain.genesis_hash(), job, expires))
+    }
+
+    /// Gives a record what lets this machine upload for its job and start it: after [`JobError::NoUploadToken`].
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn sign_uploads(&self, owner: &Signer, record: &mut JobRecord) -> Result<(), JobError> {
+        record.upload = Some(self.upload_token(owner, record.job).await?);
+        Ok(self.store.save(record)?)
+    }
+
+    /// Everything about a job but its submission: its record, the call that submits it, and until when uploads for it are
+    /// signed.
     async fn prepare(
         &self,
         signer: &Signer,
         request: Request,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<(JobRecord, Call), JobError> {
-        check_request(&request)?;
+    ) -> Result<(JobRecord, Call, u64), JobError> {
         let state = self.chain.best().await?;
+        let term = Term { block_ms: state.block_ms()?, grace_blocks: state.receipt_grace()? };
+        check_request(&request, term)?;
         let max_price = price(&state, &request).await?;
         let balance = state.balance(signer.account()).await?;
         let free = balance.free.saturating_sub(balance.frozen);
@@ -493,7 +555,7 @@ impl Jobs {
 
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|error| JobError::Randomness(error.to_string()))?;
-        let deadline_blocks = request.deadline_blocks.map_or_else(|| 3 * term(&request.limits) + 60, u64::from);
+        let deadline_blocks = request.deadline_blocks.map_or_else(|| 3 * term.blocks(&request.limits) + 60, u64::from);
         let now = state.block().number;
         let deadline = u32::try_from(u64::from(now) + deadline_blocks).unwrap_or(u32::MAX);
         let submit =
@@ -516,10 +578,20 @@ impl Jobs {
             max_price,
             submitted_at: now,
             submission_fee: 0,
+            upload: None,
             encrypted: None,
             deliveries: vec![],
         };
-        Ok((record, submit))
+        Ok((record, submit, upload_expiry(deadline_blocks, term.block_ms)))
+    }
+
+    /// A record's job on chain, with the number that it has there.
+    async fn locate(&self, state: &State, record: &JobRecord) -> Result<Option<(JobId, Job)>, ChainError> {
+        match state.job(record.job).await? {
+            Some(job) if record.is_of(&job) => Ok(Some((record.job, job))),
+            // The number is of a block that a fork has replaced by another.
+            _ => Ok(state.jobs().await?.into_iter().find(|(_, job)| record.is_of(job))),
+        }
     }
 
     /// The app of a job that was settled in block `at`. A retired app goes with its last job, and is found in the block
@@ -550,9 +622,7 @@ impl Jobs {
         let (finalized, jobs) = (state.block().number, state.jobs().await?);
         let mut recovered = Vec::new();
         for mut record in pending {
-            let commitment = secret_commitment(&record.secret);
-            let found = jobs.iter().find(|(_, job)| job.owner == record.owner && job.secret_commitment == commitment);
-            if let Some((id, job)) = found {
+            if let Some((id, job)) = jobs.iter().find(|(_, job)| record.is_of(job)) {
                 record.job = *id;
                 record.submitted_at = job.submitted_at;
                 self.store.confirm(&record)?;
@@ -600,7 +670,7 @@ impl Jobs {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<JobResult, JobError> {
         let state = self.chain.best().await?;
-        let job = state.job(record.job).await?.ok_or(JobError::UnknownJob(record.job))?;
+        let (id, job) = self.locate(&state, record).await?.ok_or(JobError::UnknownJob(record.job))?;
         if !matches!(job.status, JobStatus::Queued | JobStatus::Assigned(_)) {
             self.forget_inputs(record);
         }
@@ -625,19 +695,20 @@ impl Jobs {
             Some(worker) => String::from_utf8_lossy(&worker.endpoint).into_owned(),
             None => delivery.worker.endpoint.clone(),
         };
-        let host = Host::new(&endpoint)?;
-        let receipt = patiently(progress, || host.receipt(record.job)).await?;
+        let host = self.hosts.at(&endpoint)?;
+        let receipt = patiently(progress, || host.receipt(id)).await?;
 
         let (mut archive, mut file_hash, mut output_cipher_bytes) = (None, [0; 32], 0);
-        if receipt.receipt.output_file_hash != [0; 32] {
-            let limit = record.limits.output_bytes.saturating_add(ARCHIVE_OVERHEAD);
+        let output_hash = receipt.receipt.output_file_hash;
+        if output_hash != [0; 32] {
+            let limit = padded(record.limits.output_bytes.saturating_add(ARCHIVE_OVERHEAD));
             let cipher = tempfile::Builder::new()
                 .prefix("output-")
                 .tempfile_in(self.store.temporary())
                 .map_err(|error| JobError::File { path: self.store.temporary(), error })?
                 .into_temp_path();
             let download = || {
-                host.output(record.job, &cipher, limit, |received, total| {
+                host.output(id, &cipher, &output_hash, limit, |received, total| {
                     progress(Progress::Downloading { received, total });
                 })
             };
@@ -657,7 +728,7 @@ impl Jobs {
         let measurement: WorkerId = delivery.worker.measurement.parse().map_err(|_| JobError::NoEvent)?;
         let facts = receipt::Facts {
             genesis_hash: self.chain.genesis_hash(),
-            id: record.job,
+            id,
             job: &job,
             app: &app,
             measurement: Some(Measurement(measurement.0)),
@@ -728,16 +799,34 @@ pub fn read_program(path: &std::path::Path) -> Result<Vec<u8>, JobError> {
     Ok(code)
 }
 
-/// How many blocks a worker has for a job.
-fn term(limits: &Limits) -> u64 {
-    limits.wall_ms.div_ceil(BLOCK_MS) + GRACE_BLOCKS
+/// How long a worker has for a job, as the chain's runtime counts.
+#[derive(Clone, Copy, Debug)]
+struct Term {
+    /// The time between two blocks.
+    block_ms: u64,
+    /// What it has beyond the job's wall time.
+    grace_blocks: u32,
 }
 
-fn check_request(request: &Request) -> Result<(), JobError> {
+impl Term {
+    /// In blocks.
+    fn blocks(self, limits: &Limits) -> u64 {
+        limits.wall_ms.div_ceil(self.block_ms.max(1)) + u64::from(self.grace_blocks)
+    }
+}
+
+/// Until when uploads are signed for, in Unix seconds, of a job whose deadline is some blocks away.
+fn upload_expiry(deadline_blocks: u64, block_ms: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let left = Duration::from_millis(deadline_blocks.saturating_mul(block_ms)).saturating_add(UPLOAD_SLACK);
+    now.saturating_add(left.as_secs())
+}
+
+fn check_request(request: &Request, term: Term) -> Result<(), JobError> {
     if !request.limits.is_valid() {
         return Err(JobError::Limits);
     }
-    let least = term(&request.limits) + SUBMISSION_BLOCKS;
+    let least = term.blocks(&request.limits) + SUBMISSION_BLOCKS;
     if request.deadline_blocks.is_some_and(|blocks| u64::from(blocks) < least) {
         return Err(JobError::DeadlineTooNear(least));
     }
@@ -764,7 +853,7 @@ fn check_request(request: &Request) -> Result<(), JobError> {
     Ok(())
 }
 
-/// Asks a host again for a while when it does not answer: it may be restarting.
+/// Asks a host again for a while when it does not answer, as it may be restarting, or says that it is busy.
 async fn patiently<T, F: Future<Output = Result<T, HostError>>>(
     progress: &(dyn Fn(Progress) + Sync),
     mut ask: impl FnMut() -> F,
@@ -773,10 +862,12 @@ async fn patiently<T, F: Future<Output = Result<T, HostError>>>(
     for attempt in 1.. {
         match ask().await {
             Err(error) if attempt < ATTEMPTS && (error.is_transient() || not_yet(&error)) => {
-                if attempt == 5 {
+                if let Some(retry_after) = error.retry_after() {
+                    progress(Progress::Busy { retry_after });
+                } else if attempt == 5 {
                     progress(Progress::Warning(format!("{error}; trying again")));
                 }
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(error.retry_after().unwrap_or_default().max(Duration::from_secs(1))).await;
             }
             result => return result,
         }
@@ -792,10 +883,17 @@ fn not_yet(error: &HostError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::testing::{FakeHost, Step};
 
     fn request(files: &[&str]) -> Request {
         let files = files.iter().map(|name| ((*name).to_owned(), PathBuf::from("/dev/null"))).collect();
         Request { files, ..Request::new(Program::App(AppId([0; 32]))) }
+    }
+
+    const TERM: Term = Term { block_ms: 2_000, grace_blocks: 30 };
+
+    fn check_request(request: &Request) -> Result<(), JobError> {
+        super::check_request(request, TERM)
     }
 
     #[test]
@@ -825,6 +923,28 @@ mod tests {
         // The cheaper half decides.
         assert_eq!(offer(&[10, 1_000_000]), Some(20));
         assert_eq!(offer(&[Balance::MAX - 1, Balance::MAX]), Some(Balance::MAX));
+    }
+
+    #[test]
+    fn a_worker_has_whole_blocks_and_uploads_have_a_day_more() {
+        let limits = |wall_ms| Limits { wall_ms, ..Limits::DEFAULT };
+        assert_eq!([1, 2_000, 2_001].map(|wall_ms| TERM.blocks(&limits(wall_ms))), [31, 31, 32]);
+        let (soon, later) = (upload_expiry(0, 2_000), upload_expiry(1_800, 2_000));
+        assert!((3_600..3_610).contains(&(later - soon)));
+        assert!(upload_expiry(u64::MAX, 2_000) > later);
+    }
+
+    #[tokio::test]
+    async fn a_busy_host_is_left_alone_for_as_long_as_it_says() {
+        let busy = Step::answer(0, "503 Service Unavailable", "retry-after: 2\r\n", b"");
+        let good = Step::answer(0, "200 OK", "", br#"{"state":"running"}"#);
+        let fake = FakeHost::new(vec![busy, good]).await;
+        let (told, start) = (std::sync::Mutex::new(vec![]), std::time::Instant::now());
+        let progress = |progress: Progress| told.lock().unwrap().push(progress);
+        assert_eq!(patiently(&progress, || fake.host.job(7)).await.unwrap().state, "running");
+        assert!(start.elapsed() >= Duration::from_secs(2));
+        let told = told.into_inner().unwrap();
+        assert!(matches!(told[..], [Progress::Busy { retry_after }] if retry_after == Duration::from_secs(2)));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The Rust SDK: the chain, the evidence of workers, and encrypted jobs.
 //!
 //! - [`chain`]: a connection that survives its node, typed state at any block, transactions from many tasks at once.
-//! - [`evidence`]: fetches a worker's evidence and checks it against the chain; what passes is a [`VerifiedWorker`], and
-//!   nothing else can be encrypted to.
+//! - [`evidence`]: fetches a worker's evidence, checks it against the chain and challenges the enclave; what passes is a
+//!   [`VerifiedWorker`], and nothing else can be encrypted to.
+//! - [`host`]: what a worker's host serves; transfers that go on where they broke off.
 //! - [`job`]: everything from a program and its files to a decrypted, checked result.
 //! - [`receipt`]: checks a receipt against what the chain says.
 //! - [`encryption`]: `age` files, streamed.

@@ -38,8 +38,9 @@ pub(crate) async fn run(command: args::Job, context: &Context, output: &Output) 
         args::Job::Result { job, output: folder, report, no_wait } => {
             let jobs = open(context, output).await?;
             let record = jobs.record(job)?;
-            Box::pin(finish(&jobs, record, Destination { folder, report }, !no_wait, output)).await
+            Box::pin(finish(&jobs, record, Destination { folder, report }, !no_wait, context, output)).await
         }
+        args::Job::UploadToken { job } => upload_token(job, context, output).await,
         args::Job::Cancel { job } => cancel(job, context, output).await,
         args::Job::List { all, limit } => list(all, limit, context, output).await,
     }
@@ -71,7 +72,7 @@ async fn run_job(options: JobOptions, context: &Context, output: &Output) -> Sta
     let destination = Destination { folder: options.output.clone(), report: options.report.clone() };
     let jobs = context.jobs().await?;
     let record = begin(&jobs, options, context, output).await?;
-    Box::pin(finish(&jobs, record, destination, true, output)).await
+    Box::pin(finish(&jobs, record, destination, true, context, output)).await
 }
 
 async fn submit(options: JobOptions, context: &Context, output: &Output) -> Status {
@@ -80,7 +81,7 @@ async fn submit(options: JobOptions, context: &Context, output: &Output) -> Stat
     }
     let jobs = context.jobs().await?;
     let mut record = begin(&jobs, options, context, output).await?;
-    Box::pin(follow(&jobs, &mut record, Until::Started, output)).await.context(Submitted(record.job))?;
+    Box::pin(follow(&jobs, &mut record, Until::Started, context, output)).await.context(Submitted(record.job))?;
     let worker = record.deliveries.last().map(|delivery| &delivery.worker);
     let value = json!({
         "job": record.job,
@@ -152,28 +153,52 @@ fn absolute(path: PathBuf) -> anyhow::Result<PathBuf> {
     path.canonicalize().with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Sees a job through, and forgets what was kept for one that came to nothing.
-async fn follow(jobs: &Jobs, record: &mut JobRecord, until: Until, output: &Output) -> Result<(), JobError> {
-    let result = Box::pin(jobs.follow(record, until, &|progress| show(progress, output))).await;
-    if let Err(JobError::Cancelled(_) | JobError::Expired(..)) = &result {
-        jobs.forget_inputs(record);
+/// Sees a job through, signs what may have to be signed for it, and forgets what was kept for one that came to nothing.
+async fn follow(
+    jobs: &Jobs,
+    record: &mut JobRecord,
+    until: Until,
+    context: &Context,
+    output: &Output,
+) -> anyhow::Result<()> {
+    loop {
+        match Box::pin(jobs.follow(record, until, &|progress| show(progress, output))).await {
+            Err(error @ JobError::NoUploadToken(_)) => {
+                output.clear();
+                let signer = context.signer(jobs.chain()).await.with_context(|| error.to_string())?;
+                jobs.sign_uploads(&signer, record).await?;
+            }
+            Err(error @ (JobError::Cancelled(_) | JobError::Expired(..))) => {
+                jobs.forget_inputs(record);
+                return Err(error.into());
+            }
+            result => return Ok(result?),
+        }
     }
-    result
 }
 
 /// Sees a job through to its end, and prints what came of it. Whatever goes wrong names the job.
-async fn finish(jobs: &Jobs, mut record: JobRecord, to: Destination, wait: bool, output: &Output) -> Status {
-    let submitted = Submitted(record.job);
+async fn finish(
+    jobs: &Jobs,
+    mut record: JobRecord,
+    to: Destination,
+    wait: bool,
+    context: &Context,
+    output: &Output,
+) -> Status {
     if wait {
-        tokio::select! {
-            result = Box::pin(follow(jobs, &mut record, Until::Settled, output)) => result.context(submitted)?,
-            _ = tokio::signal::ctrl_c() => {
-                output.clear();
-                output.note(&format!("interrupted; job {0} goes on: `phala job result {0}` gets its result", submitted.0));
-                return Ok(INTERRUPTED);
-            }
-        }
+        let ended = tokio::select! {
+            result = Box::pin(follow(jobs, &mut record, Until::Settled, context, output)) => Some(result),
+            _ = tokio::signal::ctrl_c() => None,
+        };
+        let Some(result) = ended else {
+            output.clear();
+            output.note(&format!("interrupted; job {0} goes on: `phala job result {0}` gets its result", record.job));
+            return Ok(INTERRUPTED);
+        };
+        result.context(Submitted(record.job))?;
     }
+    let submitted = Submitted(record.job);
     output.progress("Fetching the result …");
     let result = Box::pin(jobs.result(&record, &|progress| show(progress, output))).await.context(submitted)?;
     print(&record, &result, &to, output).context(submitted)?;
@@ -216,6 +241,13 @@ fn show(progress: Progress, output: &Output) {
             }
         }
         Progress::Submitted { job, block, .. } => output.progress(&format!("Job {job} submitted in block {block}")),
+        Progress::Renumbered { from, to } => {
+            output.note(&format!("the chain gave job {from} another number: it is job {to} now"));
+        }
+        Progress::Busy { retry_after } => {
+            let seconds = retry_after.as_secs().max(1);
+            output.progress(&format!("The worker's host is busy; trying again in {seconds} s"));
+        }
         Progress::Queued { hint: None } => output.progress("Waiting for the chain to assign a worker …"),
         Progress::Queued { hint: Some(hint) } => output.warn(&format!("the job still waits for a worker: {hint}")),
         Progress::Assigned { worker, attempt, block } => {
@@ -291,7 +323,7 @@ fn report_text(record: &JobRecord, result: &JobResult, folder: Option<&Path>) ->
                 bytes(result.output_cipher_bytes)
             ),
         ),
-        ("Fuel", format!("{} of {}", number(settlement.fuel), number(record.limits.fuel))),
+        ("Fuel", format!("at most {}, of {}", number(settlement.fuel), number(record.limits.fuel))),
         (
             "Fee",
             format!(
@@ -468,7 +500,7 @@ async fn status(id: JobId, context: &Context, output: &Output) -> Status {
             JobStatus::Settled(settlement) => rows.extend([
                 ("Worker", settlement.worker.to_string()),
                 ("Outcome", outcome(settlement.outcome)),
-                ("Fuel", number(settlement.fuel)),
+                ("Fuel", format!("at most {}", number(settlement.fuel))),
                 ("Fee", amount::format(settlement.paid + settlement.treasury)),
                 ("Refund", amount::format(settlement.refund)),
                 ("Settled", format!("in block {}", settlement.at)),
@@ -484,6 +516,15 @@ async fn status(id: JobId, context: &Context, output: &Output) -> Status {
         }
         facts(&rows)
     })?;
+    Ok(0)
+}
+
+async fn upload_token(id: JobId, context: &Context, output: &Output) -> Status {
+    let jobs = context.jobs().await?;
+    let signer = context.signer(jobs.chain()).await?;
+    let token = jobs.upload_token(&signer, id).await?;
+    let value = json!({ "job": id, "token": token.to_string(), "expires": token.expires() });
+    output.result(&value, || token.to_string())?;
     Ok(0)
 }
 

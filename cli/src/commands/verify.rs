@@ -5,7 +5,6 @@ use phala_attestation::Measurement;
 use phala_primitives::{JobId, WorkerId, job::JobStatus};
 use phala_sdk::{
     evidence::{WorkerReport, verify_worker},
-    host::Host,
     job::{JobError, Jobs},
     receipt::{self, Facts, ReceiptError},
 };
@@ -37,8 +36,9 @@ async fn verify(text: &str, context: &Context, output: &Output) -> Status {
     let chain = context.chain().await?;
     let state = chain.best().await?;
     let (id, _) = worker::find(&state, text).await?;
-    output.progress("Fetching the evidence from the worker's host …");
-    let verified = verify_worker(&state, chain.genesis_hash(), id).await;
+    output.progress("Fetching the evidence from the worker's host, and challenging its enclave …");
+    let hosts = context.hosts()?;
+    let verified = Box::pin(verify_worker(&chain, &hosts, &state, id)).await;
     let report = verified.with_context(|| format!("worker {id} does NOT verify"))?.report();
     output.result(&report, || {
         let facts = facts(&[
@@ -72,6 +72,7 @@ async fn verify_receipt(id: JobId, context: &Context, output: &Output) -> Status
         "measurement": format!("0x{}", hex::encode(fields.measurement)),
         "simulated": report.as_ref().map(|report| report.simulated),
         "outcome": fields.outcome,
+        // At most so much: padded.
         "fuel": fields.fuel,
         "block": fields.block_number,
         "checks": found,
@@ -105,9 +106,9 @@ async fn foreign(
     let app = jobs.settled_app(&state, &job, settlement.at).await?;
     let who: WorkerId = settlement.worker;
     let worker = state.worker(who).await?.with_context(|| format!("worker {who} is not registered any more"))?;
-    let host = Host::new(&String::from_utf8_lossy(&worker.endpoint))?;
+    let host = jobs.hosts().at(&String::from_utf8_lossy(&worker.endpoint))?;
     let receipt = host.receipt(id).await?;
-    let verified = verify_worker(&state, chain.genesis_hash(), who).await.ok();
+    let verified = Box::pin(verify_worker(chain, jobs.hosts(), &state, who)).await.ok();
     let facts = Facts {
         genesis_hash: chain.genesis_hash(),
         id,

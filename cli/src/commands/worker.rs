@@ -6,9 +6,10 @@ use phala_primitives::{WorkerId, worker::WorkerStatus};
 use phala_sdk::{
     amount,
     chain::{Call, State, Worker, call},
-    host::Host,
+    host::{HostError, HostWorker, Hosts},
 };
 use serde_json::{Value, json};
+use std::time::Duration;
 
 use crate::{
     Status,
@@ -38,6 +39,9 @@ pub(crate) async fn run(command: args::Worker, context: &Context, output: &Outpu
         }
     }
 }
+
+/// How long a host is asked about its worker where the answer is only good to know.
+const HOST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The worker with an id, or with one that begins so.
 pub(crate) async fn find(state: &State, text: &str) -> anyhow::Result<(WorkerId, Worker)> {
@@ -127,17 +131,32 @@ fn vendor(worker: &Worker) -> String {
     }
 }
 
+/// What a worker's host says about it, if it answers soon.
+pub(crate) async fn ask(hosts: &Hosts, endpoint: &str) -> Result<HostWorker, HostError> {
+    let host = hosts.at(endpoint)?;
+    tokio::time::timeout(HOST_PATIENCE, host.worker()).await.unwrap_or_else(|_| {
+        let reason = format!("no answer within {} s", HOST_PATIENCE.as_secs());
+        Err(HostError::Unreachable { url: endpoint.into(), reason })
+    })
+}
+
 async fn show(text: &str, context: &Context, output: &Output) -> Status {
     let chain = context.chain().await?;
     let state = chain.best().await?;
     let now = state.timestamp_ms().await? / 1000;
     let (id, worker) = find(&state, text).await?;
-    output.result(&value(&id, &worker, now), || {
+    output.progress("Asking the worker's host …");
+    let said = ask(&context.hosts()?, &endpoint(&worker)).await;
+    let mut json = value(&id, &worker, now);
+    json["pause"] = said.as_ref().ok().and_then(|said| said.pause.as_deref()).into();
+    json["host_error"] = said.as_ref().err().map(ToString::to_string).into();
+    output.result(&json, || {
         let left = worker.verdict_expires.saturating_sub(now);
         facts(&[
             ("Worker", id.to_string()),
             ("Operator", worker.operator.to_string()),
             ("Status", status(&worker, now).into()),
+            ("Enclave", enclave(&said)),
             ("Endpoint", endpoint(&worker)),
             ("Price", format!("{} per 10⁹ fuel", amount::format(worker.price))),
             ("Speed", format!("{} fuel per second and job", number(worker.performance.fuel_per_second))),
@@ -155,11 +174,20 @@ async fn show(text: &str, context: &Context, output: &Output) -> Status {
     Ok(0)
 }
 
+/// What a host says about its enclave, for people.
+fn enclave(said: &Result<HostWorker, HostError>) -> String {
+    match said {
+        Ok(HostWorker { pause: None }) => "takes work, as its host says".into(),
+        Ok(HostWorker { pause: Some(why) }) => format!("takes NO work: {why}"),
+        Err(error) => format!("unknown: {error}"),
+    }
+}
+
 async fn register(host: &str, price: u128, endpoint: Option<String>, context: &Context, output: &Output) -> Status {
     let chain = context.chain().await?;
     let signer = context.signer(&chain).await?;
     output.progress("Asking the host for fresh evidence …");
-    let host = Host::new(host)?;
+    let host = context.hosts()?.at(host)?;
     let bundle = host.registration().await?;
     if bundle.statement.genesis_hash != chain.genesis_hash() {
         bail!("the host's enclave follows another chain than the node at {}", chain.url());

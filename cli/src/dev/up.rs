@@ -13,7 +13,10 @@ use std::{
     collections::BTreeSet,
     fs, io,
     net::TcpListener,
-    os::unix::ffi::OsStrExt,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -31,8 +34,8 @@ const FUNDING: Balance = 10_000 * PHA;
 /// The accounts that make blocks, as the node's options call them.
 const AUTHORITIES: [&str; 4] = ["alice", "bob", "charlie", "dave"];
 
-/// The longest path of a Unix socket that every kernel takes.
-const MAX_SOCKET_PATH: usize = 100;
+/// Of the folder of a host's socket. An enclave that root starts enters it as root, and goes on as another user in its group.
+const SOCKET_FOLDER_MODE: u32 = 0o710;
 
 /// Advice for those who change the chain itself.
 const REBUILT: &str =
@@ -252,8 +255,10 @@ impl Builder<'_> {
         for number in 1..=self.options.workers {
             let base = self.folder.join(state::worker_folder(number));
             let data = base.join("host");
-            fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
-            let socket = self.socket(&base, number)?;
+            let private = fs::DirBuilder::new().recursive(true).mode(0o700).create(&data);
+            private.with_context(|| format!("cannot make {}", data.display()))?;
+            let socket = make_socket_folder(&sockets_folder(&self.folder), number)?.join("enclave.sock");
+            let socket = socket.display().to_string();
             let operator = operator(number);
             let port = ports.take(0)?;
             let endpoint = format!("http://127.0.0.1:{port}");
@@ -283,31 +288,6 @@ impl Builder<'_> {
             self.network.workers.push(DevWorker { host, operator, endpoint });
         }
         Ok(())
-    }
-
-    /// Where host and enclave meet: in the worker's folder, or, where its path is too long for a socket, in a private one
-    /// below the system's folder for temporary files.
-    fn socket(&self, base: &Path, number: u8) -> anyhow::Result<String> {
-        let socket = base.join("enclave.sock");
-        if socket.as_os_str().len() <= MAX_SOCKET_PATH {
-            return Ok(socket.display().to_string());
-        }
-        use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-        let folder = short_folder(&self.folder);
-        match fs::DirBuilder::new().mode(0o700).create(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // Whoever made it before must have been us.
-                let metadata = fs::symlink_metadata(&folder)?;
-                if !metadata.is_dir()
-                    || metadata.uid() != rustix::process::getuid().as_raw()
-                    || metadata.mode() & 0o077 != 0
-                {
-                    bail!("{} is not a private folder of yours; use a shorter --dir", folder.display());
-                }
-            }
-            result => result.with_context(|| format!("cannot make {}", folder.display()))?,
-        }
-        Ok(folder.join(format!("{number}.sock")).display().to_string())
     }
 
     async fn wait_for_workers(&self, chain: &Chain) -> anyhow::Result<()> {
@@ -421,10 +401,43 @@ impl Builder<'_> {
     }
 }
 
-/// Where the sockets of a network with a long path are.
-pub(super) fn short_folder(folder: &Path) -> PathBuf {
+/// Where the hosts and enclaves of a network meet: in a private folder below the system's for temporary files. The network's
+/// own may be too deep for the path of a socket.
+fn sockets_folder(folder: &Path) -> PathBuf {
     let digest = Sha256::digest(folder.as_os_str().as_bytes());
     std::env::temp_dir().join(format!("phala-{}", hex::encode(&digest[..8])))
+}
+
+/// Makes the folder of a worker's socket in that of all sockets, or takes what is left of an earlier run.
+fn make_socket_folder(sockets: &Path, number: u8) -> anyhow::Result<PathBuf> {
+    let cannot = || format!("cannot make a folder for sockets in {}", sockets.display());
+    if !make_folder(sockets).with_context(cannot)? {
+        // Whoever made it before must have been us.
+        let metadata = fs::symlink_metadata(sockets).with_context(cannot)?;
+        let ours = metadata.uid() == rustix::process::getuid().as_raw();
+        if !metadata.is_dir() || !ours || metadata.mode() & 0o077 != 0 {
+            bail!("{} is not a private folder of yours; remove it, or use another --dir", sockets.display());
+        }
+    }
+    let folder = sockets.join(number.to_string());
+    make_folder(&folder).with_context(cannot)?;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(SOCKET_FOLDER_MODE)).with_context(cannot)?;
+    Ok(folder)
+}
+
+/// Makes a private folder; `false` if something has its name.
+fn make_folder(path: &Path) -> io::Result<bool> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the sockets of a network that does not run.
+pub(super) fn remove_sockets(folder: &Path) {
+    // What stays is made use of by the next run, or swept with the system's temporary files.
+    let _ = folder.canonicalize().and_then(|folder| fs::remove_dir_all(sockets_folder(&folder)));
 }
 
 /// The operator's key of a worker.
@@ -485,6 +498,22 @@ mod tests {
         let first = ports.take(wanted).unwrap();
         assert_ne!(first, wanted);
         assert_ne!(ports.take(first).unwrap(), first);
+    }
+
+    #[test]
+    fn sockets_are_in_a_private_folder_that_nobody_else_made() {
+        let parent = tempfile::tempdir().unwrap();
+        let sockets = parent.path().join("sockets");
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        for _ in 0..2 {
+            let folder = make_socket_folder(&sockets, 3).unwrap();
+            assert_eq!((mode(&sockets), mode(&folder)), (0o700, SOCKET_FOLDER_MODE));
+        }
+        fs::set_permissions(&sockets, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(make_socket_folder(&sockets, 3).is_err());
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink(parent.path(), &link).unwrap();
+        assert!(make_socket_folder(&link, 3).is_err());
     }
 
     #[test]

@@ -70,6 +70,31 @@ impl State {
         Block { number: self.at.block_number() as u32, hash: self.at.block_hash().0 }
     }
 
+    /// The hash of the block with a number, if that is this block or one of the 2400 before it.
+    ///
+    /// # Errors
+    /// See [`ChainError`], as for all that follow.
+    pub async fn block_hash(&self, number: u32) -> Result<Option<[u8; 32]>, ChainError> {
+        let own = self.block();
+        if number >= own.number {
+            return Ok((number == own.number).then_some(own.hash));
+        }
+        Ok(read!(self, api::storage().system().block_hash(), (number,), "block hash"))
+    }
+
+    /// The time between two blocks, in milliseconds.
+    ///
+    /// # Errors
+    /// [`ChainError::Incompatible`], as for [`Self::receipt_grace`].
+    pub fn block_ms(&self) -> Result<u64, ChainError> {
+        Ok(self.at.constants().entry(api::constants().jobs().millisecs_per_block())?)
+    }
+
+    /// How many blocks a worker has beyond a job's wall time before the job goes to another.
+    pub fn receipt_grace(&self) -> Result<u32, ChainError> {
+        Ok(self.at.constants().entry(api::constants().jobs().receipt_grace())?)
+    }
+
     /// A worker, if it is registered.
     ///
     /// # Errors

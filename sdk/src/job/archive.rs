@@ -33,17 +33,20 @@ pub enum ArchiveError {
     /// It holds something twice.
     #[error("the result holds `{0}` twice")]
     Twice(String),
+    /// Something follows it.
+    #[error("something other than zeros follows the result's archive")]
+    Trailing,
 }
 
 impl Output {
-    /// Reads an archive.
+    /// Reads an archive, and the zeros after it that hide how long it is.
     ///
     /// # Errors
     /// See [`ArchiveError`].
-    pub fn read(archive: &[u8]) -> Result<Self, ArchiveError> {
+    pub fn read(mut archive: &[u8]) -> Result<Self, ArchiveError> {
         let mut output = Self::default();
         let (mut stdout, mut stderr) = (None, None);
-        for entry in Archive::new(archive).entries()? {
+        for entry in Archive::new(&mut archive).entries()? {
             let mut entry = entry?;
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let shown = || path.escape_debug().to_string();
@@ -66,6 +69,10 @@ impl Output {
             if old.is_some() {
                 return Err(ArchiveError::Twice(shown()));
             }
+        }
+        // What the last entry left of it.
+        if archive.iter().any(|byte| *byte != 0) {
+            return Err(ArchiveError::Trailing);
         }
         output.stdout = stdout.unwrap_or_default();
         output.stderr = stderr.unwrap_or_default();
@@ -139,6 +146,25 @@ mod tests {
         output.write_files(&folder.path().join("deep/er")).unwrap();
         assert_eq!(fs::read(folder.path().join("deep/er/a.csv")).unwrap(), b"1,2");
         assert_eq!(fs::read(folder.path().join("deep/er/by/month.csv")).unwrap(), b"3");
+    }
+
+    #[test]
+    fn an_archive_is_followed_by_zeros_only() {
+        let plain = archive(&[("stdout", b"out", EntryType::Regular), ("files/a", &[7; 1000], EntryType::Regular)]);
+        let expected = Output::read(&plain).unwrap();
+        for more in [1, 511, 512, 100_000] {
+            let mut padded = [&plain[..], &vec![0; more][..]].concat();
+            assert_eq!(Output::read(&padded).unwrap(), expected, "{more}");
+            *padded.last_mut().unwrap() = 1;
+            assert!(matches!(Output::read(&padded), Err(ArchiveError::Trailing)), "{more}");
+        }
+        // In place of the second block of zeros, too.
+        let mut changed = plain.clone();
+        *changed.last_mut().unwrap() = 1;
+        assert!(matches!(Output::read(&changed), Err(ArchiveError::Trailing)));
+        // A second archive is not part of the first.
+        let twice = [&plain[..], &plain[..]].concat();
+        assert!(matches!(Output::read(&twice), Err(ArchiveError::Trailing)));
     }
 
     #[test]

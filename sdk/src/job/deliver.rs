@@ -2,12 +2,12 @@
 
 use phala_primitives::{
     input::{EncryptedFile, JobInput, NamedFile},
-    job::{Assignment, JobStatus},
+    job::JobStatus,
     units,
 };
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     encryption::{self, Identity, Recipient},
     evidence::{EvidenceError, VerifiedWorker, verify_worker},
-    host::{Host, HostError, printable},
+    host::{Host, HostError, Hosts, UploadToken, printable},
 };
 
 /// After how many looks at the chain a queued job gets an explanation.
@@ -31,6 +31,12 @@ const DELIVERIES: u32 = 3;
 
 /// The longest pause after something has failed.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often the chain is asked, while a host takes the inputs, whether its worker still has the job: three blocks.
+const WATCH: Duration = Duration::from_secs(6);
+
+/// How far a host's clock, which is the chain's, may be ahead of ours.
+const CLOCK_SLACK: Duration = Duration::from_secs(60 * 60);
 
 type Report<'a> = &'a (dyn Fn(Progress) + Sync);
 
@@ -73,9 +79,9 @@ impl Attempt {
     }
 
     /// What was delivered by an earlier call, maybe of another process.
-    fn resume(record: &JobRecord) -> Option<Self> {
+    fn resume(record: &JobRecord, hosts: &Hosts) -> Option<Self> {
         let delivery = record.deliveries.last()?;
-        let host = Host::new(&delivery.worker.endpoint).ok()?;
+        let host = hosts.at(&delivery.worker.endpoint).ok()?;
         let phase = Phase::Delivered(host, delivery.input_hash);
         Some(Self { phase, deliveries: 1, ..Self::new(delivery.attempt, delivery.worker.worker) })
     }
@@ -92,6 +98,69 @@ impl Attempt {
         self.not_before = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(MAX_PAUSE);
     }
+
+    /// Waits for as long as the host says, or longer each time.
+    fn wait(&mut self, error: &HostError) {
+        self.trouble = error.to_string();
+        match error.retry_after() {
+            Some(retry_after) => self.not_before = Instant::now() + retry_after.max(POLL),
+            None => self.back_off(),
+        }
+    }
+
+    /// A host failed, or has too much to do and says for how long.
+    fn put_off(&mut self, error: &HostError, progress: Report<'_>) {
+        match error.retry_after() {
+            Some(retry_after) => {
+                progress(Progress::Busy { retry_after });
+                self.wait(error);
+            }
+            None => {
+                self.warn(format!("{error}; trying again"), progress);
+                self.back_off();
+            }
+        }
+    }
+
+    /// Whether the chain says that this worker has this attempt.
+    fn is_current(&self, job: &Job) -> bool {
+        let has = matches!(&job.status, JobStatus::Assigned(assignment) if assignment.worker == self.worker);
+        has && job.attempts == self.number
+    }
+
+    /// Starts the job at a host that has all inputs.
+    async fn start(
+        &mut self,
+        record: &JobRecord,
+        host: Host,
+        input: [u8; 32],
+        progress: Report<'_>,
+    ) -> Result<(), JobError> {
+        match host.start(record.job, self.number, &input, upload_token(record)?).await {
+            Ok(()) => {
+                progress(Progress::Started);
+                self.pause = POLL;
+                self.phase = Phase::Started(host, input);
+            }
+            Err(error @ HostError::Refused { status: 409, .. }) => {
+                // The enclave waits for finality, or for a place.
+                tracing::debug!(%error, "the enclave does not take the job yet");
+                self.phase = Phase::Delivered(host, input);
+                self.wait(&error);
+            }
+            Err(error) if is_token_over(record, &error) => return Err(JobError::NoUploadToken(record.owner)),
+            Err(error) if error.is_transient() => {
+                self.phase = Phase::Delivered(host, input);
+                self.put_off(&error, progress);
+            }
+            // Something that we brought is gone, or was never accepted: bring what is missing.
+            Err(error) => {
+                self.warn(error.to_string(), progress);
+                self.back_off();
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Jobs {
@@ -102,17 +171,17 @@ impl Jobs {
     /// # Errors
     /// See [`JobError`]. A worker that fails is no error as long as the chain may choose another.
     pub async fn follow(&self, record: &mut JobRecord, until: Until, progress: Report<'_>) -> Result<(), JobError> {
-        let mut current = Attempt::resume(record);
+        let mut current = Attempt::resume(record, &self.hosts);
         let mut state_said = String::new();
         let (mut looks, mut missing) = (0, 0);
         loop {
             let look = async {
                 let state = self.chain.best().await?;
-                let job = state.job(record.job).await?;
-                Ok::<_, ChainError>((state, job))
+                let found = self.locate(&state, record).await?;
+                Ok::<_, ChainError>((state, found))
             };
-            let (state, job) = match look.await {
-                Ok((state, Some(job))) => (state, job),
+            let (state, id, job) = match look.await {
+                Ok((state, Some((id, job)))) => (state, id, job),
                 // A node that restarts may be a few blocks behind for a moment.
                 Ok((_, None)) if missing < MISSING_LOOKS => {
                     missing += 1;
@@ -128,6 +197,13 @@ impl Jobs {
                 Err(error) => return Err(error.into()),
             };
             missing = 0;
+            if id != record.job {
+                progress(Progress::Renumbered { from: record.job, to: id });
+                record.submitted_at = job.submitted_at;
+                self.store.renumber(record, id)?;
+                // What a worker was brought is for another job.
+                current = None;
+            }
             match &job.status {
                 JobStatus::Settled(settlement) => {
                     self.store.forget_ciphertext(record);
@@ -153,7 +229,7 @@ impl Jobs {
                 JobStatus::Assigned(assignment) => {
                     looks = 0;
                     let mut attempt = match current.take() {
-                        Some(attempt) if is(&attempt, &job, assignment) => attempt,
+                        Some(attempt) if attempt.is_current(&job) => attempt,
                         _ => {
                             let (attempt, block) = (job.attempts, assignment.assigned_at);
                             progress(Progress::Assigned { worker: assignment.worker, attempt, block });
@@ -189,58 +265,54 @@ impl Jobs {
                 attempt.phase = Phase::GivenUp;
                 attempt.warn("the worker does not take the job; waiting for another".into(), progress);
             }
-            Phase::Undelivered => match verify_worker(state, self.chain.genesis_hash(), attempt.worker).await {
-                Ok(worker) => {
-                    progress(Progress::Verified(Box::new(worker.report())));
-                    match self.deliver(record, &worker, attempt.number, progress).await {
-                        Ok(input) => {
-                            attempt.deliveries += 1;
-                            attempt.phase = Phase::Delivered(worker.host().clone(), input);
-                        }
-                        Err(JobError::Host(error)) => {
-                            if !error.is_transient() {
+            Phase::Undelivered => {
+                match Box::pin(verify_worker(&self.chain, &self.hosts, state, attempt.worker)).await {
+                    Ok(worker) => {
+                        progress(Progress::Verified(Box::new(worker.report())));
+                        let token = upload_token(record)?.clone();
+                        let files = encrypted(&self.store, record, progress).await?;
+                        let before = record.clone();
+                        // A host that dawdles does not keep the job from the next worker.
+                        let delivery =
+                            Box::pin(self.deliver(record, &files, &worker, attempt.number, &token, progress));
+                        let delivered = tokio::select! {
+                            delivered = delivery => delivered,
+                            () = Box::pin(self.taken_away(&before, attempt)) => return Ok(()),
+                        };
+                        match delivered {
+                            Ok(input) => {
                                 attempt.deliveries += 1;
+                                attempt.phase = Phase::Delivered(worker.host().clone(), input);
                             }
-                            attempt.warn(format!("{error}; trying again"), progress);
-                            attempt.back_off();
+                            Err(JobError::Host(error)) if is_token_over(record, &error) => {
+                                return Err(JobError::NoUploadToken(record.owner));
+                            }
+                            Err(JobError::Host(error)) => {
+                                if !error.is_transient() {
+                                    attempt.deliveries += 1;
+                                }
+                                attempt.put_off(&error, progress);
+                            }
+                            Err(error) => return Err(error),
                         }
-                        Err(error) => return Err(error),
+                    }
+                    Err(EvidenceError::Host(error)) if error.is_transient() => attempt.put_off(&error, progress),
+                    Err(error) if error.is_transient() => {
+                        attempt.warn(format!("{error}; trying again"), progress);
+                        attempt.back_off();
+                    }
+                    Err(EvidenceError::Chain(error)) => return Err(error.into()),
+                    Err(error) => {
+                        attempt.phase = Phase::GivenUp;
+                        let advice = "nothing was sent to it; waiting for the chain to choose another";
+                        attempt.warn(
+                            format!("worker {} failed verification: {error}; {advice}", attempt.worker),
+                            progress,
+                        );
                     }
                 }
-                Err(error) if error.is_transient() => {
-                    attempt.warn(format!("{error}; trying again"), progress);
-                    attempt.back_off();
-                }
-                Err(EvidenceError::Chain(error)) => return Err(error.into()),
-                Err(error) => {
-                    attempt.phase = Phase::GivenUp;
-                    let advice = "nothing was sent to it; waiting for the chain to choose another";
-                    attempt.warn(format!("worker {} failed verification: {error}; {advice}", attempt.worker), progress);
-                }
-            },
-            Phase::Delivered(host, input) => match host.start(record.job, &input).await {
-                Ok(()) => {
-                    progress(Progress::Started);
-                    attempt.pause = POLL;
-                    attempt.phase = Phase::Started(host, input);
-                }
-                Err(error @ HostError::Refused { status: 409, .. }) => {
-                    // The enclave waits for finality, or for a place.
-                    tracing::debug!(%error, "the enclave does not take the job yet");
-                    attempt.phase = Phase::Delivered(host, input);
-                    attempt.back_off();
-                }
-                Err(error) if error.is_transient() => {
-                    attempt.warn(format!("{error}; trying again"), progress);
-                    attempt.phase = Phase::Delivered(host, input);
-                    attempt.back_off();
-                }
-                // Something that we brought is gone, or was never accepted: bring what is missing.
-                Err(error) => {
-                    attempt.warn(error.to_string(), progress);
-                    attempt.back_off();
-                }
-            },
+            }
+            Phase::Delivered(host, input) => attempt.start(record, host, input, progress).await?,
             Phase::Started(host, input) => {
                 let seen = host.job(record.job).await;
                 attempt.phase = match &seen {
@@ -256,17 +328,6 @@ impl Jobs {
                             Phase::Undelivered
                         }
                     },
-                    // The receipt may be that of an attempt before, as long as this one's assignment is not final.
-                    Ok(job)
-                        if job.state == "ended"
-                            && host
-                                .receipt(record.job)
-                                .await
-                                .is_ok_and(|receipt| receipt.receipt.attempt != attempt.number) =>
-                    {
-                        attempt.back_off();
-                        Phase::Delivered(host, input)
-                    }
                     _ => Phase::Started(host, input),
                 };
                 match seen {
@@ -285,24 +346,41 @@ impl Jobs {
         Ok(())
     }
 
+    /// Returns once the chain does not say any more that the worker has the attempt.
+    async fn taken_away(&self, record: &JobRecord, attempt: &Attempt) {
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let look = async {
+                let state = self.chain.best().await?;
+                self.locate(&state, record).await
+            };
+            match look.await {
+                Ok(Some((id, job))) if id != record.job || !attempt.is_current(&job) => return,
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "cannot read the chain; trying again"),
+            }
+        }
+    }
+
     /// Uploads what a verified worker's host lacks of a job's inputs. The files are the same for every worker; only the
     /// job input is made for this one. Returns its hash.
     async fn deliver(
         &self,
         record: &mut JobRecord,
+        encrypted: &EncryptedInputs,
         worker: &VerifiedWorker,
         attempt: u32,
+        token: &UploadToken,
         progress: Report<'_>,
     ) -> Result<[u8; 32], JobError> {
         let (host, store) = (worker.host(), &self.store);
-        let encrypted = encrypted(store, record, progress).await?;
         if !record.private && !host.has_blob(&record.code_hash).await? {
             let code = program(store, record)?;
             let bytes = code.metadata().map_err(|error| JobError::File { path: code.clone(), error })?.len();
-            upload(host, "program", &code, &record.code_hash, bytes, progress).await?;
+            upload(host, token, "program", &code, &record.code_hash, bytes, progress).await?;
         }
         for (name, file) in encrypted.all() {
-            bring(host, store, name, &file, progress).await?;
+            bring(host, token, store, name, &file, progress).await?;
         }
         let cipher_bytes: u64 = encrypted.all().map(|(_, file)| file.bytes).sum();
         // The input that this attempt was brought already, if it is still here.
@@ -313,11 +391,11 @@ impl Jobs {
             bytes: last.cipher_bytes.saturating_sub(cipher_bytes),
         });
         if let Some(input) = before.filter(|input| store.has_ciphertext(input)) {
-            bring(host, store, "job input", &input, progress).await?;
+            bring(host, token, store, "job input", &input, progress).await?;
             return Ok(input.sha256);
         }
-        let input = job_input(store, record, &encrypted, worker.recipient())?;
-        bring(host, store, "job input", &input, progress).await?;
+        let input = job_input(store, record, encrypted, worker.recipient())?;
+        bring(host, token, store, "job input", &input, progress).await?;
         let delivery = Delivery {
             attempt,
             worker: worker.report(),
@@ -419,26 +497,36 @@ fn program(store: &Store, record: &JobRecord) -> Result<PathBuf, JobError> {
     if code.exists() { Ok(code) } else { Err(JobError::ProgramMissing(record.app)) }
 }
 
-/// Uploads a ciphertext, unless the host has it.
+/// Uploads what the host lacks of a ciphertext.
 async fn bring(
     host: &Host,
+    token: &UploadToken,
     store: &Store,
     name: &str,
     file: &EncryptedFile,
     progress: Report<'_>,
 ) -> Result<(), JobError> {
-    if host.has_blob(&file.sha256).await? {
-        return Ok(());
-    }
-    upload(host, name, &store.ciphertext(&file.sha256), &file.sha256, file.bytes, progress).await
+    upload(host, token, name, &store.ciphertext(&file.sha256), &file.sha256, file.bytes, progress).await
 }
 
-fn is(attempt: &Attempt, job: &Job, assignment: &Assignment<u32>) -> bool {
-    attempt.number == job.attempts && attempt.worker == assignment.worker
+/// What the owner has signed for the job under the number that it has now.
+fn upload_token(record: &JobRecord) -> Result<&UploadToken, JobError> {
+    let token = record.upload.as_ref().filter(|token| token.job() == record.job);
+    token.ok_or(JobError::NoUploadToken(record.owner))
+}
+
+/// Whether a host refuses a job's token because its time is over. The code may be missing, as a refused HEAD has no body;
+/// and no host can make the owner sign while the token is good by our clock.
+fn is_token_over(record: &JobRecord, error: &HostError) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let soon = now.saturating_add(CLOCK_SLACK.as_secs());
+    matches!(error, HostError::Refused { status: 401, .. })
+        && record.upload.as_ref().is_some_and(|token| token.expires() <= soon)
 }
 
 async fn upload(
     host: &Host,
+    token: &UploadToken,
     name: &str,
     path: &Path,
     sha256: &[u8; 32],
@@ -446,7 +534,7 @@ async fn upload(
     progress: Report<'_>,
 ) -> Result<(), JobError> {
     let report = |sent| progress(Progress::Uploading { name: name.into(), sent, total });
-    Ok(host.upload(path, sha256, total, report).await?)
+    Ok(host.upload(path, sha256, total, token, report).await?)
 }
 
 /// Why a job may have no worker yet.
@@ -473,7 +561,13 @@ async fn why_queued(state: &State, job: &Job) -> Result<String, ChainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::store::tests::record;
+    use crate::{
+        Signer,
+        host::testing::{FakeHost, Step},
+        job::store::tests::record,
+    };
+    use phala_primitives::job::Assignment;
+    use serde_json::json;
     use std::{
         fs,
         sync::{
@@ -523,6 +617,109 @@ mod tests {
         assert!(anew.all().all(|(_, file)| !store.has_ciphertext(&file)));
     }
 
+    #[test]
+    fn a_busy_host_is_asked_again_when_it_says_and_others_ever_later() {
+        let refused = |status, retry_after| HostError::Refused {
+            status,
+            code: "busy".into(),
+            message: "too much to do".into(),
+            hint: None,
+            retry_after,
+        };
+        let told = std::sync::Mutex::new(vec![]);
+        let progress = |progress: Progress| told.lock().unwrap().push(progress);
+        let mut attempt = Attempt::new(1, WorkerId([1; 32]));
+        let long = Duration::from_secs(100_000);
+        for (retry_after, expected) in [(Duration::from_secs(7), 7), (long, 60)] {
+            attempt.put_off(&refused(429, Some(retry_after)), &progress);
+            let wait = attempt.not_before.duration_since(Instant::now());
+            assert!(wait > Duration::from_secs(expected - 1) && wait <= Duration::from_secs(expected), "{wait:?}");
+        }
+        assert!(attempt.trouble.contains("too much to do"));
+        for expected in [POLL, 2 * POLL, 4 * POLL] {
+            attempt.put_off(&refused(409, None), &progress);
+            assert!(attempt.not_before.duration_since(Instant::now()) <= expected);
+        }
+        let told = told.into_inner().unwrap();
+        // The same trouble is told once.
+        assert!(matches!(told[..], [Progress::Busy { .. }, Progress::Busy { .. }, Progress::Warning(_)]), "{told:?}");
+    }
+
+    #[test]
+    fn an_attempt_is_current_while_its_worker_has_it() {
+        let record = record(9);
+        let status = |worker| JobStatus::Assigned(Assignment { worker, price: 1, assigned_at: 5, due: 50 });
+        let job = Job {
+            owner: record.owner,
+            app: record.app,
+            limits: record.limits,
+            max_price: 1,
+            deadline: 100,
+            redundancy: 1,
+            secret_commitment: [0; 32],
+            submitted_at: 1,
+            submitted_at_ms: 1,
+            attempts: 2,
+            status: status(WorkerId([1; 32])),
+        };
+        let attempt = Attempt::new(2, WorkerId([1; 32]));
+        assert!(attempt.is_current(&job));
+        for status in [status(WorkerId([2; 32])), JobStatus::Queued, JobStatus::Cancelled { at: 6 }] {
+            assert!(!attempt.is_current(&Job { status, ..job.clone() }));
+        }
+        assert!(!attempt.is_current(&Job { attempts: 3, ..job }));
+    }
+
+    /// What comes of a start, with a token that is good until `expires`, that a host refuses.
+    async fn refused_start(
+        expires: u64,
+        status: &str,
+        headers: &str,
+        code: &str,
+    ) -> (Result<(), JobError>, Vec<Progress>, Attempt) {
+        let token = UploadToken::sign(&Signer::from_uri("//Alice").unwrap(), [1; 32], 9, expires);
+        let record = JobRecord { upload: Some(token), ..record(9) };
+        let request = json!({ "input": hex::encode([6u8; 32]), "attempt": 1 }).to_string();
+        let answer = json!({ "error": { "code": code, "message": "no" } }).to_string();
+        let fake = FakeHost::new(vec![Step::answer(request.len(), status, headers, answer.as_bytes())]).await;
+        let told = std::sync::Mutex::new(vec![]);
+        let progress = |progress: Progress| told.lock().unwrap().push(progress);
+        let mut attempt = Attempt::new(1, WorkerId([1; 32]));
+        let result = attempt.start(&record, fake.host.clone(), [6; 32], &progress).await;
+        let head = &fake.seen()[0].0;
+        assert!(head.contains(&format!("phala-upload: 9.{expires}.")), "{head}");
+        (result, told.into_inner().unwrap(), attempt)
+    }
+
+    #[tokio::test]
+    async fn an_enclave_that_waits_for_finality_is_not_busy() {
+        let (result, told, attempt) = refused_start(u64::MAX, "409 Conflict", "retry-after: 2\r\n", "refused").await;
+        assert!(result.is_ok() && told.is_empty(), "{result:?} {told:?}");
+        assert!(matches!(attempt.phase, Phase::Delivered(..)));
+        assert!(attempt.not_before.duration_since(Instant::now()) > Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn a_token_is_signed_again_when_its_time_is_over_and_not_before() {
+        let (result, ..) = refused_start(1, "401 Unauthorized", "", "token_expired").await;
+        assert!(matches!(result, Err(JobError::NoUploadToken(owner)) if owner == record(9).owner), "{result:?}");
+        // Whatever the host says.
+        let (result, told, attempt) = refused_start(u64::MAX, "401 Unauthorized", "", "token_expired").await;
+        assert!(result.is_ok() && matches!(told[..], [Progress::Warning(_)]), "{result:?} {told:?}");
+        assert!(matches!(attempt.phase, Phase::Undelivered));
+        // A refused HEAD has no body.
+        let token = UploadToken::sign(&Signer::from_uri("//Alice").unwrap(), [1; 32], 9, 1);
+        let record = JobRecord { upload: Some(token), ..record(9) };
+        let refused = |status| HostError::Refused {
+            status,
+            code: "http".into(),
+            message: String::new(),
+            hint: None,
+            retry_after: None,
+        };
+        assert!(is_token_over(&record, &refused(401)) && !is_token_over(&record, &refused(403)));
+    }
+
     #[tokio::test]
     async fn what_a_host_has_is_not_uploaded_again() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -554,8 +751,9 @@ mod tests {
         let recipient = Identity::generate().recipient();
         let cipher = encryption::encrypt(&mut &b"hello"[..], &[recipient], &store.temporary()).unwrap();
         let file = store.keep_ciphertext(cipher).unwrap();
+        let token = UploadToken::sign(&Signer::from_uri("//Alice").unwrap(), [1; 32], 9, 1_900_000_000);
         for _ in 0..3 {
-            bring(&host, &store, "file", &file, &|_| {}).await.unwrap();
+            bring(&host, &token, &store, "file", &file, &|_| {}).await.unwrap();
         }
         assert_eq!(uploads.load(Ordering::SeqCst), 1);
         serving.abort();

@@ -22,7 +22,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use crate::{Account, encryption::Ciphertext, evidence::WorkerReport};
+use crate::{Account, chain::Job, encryption::Ciphertext, evidence::WorkerReport, host::UploadToken};
 
 /// How long after its last change a temporary file is of no use to anybody: the longest deadline of a job, and a day.
 const STALE_AFTER: Duration = Duration::from_secs(8 * 24 * 60 * 60);
@@ -99,6 +99,10 @@ pub struct JobRecord {
     /// What the submission's transaction cost. Zero if whoever submitted it did not live to see it.
     #[serde(with = "balance_text")]
     pub submission_fee: Balance,
+    /// What lets this machine upload for the job and start it; `None` where the owner's key was not there when it got its
+    /// number.
+    #[serde(default)]
+    pub upload: Option<UploadToken>,
     /// The files as every worker that has the job gets them; `None` until the first has it.
     #[serde(default)]
     pub encrypted: Option<EncryptedInputs>,
@@ -147,6 +151,13 @@ pub struct Delivery {
     pub plain_bytes: u64,
     /// Bytes of their ciphertext, and of the encrypted job input.
     pub cipher_bytes: u64,
+}
+
+impl JobRecord {
+    /// Whether a job on chain is this one, whatever its number.
+    pub fn is_of(&self, job: &Job) -> bool {
+        job.owner == self.owner && job.secret_commitment == secret_commitment(&self.secret)
+    }
 }
 
 impl fmt::Debug for JobRecord {
@@ -293,11 +304,43 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub fn confirm(&self, record: &JobRecord) -> Result<(), StoreError> {
+        self.make_room(record)?;
         // Another process may have done it, and have gone on with the job.
         if self.load(&record.genesis_hash, record.job)?.is_none() {
             self.save(record)?;
         }
         self.remove_pending(record)
+    }
+
+    /// Saves a record under another number, which a fork has given to its job. What was brought to a worker under the old one
+    /// is of no use any more, nor is what the owner signed for it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn renumber(&self, record: &mut JobRecord, job: JobId) -> Result<(), StoreError> {
+        let old = std::mem::replace(&mut record.job, job);
+        record.upload = None;
+        for delivery in record.deliveries.drain(..) {
+            // If it stays, it goes once it is stale.
+            let _ = fs::remove_file(self.ciphertext(&delivery.input_hash));
+        }
+        self.make_room(record)?;
+        self.save(record)?;
+        match self.load(&record.genesis_hash, old)? {
+            Some(there) if there.secret == record.secret => remove(self.path(&record.genesis_hash, old)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the record of another job pending if it is where a record belongs: a fork has taken its number away.
+    fn make_room(&self, record: &JobRecord) -> Result<(), StoreError> {
+        match self.load(&record.genesis_hash, record.job)? {
+            Some(other) if other.secret != record.secret => {
+                self.save_pending(&JobRecord { job: 0, upload: None, deliveries: vec![], ..other })?;
+                remove(self.path(&record.genesis_hash, record.job))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Deletes a pending record, and what was kept for it: its job will never be on chain.
@@ -310,11 +353,7 @@ impl Store {
     }
 
     fn remove_pending(&self, record: &JobRecord) -> Result<(), StoreError> {
-        let path = self.pending_path(record);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::Io { path, error }),
-            _ => Ok(()),
-        }
+        remove(self.pending_path(record))
     }
 
     /// Saves a record in place of an older one.
@@ -375,6 +414,14 @@ fn read(path: &Path) -> Result<Option<JobRecord>, StoreError> {
         return Err(damaged("it is of another version of phala".into()));
     }
     Ok(Some(record))
+}
+
+/// Removes a file, if it is there.
+fn remove(path: PathBuf) -> Result<(), StoreError> {
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::Io { path, error }),
+        _ => Ok(()),
+    }
 }
 
 fn make_private(folder: &Path) -> Result<(), StoreError> {
@@ -438,6 +485,7 @@ pub(super) mod tests {
             max_price: u128::MAX,
             submitted_at: 7,
             submission_fee: 1,
+            upload: None,
             encrypted: None,
             deliveries: vec![],
         }
@@ -490,6 +538,59 @@ pub(super) mod tests {
         store.save(&JobRecord { submission_fee: 77, ..record(9) }).unwrap();
         store.confirm(&record(9)).unwrap();
         assert_eq!(store.load(&[1; 32], 9).unwrap().unwrap().submission_fee, 77);
+    }
+
+    #[test]
+    fn jobs_that_swap_numbers_keep_their_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let token = UploadToken::sign(&crate::Signer::from_uri("//Alice").unwrap(), [1; 32], 8, 9);
+        let mut first = JobRecord { upload: Some(token), ..record(8) };
+        let second = JobRecord { secret: [5u8; 32].into(), ..record(9) };
+        store.save(&first).unwrap();
+        store.save(&second).unwrap();
+
+        store.renumber(&mut first, 9).unwrap();
+        assert!(first.job == 9 && first.upload.is_none());
+        assert_eq!(*store.load(&[1; 32], 9).unwrap().unwrap().secret, [4; 32]);
+        assert!(store.load(&[1; 32], 8).unwrap().is_none());
+        let pending = store.pending(&[1; 32]).unwrap();
+        assert_eq!(pending.len(), 1);
+        assert_eq!(*pending[0].secret, [5; 32]);
+
+        store.confirm(&JobRecord { job: 8, ..pending[0].clone() }).unwrap();
+        assert_eq!(*store.load(&[1; 32], 8).unwrap().unwrap().secret, [5; 32]);
+        assert!(store.pending(&[1; 32]).unwrap().is_empty());
+
+        // A number that another job of ours had, and its record was never told.
+        store.confirm(&JobRecord { secret: [6u8; 32].into(), ..record(9) }).unwrap();
+        assert_eq!(*store.load(&[1; 32], 9).unwrap().unwrap().secret, [6; 32]);
+        assert_eq!(*store.pending(&[1; 32]).unwrap()[0].secret, [4; 32]);
+        // Whose number it was, finds it in another's hands and leaves that alone.
+        store.renumber(&mut first, 10).unwrap();
+        assert_eq!(*store.load(&[1; 32], 9).unwrap().unwrap().secret, [6; 32]);
+        assert_eq!(*store.load(&[1; 32], 10).unwrap().unwrap().secret, [4; 32]);
+    }
+
+    #[test]
+    fn a_job_is_known_by_owner_and_secret_whatever_its_number() {
+        let record = record(9);
+        let job = Job {
+            owner: record.owner,
+            app: record.app,
+            limits: record.limits,
+            max_price: 1,
+            deadline: 100,
+            redundancy: 1,
+            secret_commitment: secret_commitment(&record.secret),
+            submitted_at: 1,
+            submitted_at_ms: 1,
+            attempts: 0,
+            status: phala_primitives::job::JobStatus::Queued,
+        };
+        assert!(record.is_of(&job));
+        assert!(!record.is_of(&Job { owner: Account([9; 32]), ..job.clone() }));
+        assert!(!record.is_of(&Job { secret_commitment: [9; 32], ..job }));
     }
 
     #[test]
