@@ -3,7 +3,13 @@
 //! A [`Network`] is what `phala dev up` starts, in a folder and on ports of its own, and is stopped when dropped. Tests
 //! drive it as users do, with the `phala` command, and look at the chain through the SDK.
 
+pub mod authorities;
+pub mod lying_host;
+pub mod lying_rpc;
 mod network;
+pub mod p2p;
+pub mod proxy;
 pub mod search;
+pub mod user;
 
 pub use network::{Network, Run, binary, data_folder, guest, wait_until};

@@ -3,11 +3,11 @@ use phala_primitives::JobId;
 use phala_sdk::{Signer, chain::Chain};
 use serde_json::Value;
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     env,
     ffi::OsStr,
-    fs::{self, File},
-    os::unix::ffi::OsStrExt,
+    fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -143,12 +143,21 @@ impl Run {
     }
 }
 
+/// One of a network's processes.
+struct Process {
+    pid: u32,
+    /// The program and its arguments.
+    command: Vec<String>,
+    log: PathBuf,
+    /// Set when it was started by [`Network::launch`] in place of `phala dev`.
+    child: Option<Child>,
+}
+
 /// A network of real processes in a folder of its own.
 pub struct Network {
     folder: TempDir,
     node: String,
-    /// Processes that [`Network::restart`] started in place of those of `phala dev`.
-    restarted: Mutex<HashMap<String, Child>>,
+    processes: Mutex<BTreeMap<String, Process>>,
 }
 
 impl Network {
@@ -166,9 +175,11 @@ impl Network {
     /// When it does not come up; with its logs.
     pub fn start_with(options: &[&str]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("phala-").tempdir()?;
-        let mut network = Self { folder, node: String::new(), restarted: Mutex::default() };
+        let mut network = Self { folder, node: String::new(), processes: Mutex::default() };
         network.up(options)?;
-        network.node = network.state()?["node"].as_str().context("the state names the node")?.to_owned();
+        let state: Value = serde_json::from_slice(&fs::read(network.folder().join("network.json"))?)?;
+        network.node = state["node"].as_str().context("the state names the node")?.to_owned();
+        network.processes = Mutex::new(processes(&state).with_context(|| format!("processes in {state}"))?);
         Ok(network)
     }
 
@@ -185,15 +196,19 @@ impl Network {
     }
 
     fn dev(&self, arguments: &[&str]) -> Result<Run> {
-        let folder = self.path().join("network");
         let mut command = self.command(arguments);
-        command.arg("--dir").arg(folder);
+        command.arg("--dir").arg(self.folder());
         Ok(Run::new(command.stdin(Stdio::null()).output()?))
     }
 
     /// The folder of everything.
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// What nodes and hosts keep, with their logs: the folder of `phala dev`.
+    pub fn folder(&self) -> PathBuf {
+        self.path().join("network")
     }
 
     /// The first node's JSON-RPC.
@@ -209,53 +224,109 @@ impl Network {
         self.dev(&["dev", "status", "--json"])?.json()
     }
 
-    /// The process id of a process by its name in `phala dev status`.
+    /// The names of all processes, as `phala dev status` has them: `node-1`, `host-1`, `enclave-1`, …
+    pub fn names(&self) -> Vec<String> {
+        self.processes().keys().cloned().collect()
+    }
+
+    /// The program of a process and its arguments, with what [`Network::set_option`] changed.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such process.
+    pub fn command_line(&self, name: &str) -> Result<Vec<String>> {
+        self.process(name, |process| process.command.clone())
+    }
+
+    /// The value of an option of a process's command line.
+    ///
+    /// # Errors
+    /// When there is no such process, or it has no such option.
+    pub fn option(&self, name: &str, option: &str) -> Result<String> {
+        let command = self.command_line(name)?;
+        let at = command.iter().position(|word| word == option);
+        let value = at.and_then(|at| command.get(at + 1)).cloned();
+        value.with_context(|| format!("{name} has no {option}: {command:?}"))
+    }
+
+    /// Gives an option of a process's command line another value, or removes it; from its next start on.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn set_option(&self, name: &str, option: &str, value: Option<&str>) -> Result<()> {
+        self.process(name, |process| {
+            if let Some(at) = process.command.iter().position(|word| word == option) {
+                process.command.drain(at..(at + 2).min(process.command.len()));
+            }
+            process.command.extend(value.into_iter().flat_map(|value| [option.to_owned(), value.to_owned()]));
+        })
+    }
+
+    /// The process id of a process.
+    ///
+    /// # Errors
+    /// When there is no such process.
     pub fn pid(&self, name: &str) -> Result<u32> {
-        if let Some(process) = self.restarted().get(name) {
-            return Ok(process.id());
-        }
-        let state = self.state()?;
-        let processes = state["processes"].as_array().context("the state lists processes")?;
-        let process = processes.iter().find(|process| process["name"] == name);
-        let pid = process.with_context(|| format!("no process {name} in {state}"))?["pid"].as_u64();
-        Ok(u32::try_from(pid.context("it has a pid")?)?)
+        self.process(name, |process| process.pid)
+    }
+
+    /// Whether a process runs, or is stopped but can go on.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn is_running(&self, name: &str) -> Result<bool> {
+        Ok(is_alive(self.pid(name)?))
     }
 
     /// Sends a signal to a process.
     ///
     /// # Errors
-    /// When there is no such process.
+    /// When there is no such process, or it is gone.
     pub fn signal(&self, name: &str, signal: &str) -> Result<()> {
         let pid = self.pid(name)?.to_string();
         ensure!(Command::new("kill").args([signal, &pid]).status()?.success(), "cannot signal {name}");
         Ok(())
     }
 
-    /// Ends a process with a signal and starts it again, with the same command line. Returns how it ended, if it was this
-    /// function that started it.
+    /// Ends a process with a signal. Returns how it ended, if it was this harness that started it.
+    ///
+    /// # Errors
+    /// When there is no such process, or it does not end.
+    pub fn end(&self, name: &str, signal: &str) -> Result<Option<ExitStatus>> {
+        let pid = self.pid(name)?;
+        self.signal(name, signal)?;
+        wait_until(&format!("{name} ends"), 60, || Ok((!is_alive(pid)).then_some(())))?;
+        let child = self.process(name, |process| process.child.take())?;
+        Ok(child.map(|mut child| child.wait()).transpose()?)
+    }
+
+    /// Starts a process that has ended, by a command of the caller's; its log goes on.
+    ///
+    /// # Errors
+    /// When there is no such process, or it cannot be started.
+    pub fn launch(&self, name: &str, mut command: Command) -> Result<()> {
+        self.process(name, |process| {
+            let log = fs::OpenOptions::new().create(true).append(true).open(&process.log)?;
+            // In a group of its own, so that a key pressed in the terminal leaves it to us.
+            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+            let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+            process.pid = child.id();
+            process.child = Some(child);
+            Ok(())
+        })?
+    }
+
+    /// Ends a process with a signal and starts it again with its command line. Returns how it ended, if it was this
+    /// harness that started it.
     ///
     /// # Errors
     /// When there is no such process, or it does not end.
     pub fn restart(&self, name: &str, signal: &str) -> Result<Option<ExitStatus>> {
-        let pid = self.pid(name)?;
-        let process = PathBuf::from(format!("/proc/{pid}"));
-        let command_line = fs::read(process.join("cmdline"))?;
-        let working_folder = fs::read_link(process.join("cwd"))?;
-        let mut words = command_line.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(OsStr::from_bytes);
-        let mut command = Command::new(words.next().context("a process has a name")?);
-        self.signal(name, signal)?;
-        let old = self.restarted().remove(name);
-        let ended = old.map(|mut old| old.wait()).transpose()?;
-        wait_until(&format!("{name} ends"), 60, || {
-            let status = fs::read_to_string(process.join("status")).unwrap_or_default();
-            Ok((status.is_empty() || status.contains("State:\tZ")).then_some(()))
-        })?;
-        let log = File::create(self.path().join(format!("{name}-restarted.log")))?;
-        command.args(words).current_dir(working_folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        self.restarted().insert(name.to_owned(), command.spawn()?);
+        let ended = self.end(name, signal)?;
+        let words = self.command_line(name)?;
+        let (program, arguments) = words.split_first().context("a process has a program")?;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        self.launch(name, command)?;
         Ok(ended)
     }
 
@@ -332,18 +403,17 @@ impl Network {
         Signer::from_uri("//Alice").expect("//Alice is a key")
     }
 
-    fn restarted(&self) -> MutexGuard<'_, HashMap<String, Child>> {
-        self.restarted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn processes(&self) -> MutexGuard<'_, BTreeMap<String, Process>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn process<T>(&self, name: &str, with: impl FnOnce(&mut Process) -> T) -> Result<T> {
+        Ok(with(self.processes().get_mut(name).with_context(|| format!("no process {name}"))?))
     }
 
     /// What each process logged last, for the message of a failed test.
     pub fn logs(&self) -> String {
-        let mut logs = self.dev(&["dev", "logs", "-n", "40"]).map(|run| run.stdout()).unwrap_or_default();
-        for name in self.restarted().keys() {
-            let log = fs::read_to_string(self.path().join(format!("{name}-restarted.log"))).unwrap_or_default();
-            logs += &format!("\n{name}, restarted:\n{log}");
-        }
-        logs
+        self.dev(&["dev", "logs", "-n", "40"]).map(|run| run.stdout()).unwrap_or_default()
     }
 }
 
@@ -352,12 +422,36 @@ impl Drop for Network {
         if std::thread::panicking() {
             eprintln!("{}", self.logs());
         }
+        // Those that a test has stopped could not end when asked.
+        for process in self.processes().values().filter(|process| is_alive(process.pid)) {
+            let _ = Command::new("kill").args(["-CONT", &process.pid.to_string()]).status();
+        }
         let _ = self.dev(&["dev", "down"]);
-        for process in self.restarted().values_mut() {
-            let _ = process.kill();
-            let _ = process.wait();
+        for child in self.processes().values_mut().filter_map(|process| process.child.as_mut()) {
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
+}
+
+/// The processes that `phala dev` wrote down.
+fn processes(state: &Value) -> Option<BTreeMap<String, Process>> {
+    let process = |value: &Value| {
+        let words = value["command"].as_array()?.iter();
+        let command = words.map(|word| word.as_str().map(str::to_owned)).collect::<Option<_>>()?;
+        let pid = u32::try_from(value["pid"].as_u64()?).ok()?;
+        let log = value["log"].as_str()?.into();
+        Some((value["name"].as_str()?.to_owned(), Process { pid, command, log, child: None }))
+    };
+    state["processes"].as_array()?.iter().map(process).collect()
+}
+
+/// Whether a process has not ended; see proc_pid_stat(5). One that nobody waited for yet has.
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name, in parentheses, may hold anything.
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+    state.is_some_and(|state| !matches!(state, "Z" | "X"))
 }
 
 fn free_port() -> Result<u16> {

@@ -19,6 +19,11 @@ fn contains(haystack: &[u8], forms: &[Vec<u8>]) -> bool {
     forms.iter().any(|form| memchr::memmem::find(haystack, form).is_some())
 }
 
+/// Whether `haystack` holds `needle` in any form.
+pub fn bytes(haystack: &[u8], needle: &str) -> bool {
+    contains(haystack, &forms(needle))
+}
+
 /// Whether the memory of process `pid` holds `needle` in any form. Needs the right to read it (root).
 ///
 /// # Errors

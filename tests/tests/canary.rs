@@ -2,10 +2,16 @@
 //! or node, not on their disks, not on the wire. The same search finds a planted control, so it can fail.
 
 use anyhow::{Context, Result, ensure};
-use phala_sdk::chain::call;
+use phala_primitives::Limits;
+use phala_sdk::{
+    Signer,
+    chain::call,
+    host::{Hosts, UploadToken},
+};
 use phala_tests::{
     Network,
     search::{self, Wire},
+    user::User,
 };
 use sha2::{Digest, Sha256};
 use std::process::Stdio;
@@ -21,15 +27,17 @@ fn a_secret_leaves_no_trace_outside_enclave_and_user() -> Result<()> {
     let wire = Wire::start(&network.path().join("wire.pcap"))?;
     let networks_disk = network.path().join("network");
 
-    // The control: a blob in the clear for the host, a remark in the clear for the node.
+    // The control: a blob in the clear for the host, of a job that is never started, and a remark in the clear for the node.
     tokio::runtime::Runtime::new()?.block_on(async {
         let chain = network.chain().await?;
         let state = chain.best().await?;
         let (_, worker) = state.workers().await?.into_iter().next().context("a worker")?;
         let endpoint = String::from_utf8(worker.endpoint)?;
+        let job = User::new(&chain, "//Ferdie")?.submit("echo", b"", &[], Limits::DEFAULT).await?.job;
+        let token = UploadToken::sign(&Signer::from_uri("//Ferdie")?, chain.genesis_hash(), job, in_an_hour()?);
         let sha256 = hex::encode(Sha256::digest(&control));
-        let response =
-            reqwest::Client::new().put(format!("{endpoint}/v1/blobs/{sha256}")).body(control.clone()).send().await?;
+        let upload = Hosts::default().client()?.put(format!("{endpoint}/v1/blobs/{sha256}"));
+        let response = upload.header("phala-upload", token.to_string()).body(control.clone()).send().await?;
         ensure!(response.status().is_success(), "{}", response.status());
         chain.submit_finalized(&network.sudo(), call::remark(control.clone().into_bytes())).await?;
         anyhow::Ok(())
@@ -78,6 +86,11 @@ fn a_secret_leaves_no_trace_outside_enclave_and_user() -> Result<()> {
     ensure!(found.iter().any(|path| path.components().any(|part| part.as_os_str() == "node-1")), "database: {found:?}");
     ensure!(search::memory(std::process::id(), &canary)?, "the search of memory is broken");
     Ok(())
+}
+
+/// In Unix seconds.
+fn in_an_hour() -> Result<u64> {
+    Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() + 3600)
 }
 
 fn rand_bytes() -> Result<[u8; 16]> {

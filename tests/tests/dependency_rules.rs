@@ -12,7 +12,17 @@ use std::{
 const ENCLAVE: &[&str] = &["phala-enclave", "phala-engine", "phala-protocol", "phala-primitives", "phala-attestation"];
 
 /// Ours, but on the other side.
-const UNTRUSTED: &[&str] = &["phala-host", "phala-sdk", "phala-cli", "phala-node", "phala-runtime", "phala-tests"];
+const UNTRUSTED: &[&str] = &[
+    "phala-host",
+    "phala-sdk",
+    "phala-cli",
+    "phala-node",
+    "phala-runtime",
+    "phala-tests",
+    "phala-chaos",
+    "phala-fuzz",
+    "phala-simulation",
+];
 
 /// Crates that open sockets or files for others.
 const SOCKETS_AND_FILES: &[&str] = &[

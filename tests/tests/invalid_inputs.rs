@@ -11,13 +11,17 @@ use phala_sdk::{
     Signer,
     chain::{Chain, State, call},
     encryption::{self, Identity},
-    host::Host,
+    host::{Host, HostError, UploadToken},
     job::{Jobs, Store},
 };
 use phala_tests::{Network, guest};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// A failed job: exit status 70, the reason in the report, fuel paid at most, the rest refunded.
 fn fails(network: &Network, program: &str, arguments: &[&str], reason: &str) -> Result<()> {
@@ -106,6 +110,8 @@ struct ByHand {
     host: Host,
     encryption_key: [u8; 32],
     job: u64,
+    attempt: u32,
+    token: UploadToken,
     input: JobInput,
     folder: std::path::PathBuf,
 }
@@ -123,15 +129,17 @@ impl ByHand {
         let job = chain.best().await?.next_job().await?;
         chain.submit(&owner, submit).await?;
         let mut blocks = chain.best_blocks().await?;
-        let worker = loop {
+        let (worker, attempt) = loop {
             let state = chain.at(blocks.next().await.hash).await?;
-            if let Some(JobStatus::Assigned(assignment)) = state.job(job).await?.map(|job| job.status) {
-                break state.worker(assignment.worker).await?.context("the worker is registered")?;
+            let Some(found) = state.job(job).await? else { continue };
+            if let JobStatus::Assigned(assignment) = found.status {
+                break (state.worker(assignment.worker).await?.context("the worker is registered")?, found.attempts);
             }
         };
         let host = Host::new(&String::from_utf8(worker.endpoint)?)?;
+        let token = token(&chain, &owner, job)?;
         let path = write(network.path(), "code", &code)?;
-        host.upload(&path, &published.code_hash, code.len() as u64, &|_| {}).await?;
+        host.upload(&path, &published.code_hash, code.len() as u64, &token, |_| {}).await?;
         let input = JobInput {
             version: 1,
             genesis_hash: chain.genesis_hash(),
@@ -146,13 +154,14 @@ impl ByHand {
             recipients: vec![Identity::generate().recipient().to_string()],
         };
         let folder = network.path().to_owned();
-        Ok(Self { chain, owner, host, encryption_key: worker.encryption_key, job, input, folder })
+        Ok(Self { chain, owner, host, encryption_key: worker.encryption_key, job, attempt, token, input, folder })
     }
 
     /// Uploads bytes as they are and returns their hash.
     async fn upload(&self, bytes: &[u8]) -> Result<[u8; 32]> {
         let sha256: [u8; 32] = Sha256::digest(bytes).into();
-        self.host.upload(&write(&self.folder, "upload", bytes)?, &sha256, bytes.len() as u64, &|_| {}).await?;
+        let path = write(&self.folder, "upload", bytes)?;
+        self.host.upload(&path, &sha256, bytes.len() as u64, &self.token, |_| {}).await?;
         Ok(sha256)
     }
 
@@ -165,7 +174,8 @@ impl ByHand {
     /// Uploads what should be an encrypted job input, and starts the job; the refusal if it is refused.
     async fn start(&self, ciphertext: &[u8]) -> Result<Option<String>> {
         let input = self.upload(ciphertext).await?;
-        Ok(self.host.start(self.job, &input).await.err().map(|error| error.to_string()))
+        let started = self.host.start(self.job, self.attempt, &input, &self.token).await;
+        Ok(started.err().map(|error| error.to_string()))
     }
 
     async fn refused(&self, ciphertext: &[u8], why: &str) -> Result<()> {
@@ -186,6 +196,12 @@ impl ByHand {
             }
         }
     }
+}
+
+/// Lets its bearer upload for a job and start it, for an hour.
+fn token(chain: &Chain, owner: &Signer, job: u64) -> Result<UploadToken> {
+    let expires = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + 3600;
+    Ok(UploadToken::sign(owner, chain.genesis_hash(), job, expires))
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<std::path::PathBuf> {
@@ -223,9 +239,26 @@ fn inputs_and_receipts_that_are_wrong_are_refused_and_the_job_goes_on() -> Resul
         // An upload that ends early, or is not what its name says, is not kept.
         let blob = [5u8; 1000];
         let path = write(&user.folder, "wrong", &blob)?;
-        let wrong = user.host.upload(&path, &[3; 32], blob.len() as u64, &|_| {}).await;
+        let wrong = user.host.upload(&path, &[3; 32], blob.len() as u64, &user.token, |_| {}).await;
         println!("wrong hash: {}", wrong.err().context("an upload under a wrong hash was accepted")?);
         ensure!(!user.host.has_blob(&[3; 32]).await?, "it is not kept");
+
+        // Nor is one that the job's owner has not signed for, or for another job.
+        let sha256: [u8; 32] = Sha256::digest(blob).into();
+        for token in [
+            token(&user.chain, &Signer::from_uri("//Eve")?, user.job)?,
+            token(&user.chain, &user.owner, user.job + 1)?,
+            UploadToken::sign(&user.owner, [1; 32], user.job, u64::MAX),
+            UploadToken::sign(&user.owner, user.chain.genesis_hash(), user.job, 1),
+        ] {
+            let refused = user.host.upload(&path, &sha256, blob.len() as u64, &token, |_| {}).await;
+            let status = match refused.err().context("an upload was taken from a stranger")? {
+                HostError::Refused { status, .. } => status,
+                other => anyhow::bail!("{other}"),
+            };
+            ensure!(status == 401 || status == 403, "{status}");
+        }
+        ensure!(!user.host.has_blob(&sha256).await?, "it is kept all the same");
 
         // The right input, at last; its standard input is encrypted to the worker and not to the job's own key, so that it
         // might be somebody else's.

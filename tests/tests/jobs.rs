@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use phala_primitives::{JobId, job::JobStatus};
 use phala_sdk::{
     Signer,
+    host::Hosts,
     job::{Jobs, Program, Request, Store, Until},
 };
 use phala_tests::{Network, binary, data_folder, guest};
@@ -201,7 +202,12 @@ fn a_stock_age_opens_a_result_made_for_another_recipient() -> Result<()> {
     let endpoint = report["worker"]["endpoint"].as_str().with_context(|| format!("no endpoint in {report}"))?;
     let cipher = network.path().join("output.age");
     let bytes = tokio::runtime::Runtime::new()?.block_on(async {
-        let response = reqwest::get(format!("{endpoint}/v1/jobs/{job}/output")).await?.error_for_status()?;
+        let response = Hosts::default()
+            .client()?
+            .get(format!("{endpoint}/v1/jobs/{job}/output"))
+            .send()
+            .await?
+            .error_for_status()?;
         anyhow::Ok(response.bytes().await?)
     })?;
     fs::write(&cipher, bytes)?;

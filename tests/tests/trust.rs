@@ -134,12 +134,22 @@ fn a_worker_with_an_expired_verdict_gets_no_job_until_it_renews() -> Result<()> 
     })
 }
 
-/// Evidence that is perfect, for an image that nobody has allowed.
+/// Evidence that is perfect, for an image that nobody has allowed. And the limit of all simulated evidence: anybody mints it
+/// for an image that is allowed.
 #[test]
 fn an_image_that_is_not_allowed_cannot_register() -> Result<()> {
     let network = Network::start(0)?;
-    let error = register_minted(network.node(), "//Bob")?;
-    ensure!(error.contains("ImageNotAllowed"), "{error}");
+    let error = register_minted(network.node(), "//Bob", Some(Measurement([1; 32])))?;
+    ensure!(error.as_ref().is_some_and(|error| error.contains("ImageNotAllowed")), "{error:?}");
+    simulated_evidence_for_an_allowed_image_is_minted_by_anybody(&network)
+}
+
+fn simulated_evidence_for_an_allowed_image_is_minted_by_anybody(network: &Network) -> Result<()> {
+    let error = register_minted(network.node(), "//Bob", None)?;
+    ensure!(error.is_none(), "{error:?}");
+    // It has no host that could show anything, and where it had one, everything would say SIMULATED.
+    let verdict = network.phala(&["verify", "worker", &only_worker(network)?])?;
+    ensure!(verdict.status != Some(0), "a worker without a host verifies: {}", verdict.stdout());
     Ok(())
 }
 
@@ -163,16 +173,17 @@ fn simulated_evidence_is_refused_where_genesis_forbids_it() -> Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let error = register_minted(&format!("ws://127.0.0.1:{port}"), "//Bob");
+    let error = register_minted(&format!("ws://127.0.0.1:{port}"), "//Bob", Some(Measurement([1; 32])));
     node.kill()?;
     node.wait()?;
     let error = error?;
-    ensure!(error.contains("SimulatedForbidden"), "{error}");
+    ensure!(error.as_ref().is_some_and(|error| error.contains("SimulatedForbidden")), "{error:?}");
     Ok(())
 }
 
-/// Mints evidence for an enclave that does not exist and tries to register it.
-fn register_minted(node: &str, operator: &str) -> Result<String> {
+/// Mints evidence for an enclave that does not exist and tries to register it; the error, if it cannot. `None` for the first
+/// image that is allowed.
+fn register_minted(node: &str, operator: &str, measurement: Option<Measurement>) -> Result<Option<String>> {
     tokio::runtime::Runtime::new()?.block_on(async {
         let chain = tokio::time::timeout(Duration::from_secs(60), Chain::connect_patiently(node)).await??;
         let operator = Signer::from_uri(operator)?;
@@ -195,7 +206,11 @@ fn register_minted(node: &str, operator: &str) -> Result<String> {
         };
         let platform = development_root().certify([9; 32], 1, 0, u64::MAX);
         let report_data = statement.report_data();
-        let quote = platform.quote(Report { measurement: Measurement([1; 32]), debug: false, report_data });
+        let measurement = match measurement {
+            Some(measurement) => measurement,
+            None => chain.best().await?.images().await?.first().context("an image is allowed")?.0,
+        };
+        let quote = platform.quote(Report { measurement, debug: false, report_data });
         let report = PerformanceReport {
             genesis_hash: chain.genesis_hash(),
             worker: WorkerId(signing_key),
@@ -206,10 +221,7 @@ fn register_minted(node: &str, operator: &str) -> Result<String> {
         let performance = SignedPerformanceReport { report, signature };
         ensure!(!performance.encode().is_empty());
         let register =
-            call::register(statement, Evidence::Simulated(quote), performance, "http://127.0.0.1:1", 1_000_000);
-        match chain.submit(&operator, register).await {
-            Ok(included) => anyhow::bail!("it registered in block {}", included.block.number),
-            Err(error) => Ok(format!("{error:?}")),
-        }
+            call::register(statement, Evidence::Simulated(quote), performance, "http://127.0.0.1:1", PHA / 100);
+        Ok(chain.submit(&operator, register).await.err().map(|error| format!("{error:?}")))
     })
 }
