@@ -203,21 +203,23 @@ impl Enclave {
     }
 
     async fn answer(self: &Arc<Self>, request: HostRequest) -> Result<EnclaveReply, Refusal> {
-        if let HostRequest::Start(start) = request {
-            return self.start(start).await;
-        }
-        let started = self.started.lock().await.clone();
-        let started = started.ok_or_else(|| refusal(true, "the enclave has not been started on a chain yet"))?;
         match request {
-            HostRequest::Start(_) => Err(refusal(false, "already handled")),
-            HostRequest::Register => self.register(&started).await,
-            HostRequest::Heartbeat => heartbeat(&started).await,
-            HostRequest::Challenge { nonce } => self.challenge(&started, nonce).await,
-            HostRequest::Status => Ok(EnclaveReply::Status(status(&started))),
+            HostRequest::Start(start) => self.start(start).await,
+            HostRequest::Register => self.register(&*self.running().await?).await,
+            HostRequest::Heartbeat => heartbeat(&*self.running().await?).await,
+            HostRequest::Challenge { nonce } => self.challenge(&*self.running().await?, nonce).await,
+            HostRequest::Status => Ok(EnclaveReply::Status(status(&*self.running().await?))),
             HostRequest::StartJob { job, attempt, input } => {
-                started.jobs.start(job, attempt, input).await.map(|blobs| EnclaveReply::JobAccepted { blobs })
+                let blobs = self.running().await?.jobs.start(job, attempt, input).await?;
+                Ok(EnclaveReply::JobAccepted { blobs })
             }
         }
+    }
+
+    /// What the start set up that went well.
+    async fn running(&self) -> Result<Arc<Started>, Refusal> {
+        let started = self.started.lock().await.clone();
+        started.ok_or_else(|| refusal(true, "the enclave has not been started on a chain yet"))
     }
 
     async fn start(self: &Arc<Self>, start: Start) -> Result<EnclaveReply, Refusal> {
