@@ -9,7 +9,7 @@ say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
-packages=(build-essential pkg-config libssl-dev clang libclang-dev protobuf-compiler curl python3-pip age jq tcpdump)
+packages=(build-essential pkg-config libssl-dev clang libclang-dev protobuf-compiler curl python3-pip age jq tcpdump faketime)
 # The JavaScript client of the tests; any Node.js from version 18 on does.
 command -v npm >/dev/null || packages+=(nodejs npm)
 need_sysroot=no

@@ -35,8 +35,8 @@ const MAX_JSON_BYTES: usize = 4 * MAX_EVIDENCE_BYTES as usize;
 /// How long a host may take. Files are of any length, so nothing here bounds their transfers as a whole.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
-    /// For a whole exchange that is no transfer of a file, and for the rest of a refusal.
-    exchange: Duration,
+    /// For the body of an answer that is no file.
+    body: Duration,
     /// Until the next bytes move, in either direction.
     stall: Duration,
     /// Between the last byte of an upload and the answer: the system still sends what it has buffered, and the host
@@ -45,7 +45,7 @@ struct Patience {
 }
 
 const PATIENCE: Patience =
-    Patience { exchange: Duration::from_secs(60), stall: Duration::from_secs(30), answer: Duration::from_secs(120) };
+    Patience { body: Duration::from_secs(60), stall: Duration::from_secs(30), answer: Duration::from_secs(120) };
 
 /// The longest that a host may put its users off: until then the chain may have chosen another.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -235,11 +235,8 @@ impl Host {
         let body = json!({ "input": hex::encode(input), "attempt": attempt });
         let request = self.request(Method::POST, &format!("/v1/jobs/{job}/start")).json(&body);
         let request = request.header(TOKEN, token.to_string());
-        let exchange = async {
-            let response = self.send(request).await?;
-            if response.status().is_success() { Ok(()) } else { Err(self.refusal(response).await) }
-        };
-        self.whole(exchange).await
+        let response = self.send(request).await?;
+        if response.status().is_success() { Ok(()) } else { Err(self.refusal(response).await) }
     }
 
     /// What the host says about a job.
@@ -270,15 +267,6 @@ impl Host {
         timeout(self.patience.stall, step).await.map_err(|_| self.stalled(self.patience.stall))
     }
 
-    /// What a whole exchange gives, unless it takes too long.
-    async fn whole<T>(&self, exchange: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
-        let limit = self.patience.exchange;
-        timeout(limit, exchange).await.unwrap_or_else(|_| {
-            let reason = format!("no whole answer came within {limit:?}");
-            Err(HostError::Unreachable { url: self.base.clone(), reason })
-        })
-    }
-
     fn stalled(&self, after: Duration) -> HostError {
         HostError::Unreachable { url: self.base.clone(), reason: format!("nothing moved for {after:?}") }
     }
@@ -297,28 +285,32 @@ impl Host {
     }
 
     async fn json<T: DeserializeOwned>(&self, path: &str, request: reqwest::RequestBuilder) -> Result<T, HostError> {
-        let exchange = async {
-            let response = self.send(request).await?;
-            if response.status().is_success() {
-                self.bounded(response).await
-            } else {
-                Err(self.refusal(response).await)
-            }
-        };
-        let bytes = self.whole(exchange).await?;
+        let response = self.send(request).await?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await);
+        }
+        let bytes = self.bounded(response).await?;
         serde_json::from_slice(&bytes).map_err(|error| HostError::Malformed(format!("{path}: {error}")))
     }
 
+    /// The body of an answer that is no file, unless it is too long or takes too long.
     async fn bounded(&self, response: Response) -> Result<Vec<u8>, HostError> {
-        let mut bytes = Vec::new();
-        let mut stream = response.bytes_stream();
-        while let Some(chunk) = stream.next().await {
-            bytes.extend_from_slice(&chunk.map_err(|error| self.unreachable(&error))?);
-            if bytes.len() > MAX_JSON_BYTES {
-                return Err(HostError::Malformed(format!("more than {MAX_JSON_BYTES} bytes")));
+        let reading = async {
+            let mut bytes = Vec::new();
+            let mut stream = response.bytes_stream();
+            while let Some(chunk) = stream.next().await {
+                bytes.extend_from_slice(&chunk.map_err(|error| self.unreachable(&error))?);
+                if bytes.len() > MAX_JSON_BYTES {
+                    return Err(HostError::Malformed(format!("more than {MAX_JSON_BYTES} bytes")));
+                }
             }
-        }
-        Ok(bytes)
+            Ok(bytes)
+        };
+        let limit = self.patience.body;
+        timeout(limit, reading).await.unwrap_or_else(|_| {
+            let reason = format!("no whole answer came within {limit:?}");
+            Err(HostError::Unreachable { url: self.base.clone(), reason })
+        })
     }
 
     /// The error in a response that is none of the good ones.
@@ -336,7 +328,7 @@ impl Host {
         }
         let status = response.status();
         let retry_after = header(&response, RETRY_AFTER.as_str()).map(Duration::from_secs);
-        let body = self.whole(self.bounded(response)).await.unwrap_or_default();
+        let body = self.bounded(response).await.unwrap_or_default();
         let hint = |hint: Option<String>| hint.map(|hint| printable(&hint)).filter(|hint| !hint.is_empty());
         match serde_json::from_slice::<Answer>(&body) {
             Ok(Answer { error }) => HostError::Refused {

@@ -411,9 +411,10 @@ impl LyingHost {
     /// Waits until the enclave has verified a finalized block above `number`.
     ///
     /// # Errors
-    /// When it does not within 90 seconds.
+    /// When it does not within four minutes.
     pub async fn finalized_above(&self, number: u32) -> Result<u32> {
-        eventually(&format!("the enclave sees a finalized block above {number}"), 90, async || {
+        // Its light client may have to start anew, after a standstill of two minutes.
+        eventually(&format!("the enclave sees a finalized block above {number}"), 240, async || {
             Ok(self.status().await?.finalized_block.filter(|block| *block > number))
         })
         .await

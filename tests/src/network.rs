@@ -415,6 +415,17 @@ impl Network {
     pub fn logs(&self) -> String {
         self.dev(&["dev", "logs", "-n", "40"]).map(|run| run.stdout()).unwrap_or_default()
     }
+
+    /// Keeps the logs where a look at a failed test finds them: in `tmp/TEST` of the target folder, until its next run.
+    fn keep_logs(&self) {
+        let test = std::thread::current().name().unwrap_or("main").replace("::", "-");
+        let Some(folder) = target_folder().parent().map(|target| target.join("tmp").join(test)) else { return };
+        let _ = fs::remove_dir_all(&folder);
+        let _ = fs::create_dir_all(&folder);
+        for (name, process) in self.processes().iter() {
+            let _ = fs::copy(&process.log, folder.join(name).with_extension("log"));
+        }
+    }
 }
 
 impl Drop for Network {
@@ -422,6 +433,7 @@ impl Drop for Network {
         if std::thread::panicking() {
             eprintln!("{}", self.logs());
         }
+        self.keep_logs();
         // Those that a test has stopped could not end when asked.
         for process in self.processes().values().filter(|process| is_alive(process.pid)) {
             let _ = Command::new("kill").args(["-CONT", &process.pid.to_string()]).status();

@@ -453,6 +453,20 @@ fn a_lying_rpc_node_loses_no_receipt() -> Result<()> {
     let offers = offered.load(Ordering::Relaxed);
     ensure!(offers < 12, "{offers} offers");
 
+    // A worker that is lied to for longer than the chain waits for a sign of life loses its jobs, and should. So truth and
+    // heartbeats come between the lies.
+    let heartbeat = || -> Result<()> {
+        node.be_honest();
+        let last = || {
+            runtime.block_on(async {
+                let worker = network.chain().await?.best().await?.worker(worker).await?;
+                anyhow::Ok(worker.context("the worker is registered")?.last_heartbeat)
+            })
+        };
+        let before = last()?;
+        phala_tests::wait_until("a heartbeat after a lie", 60, || Ok((last()? > before).then_some(())))
+    };
+
     // A chain that stands still, has finalized what nobody knows, and has never heard of anything.
     node.lie(|method, params| match method {
         "chain_getBlockHash" if params.as_array().is_none_or(|params| params.iter().all(Value::is_null)) => {
@@ -468,12 +482,15 @@ fn a_lying_rpc_node_loses_no_receipt() -> Result<()> {
         Ok((verified()? > then + 4).then_some(()))
     })?;
 
+    heartbeat()?;
+
     // Storage that is not there, at heads that are.
     node.lie(|method, _| match method {
         "state_getStorage" => Answer::Instead(Value::Null),
         _ => Answer::Honest,
     });
     network.wait_blocks(3)?;
+    heartbeat()?;
 
     // Calls that never end.
     node.lie(|method, _| match method {
@@ -481,6 +498,7 @@ fn a_lying_rpc_node_loses_no_receipt() -> Result<()> {
         _ => Answer::Honest,
     });
     network.wait_blocks(3)?;
+    heartbeat()?;
 
     // Transactions that are taken and forgotten.
     node.lie(|method, params| match method {

@@ -1,4 +1,5 @@
-//! An enclave enters an old chain from genesis, over every change of its authorities, by justifications alone.
+//! An enclave enters an old chain from genesis, over every change of its authorities, by justifications alone; and enters
+//! it anew after a long standstill.
 
 use anyhow::{Context, Result};
 use phala_sdk::host::Hosts;
@@ -44,6 +45,20 @@ fn an_enclave_enters_a_chain_whose_authorities_changed_many_times() -> Result<()
         .with_context(|| network.logs())?;
     println!("over {changes} changes of authorities to block {at} in {:.1} s", start.elapsed().as_secs_f64());
 
+    network.job("echo", &[])?.ok()?;
+    Ok(())
+}
+
+/// The light client may have lost its way to its peers: what it has then is given up.
+#[test]
+fn an_enclave_starts_its_light_client_anew_after_a_standstill() -> Result<()> {
+    let network = Network::start(1)?;
+    network.signal("node-1", "-STOP")?;
+    let log = network.folder().join("logs/host-1.log");
+    wait_until("the light client starts anew", 240, || {
+        Ok(fs::read_to_string(&log)?.contains("light client: no block was finalized for long").then_some(()))
+    })?;
+    network.signal("node-1", "-CONT")?;
     network.job("echo", &[])?.ok()?;
     Ok(())
 }

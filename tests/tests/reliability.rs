@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use phala_primitives::{JobId, Limits};
 use phala_sdk::{
     Signer,
+    chain::Chain,
     host::UploadToken,
     job::{Jobs, Program, Request, Store, Until},
 };
@@ -37,6 +38,15 @@ fn blocks(network: &Network) -> Result<(u64, u64)> {
     Ok((block("best_block")?, block("finalized_block")?))
 }
 
+/// The round of finality that an authority votes in.
+fn round(network: &Network, node: &str) -> Result<u64> {
+    let url = format!("ws://127.0.0.1:{}", network.option(node, "--rpc-port")?);
+    Runtime::new()?.block_on(async {
+        let state: Value = Chain::connect(&url).await?.rpc("grandpa_roundState", vec![]).await?;
+        state["best"]["round"].as_u64().with_context(|| format!("no round in {state}"))
+    })
+}
+
 #[test]
 fn one_of_four_authorities_stopped_is_not_noticed() -> Result<()> {
     let network = four_authorities()?;
@@ -54,6 +64,10 @@ fn one_of_four_authorities_stopped_is_not_noticed() -> Result<()> {
         }
         wait_until("finality goes on", 60, || Ok((blocks(&network)?.1 >= before + 10).then_some(())))?;
         network.signal(stopped, "-CONT")?;
+        // Only then may another one go: three of four must vote.
+        wait_until(&format!("{stopped} votes again"), 180, || {
+            Ok((round(&network, stopped)? + 1 >= round(&network, "node-1")?).then_some(()))
+        })?;
     }
     Ok(())
 }

@@ -210,11 +210,17 @@ impl Builder<'_> {
             self.start(&format!("node-{number}"), Role::Node, self.binaries.node.clone(), &arguments)?;
             let url = format!("ws://127.0.0.1:{rpc_port}");
             let chain = self.wait_for_node(&url, number).await?;
+            let addresses: Vec<String> = chain.rpc("system_localListenAddresses", vec![]).await?;
+            let ours = format!("/tcp/{p2p_port}/");
+            let Some(address) = addresses.into_iter().find(|address| format!("{address}/").contains(&ours)) else {
+                bail!(
+                    "another node than ours answers at {url}, or ours could not listen on port {p2p_port}: another \
+                     program took a port meanwhile; try again, with another --rpc-port"
+                );
+            };
             if first.is_none() {
                 self.network.node = url;
-                let addresses: Vec<String> = chain.rpc("system_localListenAddresses", vec![]).await?;
-                let address = addresses.into_iter().find(|address| address.contains("/tcp/"));
-                first = Some((chain, address.context("the first node listens nowhere")?));
+                first = Some((chain, address));
             }
         }
         first.map(|(chain, _)| chain).context("a network has at least one node")

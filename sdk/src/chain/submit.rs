@@ -17,13 +17,17 @@ use subxt::{
     events::Phase,
     transactions::{SubmittableTransaction, TransactionStatus},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{AtBlock, Block, Call, Chain, ChainError, Config, DispatchError, SubmitError, api};
 use crate::{Account, Signer};
 
 /// For how many blocks a transaction stays valid.
 const MORTALITY: u64 = 64;
+
+/// How long the node may take to give what a signature needs, and as long to take the transaction. The account's other
+/// transactions wait meanwhile, so that one call that is never answered must not hold them up for long.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long to wait for a block.
 const IN_BLOCK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -80,6 +84,8 @@ struct Header {
 enum Refusal {
     /// Somebody else used the nonce.
     Nonce(String),
+    /// The node was silent before anything was submitted.
+    Silence,
     Final(SubmitError),
 }
 
@@ -110,6 +116,7 @@ impl Chain {
     }
 
     async fn submit_until(&self, signer: &Signer, call: &Call, finalized: bool) -> Result<Included, SubmitError> {
+        let begun = Instant::now();
         let mut reason = String::new();
         for attempt in 0..NONCE_ATTEMPTS {
             if attempt > 0 {
@@ -121,6 +128,11 @@ impl Chain {
                 Err(Refusal::Nonce(message)) => {
                     tracing::debug!(account = %signer.account(), message, "the nonce was taken; signing again");
                     reason = message;
+                }
+                Err(Refusal::Silence) if begun.elapsed() < IN_BLOCK_TIMEOUT => {}
+                Err(Refusal::Silence) => {
+                    let reason = format!("the node at {} does not answer", self.url());
+                    return Err(ChainError::Unavailable(reason).into());
                 }
             }
         }
@@ -134,11 +146,19 @@ impl Chain {
             locks.entry(account).or_default().clone()
         };
         let guard = lock.lock_owned().await;
-        let nonce = self.next_nonce(account).await.map_err(|error| Refusal::Final(error.into()))?;
-        let signed = self.sign(signer, call, nonce).await.map_err(Refusal::Final)?;
-        let mut progress = match signed.transaction.submit_and_watch().await {
-            Ok(progress) => Some(progress),
-            Err(error) => match pool_refusal(error, account) {
+        let signing = async {
+            let nonce = self.next_nonce(account).await?;
+            self.sign(signer, call, nonce).await
+        };
+        let signed = match timeout(TURN_TIMEOUT, signing).await {
+            Ok(signed) => signed.map_err(Refusal::Final)?,
+            Err(_) => return Err(Refusal::Silence),
+        };
+        let mut progress = match timeout(TURN_TIMEOUT, signed.transaction.submit_and_watch()).await {
+            Ok(Ok(progress)) => Some(progress),
+            // The pool may or may not have it.
+            Err(_) => None,
+            Ok(Err(error)) => match pool_refusal(error, account) {
                 // The connection broke: the pool may or may not have it.
                 Refusal::Final(SubmitError::Chain(ChainError::Unavailable(reason))) => {
                     tracing::debug!(reason, "the connection broke during a submission");

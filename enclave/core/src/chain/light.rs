@@ -4,8 +4,12 @@
 //! warp sync: GRANDPA justifications from one authority set to the next, each verified. (smoldot ignores the finalized block of a
 //! database unless the specification has a checkpoint; the sealed floor of [`Guarded`](super::Guarded) keeps what must
 //! survive a restart.) Storage is read by Merkle proof against the state root of a finalized block.
+//!
+//! Where no block is finalized for long, smoldot is started anew, with nothing of its state: the chain may stand still, or
+//! smoldot may have lost its way into it.
 
 use futures::{StreamExt, channel::oneshot, future::BoxFuture, stream::FuturesUnordered};
+use futures_lite::future;
 use phala_primitives::Hash;
 use serde_json::{Value, json};
 use smoldot_light::{AddChainConfig, AddChainConfigJsonRpc, ChainId, Client, JsonRpcResponses};
@@ -20,7 +24,7 @@ use std::{
 };
 
 use super::{Block, Chain, ChainError, ChainSpec, Platform};
-use crate::host::lock;
+use crate::{host::lock, text::text};
 
 /// Finalized blocks whose state can be read.
 const KEPT_BLOCKS: usize = 16;
@@ -37,13 +41,23 @@ const NEXT_AFTER: Duration = Duration::from_secs(2);
 /// How long to wait before asking smoldot again what it refused.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// How often peers are counted.
-const PEERS_EVERY: Duration = Duration::from_secs(5);
+/// How long smoldot may show no new finalized block before it is started anew. Twice as long each time that this did not
+/// help, since the way from genesis may take longer on a long chain.
+const STANDSTILL: Duration = Duration::from_secs(120);
+
+/// The longest of these.
+const LONGEST_STANDSTILL: Duration = Duration::from_secs(32 * 60);
+
+/// How often peers are counted, and the newest block is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// A smoldot light client of one chain.
 pub struct LightClient {
-    rpc: Rpc,
-    spec: ChainSpec,
+    /// The smoldot that runs.
+    rpc: Mutex<Arc<Rpc>>,
+    platform: Platform,
+    /// With the boot nodes that the host gave last.
+    spec: Mutex<ChainSpec>,
     genesis_hash: Hash,
     peers: AtomicU32,
     head: Mutex<Head>,
@@ -51,8 +65,6 @@ pub struct LightClient {
 
 #[derive(Default)]
 struct Head {
-    /// smoldot's current subscription to the chain's head.
-    subscription: Option<String>,
     finalized: Option<Block>,
     waiting: Vec<oneshot::Sender<()>>,
 }
@@ -70,90 +82,117 @@ pub enum StartError {
 
 impl LightClient {
     pub(crate) async fn start(spec: ChainSpec, platform: Platform) -> Result<Arc<Self>, StartError> {
-        let mut client = Client::new(platform.clone());
-        let added = client.add_chain(config(&spec)).map_err(|error| StartError::Spec(error.to_string()))?;
-        let (chain, Some(responses)) = (added.chain_id, added.json_rpc_responses) else {
-            return Err(StartError::Ended);
-        };
-        let (events, received) = async_channel::unbounded();
-        let rpc = Rpc { client: Mutex::new(client), chain, platform: platform.clone(), state: Mutex::default() };
-        let mut this = Self { rpc, spec, genesis_hash: [0; 32], peers: AtomicU32::new(0), head: Mutex::default() };
+        let (rpc, mut responses) = Rpc::start(&spec, &platform)?;
         // The genesis hash is asked for before anybody else reads responses.
-        let mut responses = responses;
-        this.genesis_hash = this.genesis(&mut responses).await.ok_or(StartError::Ended)?;
-        let this = Arc::new(this);
-        platform.spawn(this.clone().dispatch(responses, events));
-        platform.spawn(this.clone().follow(received));
-        platform.spawn(this.clone().count_peers());
+        let genesis_hash = rpc.genesis(&mut responses).await.ok_or(StartError::Ended)?;
+        let this = Arc::new(Self {
+            rpc: Mutex::new(rpc),
+            platform: platform.clone(),
+            spec: Mutex::new(spec),
+            genesis_hash,
+            peers: AtomicU32::new(0),
+            head: Mutex::default(),
+        });
+        platform.spawn(this.clone().run(responses));
         Ok(this)
     }
 
-    async fn genesis(&self, responses: &mut JsonRpcResponses<Platform>) -> Option<Hash> {
-        self.rpc.send(0, "chainSpec_v1_genesisHash", &json!([]))?;
-        let response: Value = serde_json::from_str(&responses.next().await?).ok()?;
-        hash(response.get("result")?)
+    /// The smoldot that runs.
+    fn rpc(&self) -> Arc<Rpc> {
+        lock(&self.rpc).clone()
     }
 
     /// Learns the boot nodes of another specification of the same chain. `false` when it is another chain.
     pub(crate) fn update(&self, spec: &ChainSpec) -> bool {
-        if !self.spec.same_chain(spec) {
+        if !lock(&self.spec).same_chain(spec) {
             return false;
         }
-        // smoldot sees that it is the chain that it already follows, and only learns the new boot nodes.
-        let mut client = lock(&self.rpc.client);
-        if let Ok(added) = client.add_chain(config(spec)) {
-            let () = client.remove_chain(added.chain_id);
+        if self.rpc().learn_boot_nodes(spec) {
+            *lock(&self.spec) = spec.clone();
         }
         true
     }
 
-    /// Hands smoldot's responses to whoever waits for them.
-    async fn dispatch(
-        self: Arc<Self>,
-        mut responses: JsonRpcResponses<Platform>,
-        events: async_channel::Sender<Event>,
-    ) {
-        while let Some(response) = responses.next().await {
-            if let Ok(response) = serde_json::from_str::<Value>(&response)
-                && let Some(event) = self.rpc.handle(response)
-            {
-                let _ = events.send(event).await;
+    /// Follows the chain, for ever.
+    async fn run(self: Arc<Self>, mut responses: JsonRpcResponses<Platform>) {
+        let mut patience = STANDSTILL;
+        loop {
+            let rpc = self.rpc();
+            let before = self.number();
+            let (events, received) = async_channel::unbounded();
+            let asking = future::or(self.follow(&rpc, received), self.count_peers(&rpc));
+            future::or(rpc.dispatch(responses, events), future::or(asking, self.standstill(patience))).await;
+            let helped = self.number() != before;
+            patience = if helped { STANDSTILL } else { patience.saturating_mul(2).min(LONGEST_STANDSTILL) };
+            responses = self.renew(&rpc).await;
+        }
+    }
+
+    fn number(&self) -> Option<u32> {
+        self.finalized().map(|block| block.number)
+    }
+
+    /// Waits until no block has been finalized for that long.
+    async fn standstill(&self, patience: Duration) {
+        let tee = self.platform.tee();
+        let (mut last, mut since) = (self.number(), tee.now());
+        while tee.now().saturating_sub(since) < patience {
+            tee.sleep(LOOK_EVERY).await;
+            if self.number() != last {
+                (last, since) = (self.number(), tee.now());
+            }
+        }
+    }
+
+    /// Ends one smoldot and starts another.
+    async fn renew(&self, old: &Rpc) -> JsonRpcResponses<Platform> {
+        self.platform.note(text!("light client: no block was finalized for long; starting anew"));
+        old.end();
+        self.peers.store(0, Ordering::Relaxed);
+        loop {
+            // Not at once, should it end as soon as it begins.
+            self.platform.tee().sleep(RETRY_AFTER).await;
+            let spec = lock(&self.spec).clone();
+            if let Ok((rpc, responses)) = Rpc::start(&spec, &self.platform) {
+                *lock(&self.rpc) = rpc;
+                return responses;
             }
         }
     }
 
     /// Follows the chain's head, for ever.
-    async fn follow(self: Arc<Self>, events: async_channel::Receiver<Event>) {
+    async fn follow(&self, rpc: &Rpc, events: async_channel::Receiver<Event>) {
         loop {
-            let Some(Value::String(subscription)) = self.rpc.call("chainHead_v1_follow", json!([false])).await else {
-                self.rpc.platform.tee().sleep(RETRY_AFTER).await;
+            let Some(Value::String(subscription)) = rpc.call("chainHead_v1_follow", json!([false])).await else {
+                self.platform.tee().sleep(RETRY_AFTER).await;
                 continue;
             };
-            lock(&self.head).subscription = Some(subscription.clone());
+            *lock(&rpc.subscription) = Some(subscription.clone());
             let mut kept = VecDeque::new();
             while let Ok(event) = events.recv().await {
                 if event.subscription != subscription {
                     continue;
                 }
                 match event.kind.as_str() {
-                    "initialized" | "finalized" => self.finalized(&subscription, &event.result, &mut kept).await,
+                    "initialized" | "finalized" => {
+                        self.take_finalized(rpc, &subscription, &event.result, &mut kept).await
+                    }
                     "stop" => break,
                     _ => {}
                 }
             }
-            lock(&self.head).subscription = None;
-            self.rpc.fail_operations();
+            *lock(&rpc.subscription) = None;
+            rpc.fail_operations();
         }
     }
 
-    async fn finalized(&self, subscription: &str, event: &Value, kept: &mut VecDeque<Value>) {
+    async fn take_finalized(&self, rpc: &Rpc, subscription: &str, event: &Value, kept: &mut VecDeque<Value>) {
         let hashes = |field| event.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
         let mut unpin = hashes("prunedBlockHashes");
         let finalized = hashes("finalizedBlockHashes");
         if let Some(newest) = finalized.last()
             && let Some(hash) = hash(newest)
-            && let Some(Value::String(header)) =
-                self.rpc.call("chainHead_v1_header", json!([subscription, newest])).await
+            && let Some(Value::String(header)) = rpc.call("chainHead_v1_header", json!([subscription, newest])).await
             && let Some(number) = block_number(&header)
             && number > 0
         {
@@ -171,27 +210,28 @@ impl LightClient {
             unpin.extend(kept.pop_front());
         }
         if !unpin.is_empty() {
-            self.rpc.call("chainHead_v1_unpin", json!([subscription, unpin])).await;
+            rpc.call("chainHead_v1_unpin", json!([subscription, unpin])).await;
         }
     }
 
-    async fn count_peers(self: Arc<Self>) {
+    async fn count_peers(&self, rpc: &Rpc) {
         loop {
-            if let Some(health) = self.rpc.call("system_health", json!([])).await {
+            if let Some(health) = rpc.call("system_health", json!([])).await {
                 let peers = health.get("peers").and_then(Value::as_u64).unwrap_or(0);
                 self.peers.store(u32::try_from(peers).unwrap_or(u32::MAX), Ordering::Relaxed);
             }
-            self.rpc.platform.tee().sleep(PEERS_EVERY).await;
+            self.platform.tee().sleep(LOOK_EVERY).await;
         }
     }
 
     /// Reads storage from a peer, and from one more each time that none has answered for a while: one that is silent is given
     /// up by smoldot after 20 seconds only. Which peer is asked is chance.
     async fn read(&self, at: Hash, key: &[u8]) -> Result<Option<Vec<u8>>, ChainError> {
-        let tee = self.rpc.platform.tee();
+        let tee = self.platform.tee();
+        let rpc = self.rpc();
         let mut asked = FuturesUnordered::new();
         for attempt in 1..=STORAGE_ATTEMPTS {
-            asked.push(self.ask(at, key));
+            asked.push(rpc.storage(at, key));
             let answer = async {
                 while let Some(answer) = asked.next().await {
                     if matches!(answer, Ok(_) | Err(ChainError::UnknownBlock)) {
@@ -205,16 +245,11 @@ impl LightClient {
                 tee.sleep(if attempt < STORAGE_ATTEMPTS { NEXT_AFTER } else { STORAGE_TIMEOUT }).await;
                 None
             };
-            if let Some(answer) = futures_lite::future::or(answer, patience).await {
+            if let Some(answer) = future::or(answer, patience).await {
                 return answer;
             }
         }
         Err(ChainError::Unavailable)
-    }
-
-    async fn ask(&self, at: Hash, key: &[u8]) -> Result<Option<Vec<u8>>, ChainError> {
-        let subscription = lock(&self.head).subscription.clone();
-        self.rpc.storage(&subscription.ok_or(ChainError::Unavailable)?, at, key).await
     }
 }
 
@@ -278,11 +313,14 @@ struct Event {
     result: Value,
 }
 
-/// smoldot's JSON-RPC.
+/// A smoldot, asked through its JSON-RPC.
 struct Rpc {
-    client: Mutex<Client<Platform>>,
+    /// `None` once it has ended.
+    client: Mutex<Option<Client<Platform>>>,
     chain: ChainId,
     platform: Platform,
+    /// The current subscription to the chain's head.
+    subscription: Mutex<Option<String>>,
     state: Mutex<RpcState>,
 }
 
@@ -307,9 +345,59 @@ struct Operation {
 }
 
 impl Rpc {
+    fn start(spec: &ChainSpec, platform: &Platform) -> Result<(Arc<Self>, JsonRpcResponses<Platform>), StartError> {
+        let mut client = Client::new(platform.clone());
+        let added = client.add_chain(config(spec)).map_err(|error| StartError::Spec(error.to_string()))?;
+        let rpc = Self {
+            client: Mutex::new(Some(client)),
+            chain: added.chain_id,
+            platform: platform.clone(),
+            subscription: Mutex::default(),
+            state: Mutex::default(),
+        };
+        Ok((Arc::new(rpc), added.json_rpc_responses.ok_or(StartError::Ended)?))
+    }
+
+    /// Ends smoldot; whoever waits for it gets no answer.
+    fn end(&self) {
+        if let Some(mut client) = lock(&self.client).take() {
+            let () = client.remove_chain(self.chain);
+        }
+        *lock(&self.subscription) = None;
+        let mut state = lock(&self.state);
+        state.calls.clear();
+        state.operations.clear();
+    }
+
+    /// Whether smoldot takes the specification.
+    fn learn_boot_nodes(&self, spec: &ChainSpec) -> bool {
+        let mut client = lock(&self.client);
+        let Some(client) = &mut *client else { return false };
+        // smoldot sees that it is the chain that it already follows, and only learns the new boot nodes.
+        let added = client.add_chain(config(spec)).map(|added| client.remove_chain(added.chain_id));
+        added.is_ok()
+    }
+
+    /// Hands smoldot's responses to whoever waits for them, until there are no more.
+    async fn dispatch(&self, mut responses: JsonRpcResponses<Platform>, events: async_channel::Sender<Event>) {
+        while let Some(response) = responses.next().await {
+            if let Ok(response) = serde_json::from_str::<Value>(&response)
+                && let Some(event) = self.handle(response)
+            {
+                let _ = events.send(event).await;
+            }
+        }
+    }
+
+    async fn genesis(&self, responses: &mut JsonRpcResponses<Platform>) -> Option<Hash> {
+        self.send(0, "chainSpec_v1_genesisHash", &json!([]))?;
+        let response: Value = serde_json::from_str(&responses.next().await?).ok()?;
+        hash(response.get("result")?)
+    }
+
     fn send(&self, id: u64, method: &str, params: &Value) -> Option<()> {
         let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
-        lock(&self.client).json_rpc_request(request, self.chain).ok()
+        lock(&self.client).as_mut()?.json_rpc_request(request, self.chain).ok()
     }
 
     fn begin(&self, call: Call) -> u64 {
@@ -331,7 +419,8 @@ impl Rpc {
         result.await.ok().flatten()
     }
 
-    async fn storage(&self, subscription: &str, at: Hash, key: &[u8]) -> Result<Option<Vec<u8>>, ChainError> {
+    async fn storage(&self, at: Hash, key: &[u8]) -> Result<Option<Vec<u8>>, ChainError> {
+        let subscription = lock(&self.subscription).clone().ok_or(ChainError::Unavailable)?;
         let (done, result) = oneshot::channel();
         let key = Value::String(format!("0x{}", hex::encode(key)));
         let at = format!("0x{}", hex::encode(at));
@@ -345,7 +434,7 @@ impl Rpc {
             self.platform.tee().sleep(STORAGE_TIMEOUT).await;
             Err(ChainError::Unavailable)
         };
-        futures_lite::future::or(async { result.await.unwrap_or(Err(ChainError::Unavailable)) }, timeout).await
+        future::or(async { result.await.unwrap_or(Err(ChainError::Unavailable)) }, timeout).await
     }
 
     /// Takes a response or a notification. Returns what the follower of the head should see.

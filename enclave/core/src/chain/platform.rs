@@ -55,6 +55,11 @@ impl Platform {
         &self.tee
     }
 
+    /// Writes to the host's log.
+    pub(crate) fn note(&self, text: Text) {
+        self.host.log(HostLogLevel::Info, text);
+    }
+
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(future);
     }
