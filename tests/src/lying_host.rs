@@ -411,10 +411,10 @@ impl LyingHost {
     /// Waits until the enclave has verified a finalized block above `number`.
     ///
     /// # Errors
-    /// When it does not within four minutes.
+    /// When it does not within five minutes.
     pub async fn finalized_above(&self, number: u32) -> Result<u32> {
-        // Its light client may have to start anew, after a standstill of two minutes.
-        eventually(&format!("the enclave sees a finalized block above {number}"), 240, async || {
+        // Its light client may have to start anew, after a standstill of three minutes.
+        eventually(&format!("the enclave sees a finalized block above {number}"), 300, async || {
             Ok(self.status().await?.finalized_block.filter(|block| *block > number))
         })
         .await

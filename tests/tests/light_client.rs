@@ -8,7 +8,12 @@ use phala_tests::{
     authorities::{change_authorities, short_epochs},
     wait_until,
 };
-use std::{env, fs, time::Instant};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
 
 /// Changes of the authority set. `PHALA_SET_CHANGES` asks for another number; each takes eight seconds.
 const CHANGES: u64 = 8;
@@ -49,16 +54,40 @@ fn an_enclave_enters_a_chain_whose_authorities_changed_many_times() -> Result<()
     Ok(())
 }
 
+/// Stops the node until the enclave's light client starts anew.
+fn stand_still(network: &Network) -> Result<PathBuf> {
+    network.signal("node-1", "-STOP")?;
+    let log = network.folder().join("logs/host-1.log");
+    wait_until("the light client starts anew", 300, || {
+        Ok(fs::read_to_string(&log)?.contains("light client: no block was finalized for long").then_some(()))
+    })?;
+    Ok(log)
+}
+
 /// The light client may have lost its way to its peers: what it has then is given up.
 #[test]
 fn an_enclave_starts_its_light_client_anew_after_a_standstill() -> Result<()> {
     let network = Network::start(1)?;
-    network.signal("node-1", "-STOP")?;
-    let log = network.folder().join("logs/host-1.log");
-    wait_until("the light client starts anew", 240, || {
-        Ok(fs::read_to_string(&log)?.contains("light client: no block was finalized for long").then_some(()))
-    })?;
+    stand_still(&network)?;
     network.signal("node-1", "-CONT")?;
     network.job("echo", &[])?.ok()?;
     Ok(())
+}
+
+/// A light client that starts anew knows no block but the first: whoever has the keys of the authorities could show it
+/// another chain than before.
+#[test]
+fn a_fork_shown_after_a_standstill_is_refused() -> Result<()> {
+    let network = Network::start(1)?;
+    let log = stand_still(&network)?;
+    network.end("node-1", "-KILL")?;
+    fs::remove_dir_all(Path::new(&network.option("node-1", "--base-path")?).join("chains"))?;
+    let words = network.command_line("node-1")?;
+    let (program, arguments) = words.split_first().context("a process has a program")?;
+    let mut node = Command::new(program);
+    node.args(arguments);
+    network.launch("node-1", node)?;
+    wait_until("the fork is noticed", 180, || {
+        Ok(fs::read_to_string(&log)?.contains("is finalized with two hashes").then_some(()))
+    })
 }

@@ -90,7 +90,8 @@ enum Refusal {
 }
 
 impl Chain {
-    /// Signs a call, submits it and waits until it is in a block of the best chain.
+    /// Signs a call, submits it and waits until it is in a block of the best chain. While the node is away nothing is
+    /// submitted, for up to a minute.
     ///
     /// # Errors
     /// See [`SubmitError`].

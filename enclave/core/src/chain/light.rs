@@ -5,17 +5,22 @@
 //! database unless the specification has a checkpoint; the sealed floor of [`Guarded`](super::Guarded) keeps what must
 //! survive a restart.) Storage is read by Merkle proof against the state root of a finalized block.
 //!
-//! Where no block is finalized for long, smoldot is started anew, with nothing of its state: the chain may stand still, or
-//! smoldot may have lost its way into it.
+//! Where smoldot comes no further for long, it is started anew, with nothing of its state: the chain may stand still, or
+//! smoldot may have lost its way into it. The new one must find the last block of the old one on its chain: whoever has the
+//! keys of former authorities could show another history from genesis.
 
-use futures::{StreamExt, channel::oneshot, future::BoxFuture, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, channel::oneshot, future::BoxFuture, stream::FuturesUnordered};
 use futures_lite::future;
 use phala_primitives::Hash;
 use serde_json::{Value, json};
-use smoldot_light::{AddChainConfig, AddChainConfigJsonRpc, ChainId, Client, JsonRpcResponses};
+use smoldot_light::{
+    AddChainConfig, AddChainConfigJsonRpc, ChainId, Client, JsonRpcResponses,
+    lifecycle_service::{LifecycleState, Phase},
+};
 use std::{
     collections::{BTreeMap, VecDeque},
     num::NonZero,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -23,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Block, Chain, ChainError, ChainSpec, Platform};
+use super::{Block, Chain, ChainError, ChainSpec, Platform, block_hash_key};
 use crate::{host::lock, text::text};
 
 /// Finalized blocks whose state can be read.
@@ -41,14 +46,14 @@ const NEXT_AFTER: Duration = Duration::from_secs(2);
 /// How long to wait before asking smoldot again what it refused.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// How long smoldot may show no new finalized block before it is started anew. Twice as long each time that this did not
-/// help, since the way from genesis may take longer on a long chain.
-const STANDSTILL: Duration = Duration::from_secs(120);
+/// How long smoldot may come no further before it is started anew. More than the two minutes after which full nodes repeat
+/// to each other which votes they have, which ends most standstills. Twice as long each time that this did not help.
+const STANDSTILL: Duration = Duration::from_secs(180);
 
 /// The longest of these.
-const LONGEST_STANDSTILL: Duration = Duration::from_secs(32 * 60);
+const LONGEST_STANDSTILL: Duration = Duration::from_secs(48 * 60);
 
-/// How often peers are counted, and the newest block is looked at.
+/// How often smoldot's state is looked at, and the pause between one smoldot and the next.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// A smoldot light client of one chain.
@@ -65,7 +70,10 @@ pub struct LightClient {
 
 #[derive(Default)]
 struct Head {
+    /// Never of a lower number than before.
     finalized: Option<Block>,
+    /// One smoldot's chain was not that of the one before: nothing more is shown.
+    forked: bool,
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -103,12 +111,13 @@ impl LightClient {
     }
 
     /// Learns the boot nodes of another specification of the same chain. `false` when it is another chain.
-    pub(crate) fn update(&self, spec: &ChainSpec) -> bool {
-        if !lock(&self.spec).same_chain(spec) {
+    pub(crate) fn update(&self, new: &ChainSpec) -> bool {
+        let mut spec = lock(&self.spec);
+        if !spec.same_chain(new) {
             return false;
         }
-        if self.rpc().learn_boot_nodes(spec) {
-            *lock(&self.spec) = spec.clone();
+        if self.rpc().learn_boot_nodes(new) {
+            *spec = new.clone();
         }
         true
     }
@@ -119,40 +128,66 @@ impl LightClient {
         loop {
             let rpc = self.rpc();
             let before = self.number();
-            let (events, received) = async_channel::unbounded();
-            let asking = future::or(self.follow(&rpc, received), self.count_peers(&rpc));
-            future::or(rpc.dispatch(responses, events), future::or(asking, self.standstill(patience))).await;
-            let helped = self.number() != before;
-            patience = if helped { STANDSTILL } else { patience.saturating_mul(2).min(LONGEST_STANDSTILL) };
+            let ended = AssertUnwindSafe(self.live(&rpc, responses, patience)).catch_unwind().await;
+            self.platform.note(match ended {
+                Ok(Ended::Standstill) => text!("light client: no block was finalized for long; starting anew"),
+                Ok(Ended::Gone) | Err(_) => text!("light client: it failed; starting anew"),
+            });
+            if self.number() == before {
+                patience = patience.saturating_mul(2).min(LONGEST_STANDSTILL);
+            }
             responses = self.renew(&rpc).await;
         }
+    }
+
+    /// The life of one smoldot.
+    async fn live(&self, rpc: &Rpc, responses: JsonRpcResponses<Platform>, patience: Duration) -> Ended {
+        let (events, received) = async_channel::unbounded();
+        let dispatching = async {
+            rpc.dispatch(responses, events).await;
+            Ended::Gone
+        };
+        let watching = async {
+            self.watch(rpc, patience).await;
+            Ended::Standstill
+        };
+        future::or(dispatching, future::or(self.follow(rpc, received), watching)).await
     }
 
     fn number(&self) -> Option<u32> {
         self.finalized().map(|block| block.number)
     }
 
-    /// Waits until no block has been finalized for that long.
-    async fn standstill(&self, patience: Duration) {
+    /// Counts peers until smoldot has come no further for that long, and up to an eighth more by chance, so that not all
+    /// enclaves begin anew at the same time. Looks are counted, since the clock may jump.
+    async fn watch(&self, rpc: &Rpc, patience: Duration) {
         let tee = self.platform.tee();
-        let (mut last, mut since) = (self.number(), tee.now());
-        while tee.now().saturating_sub(since) < patience {
+        let mut random = [0];
+        tee.fill_random(&mut random);
+        let patience = patience.mul_f64(1.0 + f64::from(random[0]) / 2048.0);
+        let (mut last, mut still) = (None, Duration::ZERO);
+        while still < patience {
+            let state = rpc.lifecycle().await;
+            self.peers.store(state.map_or(0, |state| state.num_peers), Ordering::Relaxed);
+            let proved = match state.map(|state| state.phase) {
+                Some(Phase::Syncing { at, .. }) => Some(at),
+                _ => None,
+            };
+            let now = Some((self.number(), proved));
+            still = if now == last { still.saturating_add(LOOK_EVERY) } else { Duration::ZERO };
+            last = now;
             tee.sleep(LOOK_EVERY).await;
-            if self.number() != last {
-                (last, since) = (self.number(), tee.now());
-            }
         }
     }
 
     /// Ends one smoldot and starts another.
     async fn renew(&self, old: &Rpc) -> JsonRpcResponses<Platform> {
-        self.platform.note(text!("light client: no block was finalized for long; starting anew"));
         old.end();
         self.peers.store(0, Ordering::Relaxed);
         loop {
-            // Not at once, should it end as soon as it begins.
-            self.platform.tee().sleep(RETRY_AFTER).await;
-            let spec = lock(&self.spec).clone();
+            self.platform.tee().sleep(LOOK_EVERY).await;
+            // Held so that no boot node is learned in between.
+            let spec = lock(&self.spec);
             if let Ok((rpc, responses)) = Rpc::start(&spec, &self.platform) {
                 *lock(&self.rpc) = rpc;
                 return responses;
@@ -161,7 +196,9 @@ impl LightClient {
     }
 
     /// Follows the chain's head, for ever.
-    async fn follow(&self, rpc: &Rpc, events: async_channel::Receiver<Event>) {
+    async fn follow(&self, rpc: &Rpc, events: async_channel::Receiver<Event>) -> Ended {
+        // The last block of the smoldot before this one, until it is found on this one's chain.
+        let mut anchor = self.finalized();
         loop {
             let Some(Value::String(subscription)) = rpc.call("chainHead_v1_follow", json!([false])).await else {
                 self.platform.tee().sleep(RETRY_AFTER).await;
@@ -175,7 +212,9 @@ impl LightClient {
                 }
                 match event.kind.as_str() {
                     "initialized" | "finalized" => {
-                        self.take_finalized(rpc, &subscription, &event.result, &mut kept).await
+                        if let Some(newest) = newest(rpc, &subscription, &event.result, &mut kept).await {
+                            self.take(rpc, &mut anchor, newest).await;
+                        }
                     }
                     "stop" => break,
                     _ => {}
@@ -186,41 +225,33 @@ impl LightClient {
         }
     }
 
-    async fn take_finalized(&self, rpc: &Rpc, subscription: &str, event: &Value, kept: &mut VecDeque<Value>) {
-        let hashes = |field| event.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
-        let mut unpin = hashes("prunedBlockHashes");
-        let finalized = hashes("finalizedBlockHashes");
-        if let Some(newest) = finalized.last()
-            && let Some(hash) = hash(newest)
-            && let Some(Value::String(header)) = rpc.call("chainHead_v1_header", json!([subscription, newest])).await
-            && let Some(number) = block_number(&header)
-            && number > 0
-        {
-            let waiting = {
-                let mut head = lock(&self.head);
-                head.finalized = Some(Block { number, hash });
-                std::mem::take(&mut head.waiting)
-            };
-            for waiter in waiting {
-                let _ = waiter.send(());
+    /// Shows `newest` if it descends from the anchor, as far as its state knows old blocks. If it does not, the block that
+    /// its chain has in the anchor's place is shown instead, and nothing after it: a contradiction, as
+    /// [`Guarded`](super::Guarded) sees.
+    async fn take(&self, rpc: &Rpc, anchor: &mut Option<Block>, newest: Block) {
+        if lock(&self.head).forked || Some(newest.number) < self.number() {
+            return;
+        }
+        if let Some(old) = anchor.filter(|old| old.number < newest.number) {
+            let Ok(recorded) = rpc.storage(newest.hash, &block_hash_key(old.number)).await else { return };
+            let recorded = recorded.and_then(|bytes| Hash::try_from(bytes).ok());
+            if let Some(hash) = recorded.filter(|recorded| *recorded != old.hash) {
+                lock(&self.head).forked = true;
+                return self.show(Block { number: old.number, hash });
             }
+            *anchor = None;
         }
-        kept.extend(finalized);
-        while kept.len() > KEPT_BLOCKS {
-            unpin.extend(kept.pop_front());
-        }
-        if !unpin.is_empty() {
-            rpc.call("chainHead_v1_unpin", json!([subscription, unpin])).await;
-        }
+        self.show(newest);
     }
 
-    async fn count_peers(&self, rpc: &Rpc) {
-        loop {
-            if let Some(health) = rpc.call("system_health", json!([])).await {
-                let peers = health.get("peers").and_then(Value::as_u64).unwrap_or(0);
-                self.peers.store(u32::try_from(peers).unwrap_or(u32::MAX), Ordering::Relaxed);
-            }
-            self.platform.tee().sleep(LOOK_EVERY).await;
+    fn show(&self, block: Block) {
+        let waiting = {
+            let mut head = lock(&self.head);
+            head.finalized = Some(block);
+            std::mem::take(&mut head.waiting)
+        };
+        for waiter in waiting {
+            let _ = waiter.send(());
         }
     }
 
@@ -228,10 +259,10 @@ impl LightClient {
     /// up by smoldot after 20 seconds only. Which peer is asked is chance.
     async fn read(&self, at: Hash, key: &[u8]) -> Result<Option<Vec<u8>>, ChainError> {
         let tee = self.platform.tee();
-        let rpc = self.rpc();
         let mut asked = FuturesUnordered::new();
         for attempt in 1..=STORAGE_ATTEMPTS {
-            asked.push(rpc.storage(at, key));
+            let rpc = self.rpc();
+            asked.push(async move { rpc.storage(at, key).await });
             let answer = async {
                 while let Some(answer) = asked.next().await {
                     if matches!(answer, Ok(_) | Err(ChainError::UnknownBlock)) {
@@ -313,6 +344,32 @@ struct Event {
     result: Value,
 }
 
+/// The newest block that an event says is finalized. Unpins those that are not kept.
+async fn newest(rpc: &Rpc, subscription: &str, event: &Value, kept: &mut VecDeque<Value>) -> Option<Block> {
+    let hashes = |field| event.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut unpin = hashes("prunedBlockHashes");
+    let finalized = hashes("finalizedBlockHashes");
+    let newest = finalized.last().cloned().unwrap_or_default();
+    let header = rpc.call("chainHead_v1_header", json!([subscription, newest])).await;
+    kept.extend(finalized);
+    while kept.len() > KEPT_BLOCKS {
+        unpin.extend(kept.pop_front());
+    }
+    if !unpin.is_empty() {
+        rpc.call("chainHead_v1_unpin", json!([subscription, unpin])).await;
+    }
+    let block = Block { number: block_number(header?.as_str()?)?, hash: hash(&newest)? };
+    (block.number > 0).then_some(block)
+}
+
+/// Why one smoldot is followed by another.
+enum Ended {
+    /// It came no further.
+    Standstill,
+    /// It is gone.
+    Gone,
+}
+
 /// A smoldot, asked through its JSON-RPC.
 struct Rpc {
     /// `None` once it has ended.
@@ -369,10 +426,17 @@ impl Rpc {
         state.operations.clear();
     }
 
+    /// What smoldot does. `None` once it has ended.
+    async fn lifecycle(&self) -> Option<LifecycleState> {
+        let mut states = lock(&self.client).as_ref()?.lifecycle_state(self.chain);
+        states.next().await
+    }
+
     /// Whether smoldot takes the specification.
     fn learn_boot_nodes(&self, spec: &ChainSpec) -> bool {
         let mut client = lock(&self.client);
-        let Some(client) = &mut *client else { return false };
+        // The next one is started with it.
+        let Some(client) = &mut *client else { return true };
         // smoldot sees that it is the chain that it already follows, and only learns the new boot nodes.
         let added = client.add_chain(config(spec)).map(|added| client.remove_chain(added.chain_id));
         added.is_ok()
