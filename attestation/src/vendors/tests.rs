@@ -1,0 +1,3 @@
+//! Tests over recorded evidence, over mutations of it, and over evidence forged under roots of our own.
+
+mod evidence;
