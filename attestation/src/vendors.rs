@@ -174,11 +174,9 @@ impl Measurements {
                     .chain_update(mr_owner)
                     .chain_update(mr_owner_config)
             }
-            Self::SevSnp { measurement, host_data, .. } => {
-                Sha256::new_with_prefix(b"phala/measurement/sev-snp/v1")
-                    .chain_update(measurement)
-                    .chain_update(host_data)
-            }
+            Self::SevSnp { measurement, host_data, .. } => Sha256::new_with_prefix(b"phala/measurement/sev-snp/v1")
+                .chain_update(measurement)
+                .chain_update(host_data),
         };
         Measurement(hash.finalize().into())
     }

@@ -4,11 +4,7 @@ use alloc::{string::String, vec::Vec};
 use der::{Decode, Reader, SliceReader, asn1::ObjectIdentifier, oid::AssociatedOid};
 use rsa::{BoxedUint, RsaPublicKey, pss, signature::Verifier};
 use sha2::Sha384;
-use x509_cert::{
-    crl::CertificateList,
-    ext::pkix::BasicConstraints,
-    name::Name,
-};
+use x509_cert::{crl::CertificateList, ext::pkix::BasicConstraints, name::Name};
 
 use super::{Document, Error, collateral::check_size};
 use crate::UnixSeconds;
@@ -171,13 +167,13 @@ impl RevocationList {
         Ok(Self { document, signed: signed_bytes(der).map_err(malformed)?, inner })
     }
 
-    /// A list without an end never ends, and vendors' lists all have one.
+    /// A list without an end never ends, and vendors' lists all have one: the second at which the next has to be there.
     pub fn validity(&self) -> Result<Validity, Error> {
         let list = &self.inner.tbs_cert_list;
-        let until = list.next_update.ok_or(Error::Malformed(self.document))?;
+        let next = list.next_update.ok_or(Error::Malformed(self.document))?;
         Ok(Validity {
             from: list.this_update.to_unix_duration().as_secs(),
-            until: until.to_unix_duration().as_secs(),
+            until: next.to_unix_duration().as_secs().saturating_sub(1),
         })
     }
 

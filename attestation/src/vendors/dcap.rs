@@ -7,12 +7,7 @@
 //! Sources: Intel SGX ECDSA QuoteLibReference (appendix A.4), Intel TDX DCAP quoting library API (appendix A.3),
 //! Intel PCS API version 4.
 
-use alloc::{
-    format,
-    string::String,
-    vec,
-    vec::Vec,
-};
+use alloc::{format, string::String, vec, vec::Vec};
 use dcap_qvl::{
     PckCertFlag, QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbInfo, configs::RustCryptoConfig, quote::Report,
     verify::QuoteVerifier,
@@ -50,6 +45,13 @@ pub(super) struct Frame<'a> {
     body: &'a [u8],
     /// The PCK certificate chain in PEM, if the quote carries it.
     pub(super) chain: Option<&'a [u8]>,
+}
+
+#[cfg(test)]
+impl Frame<'_> {
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
 }
 
 /// Parses what is around the signed parts. Every length has to be exact; after the quote, only zeros may follow.
@@ -123,7 +125,8 @@ pub(super) fn parse_frame(quote: &[u8]) -> Result<Frame<'_>, Error> {
 pub(super) fn is_quote(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     let version = take_u16(&mut rest);
-    version.is_ok_and(|version| (3..=5).contains(&version)) && bytes.get(12..).is_some_and(|id| id.starts_with(&INTEL_QE))
+    version.is_ok_and(|version| (3..=5).contains(&version))
+        && bytes.get(12..).is_some_and(|id| id.starts_with(&INTEL_QE))
 }
 
 fn take<'a>(rest: &mut &'a [u8], bytes: usize) -> Result<&'a [u8], Error> {
@@ -189,7 +192,7 @@ pub(super) fn verify(
         (None, Some(given)) => given.clone(),
         (None, None) => return Err(Error::PckChainMissing),
     };
-    check_dates(root, &pck, &ca, collateral, now)?;
+    let lists_until = check_dates(root, &pck, &ca, collateral, now)?;
 
     let claims = QuoteVerifier::<RustCryptoConfig>::new_with_config(root.to_vec())
         .verify_with_policy(quote, library_collateral(&pck, &ca, collateral)?, now, &QuotePolicy::claims_only(now))
@@ -197,17 +200,19 @@ pub(super) fn verify(
 
     check_tcb_info(&claims, collateral)?;
     let tcb = appraise(&claims, policy)?;
-    verified(&frame, &claims, tcb)
+    // The library counts the second in which the next list has to be there, too.
+    verified(&frame, &claims, tcb, claims.earliest_expiration_date.min(lists_until))
 }
 
-/// Each certificate and list by name, so that who has to renew something knows what. The library checks them again.
+/// Each certificate and list by name, so that who has to renew something knows what; the library checks them again.
+/// Returns the last second of the lists.
 fn check_dates(
     root: &[u8],
     pck: &[u8],
     ca: &[u8],
     collateral: &DcapCollateral,
     now: UnixSeconds,
-) -> Result<(), Error> {
+) -> Result<UnixSeconds, Error> {
     let certificates: [(Document, &[u8], &[&str]); 5] = [
         (Document::IntelRoot, root, &["Intel SGX Root CA"]),
         (Document::TcbInfoSigner, &collateral.tcb_info_signer, &[TCB_SIGNER]),
@@ -223,10 +228,11 @@ fn check_dates(
         }
     }
     let lists = [(Document::RootCaCrl, &collateral.root_ca_crl), (Document::PckCrl, &collateral.pck_crl)];
-    for (document, der) in lists {
-        RevocationList::parse(document, der)?.validity()?.check(document, now)?;
-    }
-    Ok(())
+    lists.into_iter().try_fold(UnixSeconds::MAX, |until, (document, der)| {
+        let validity = RevocationList::parse(document, der)?.validity()?;
+        validity.check(document, now)?;
+        Ok(until.min(validity.until))
+    })
 }
 
 fn library_collateral(pck: &[u8], ca: &[u8], collateral: &DcapCollateral) -> Result<QuoteCollateralV3, Error> {
@@ -294,7 +300,7 @@ fn appraise(claims: &QuoteClaims, policy: &DcapPolicy) -> Result<Tcb, Error> {
     Ok(Tcb { status: Some(status), advisories, evaluation_number: Some(number) })
 }
 
-fn verified(frame: &Frame<'_>, claims: &QuoteClaims, tcb: Tcb) -> Result<Verified, Error> {
+fn verified(frame: &Frame<'_>, claims: &QuoteClaims, tcb: Tcb, valid_until: UnixSeconds) -> Result<Verified, Error> {
     let pck = &claims.platform.pck;
     let flags = [pck.dynamic_platform, pck.cached_keys, pck.smt_enabled].map(flag);
     let [dynamic_platform, cached_keys, smt] = flags;
@@ -326,8 +332,7 @@ fn verified(frame: &Frame<'_>, claims: &QuoteClaims, tcb: Tcb) -> Result<Verifie
         return Err(Error::QuoteKind);
     }
 
-    let configuration =
-        if flags.iter().all(Option::is_some) { ClaimStatus::Checked } else { ClaimStatus::NotChecked };
+    let configuration = if flags.iter().all(Option::is_some) { ClaimStatus::Checked } else { ClaimStatus::NotChecked };
     let mut listed = vec![
         (Claim::CertificateChain, ClaimStatus::Checked),
         (Claim::Validity, ClaimStatus::Checked),
@@ -356,7 +361,7 @@ fn verified(frame: &Frame<'_>, claims: &QuoteClaims, tcb: Tcb) -> Result<Verifie
         },
         tcb,
         report_data,
-        valid_until: claims.earliest_expiration_date,
+        valid_until,
         claims: listed,
     })
 }
@@ -442,4 +447,3 @@ fn classify(text: &str) -> Error {
     let found = known.into_iter().find_map(|(part, error)| text.contains(part).then_some(error));
     found.unwrap_or_else(|| Error::Dcap(text.chars().take(MAX_TEXT).collect()))
 }
-

@@ -107,7 +107,9 @@ pub enum Error {
     #[error("a PCK or signing certificate does not lead to Intel's root: it is forged, or the chain is incomplete")]
     IntelChain,
     /// A certificate of the chain is revoked, or no list says whether it is.
-    #[error("a certificate is revoked, or the revocation lists are not the ones of its issuers: do not use this platform")]
+    #[error(
+        "a certificate is revoked, or the revocation lists are not the ones of its issuers: do not use this platform"
+    )]
     Revoked,
     /// A document is not signed by its signer.
     #[error("the {0} is not signed by its signer: it was changed, fetch it again from the vendor")]
@@ -134,7 +136,9 @@ pub enum Error {
     #[error("the certificate is of another TCB than the report: fetch the certificate for the reported TCB")]
     CertificateTcb,
     /// The report says that it was signed with another kind of key than the certificate's.
-    #[error("the report and its certificate are of different kinds of key: fetch the certificate of the key that signed")]
+    #[error(
+        "the report and its certificate are of different kinds of key: fetch the certificate of the key that signed"
+    )]
     SigningKeyKind,
     /// The certificate's product is of another generation than its root, or than the report.
     #[error("the certificate names another product than its root, {0:?}: it is forged, or of another generation")]

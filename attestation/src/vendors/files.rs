@@ -178,7 +178,9 @@ impl Files {
         }
         if let Some(report) = bytes.strip_prefix(b"HCLA").and(bytes.get(HCL_REPORT..)) {
             return match report.get(..sev_snp::REPORT_BYTES) {
-                Some(report) if sev_snp::Report::parse(report).is_ok() => self.set_quote(Quote::SevSnp(report.to_vec())),
+                Some(report) if sev_snp::Report::parse(report).is_ok() => {
+                    self.set_quote(Quote::SevSnp(report.to_vec()))
+                }
                 _ if report.starts_with(&[0x81, 0, 0, 0]) => Err(FileError::TdReport),
                 _ => Err(FileError::Unknown),
             };
@@ -214,9 +216,7 @@ impl Files {
         let signature = signed.signature.and_then(|text| parse_hex(text.as_bytes())).ok_or(FileError::Unknown)?;
         let signature = signature.try_into().map_err(|_| FileError::Unknown)?;
         match (signed.tcb_info, signed.qe_identity) {
-            (Some(document), None) => {
-                set(&mut self.tcb_info, (document.get().into(), signature), Document::TcbInfo)
-            }
+            (Some(document), None) => set(&mut self.tcb_info, (document.get().into(), signature), Document::TcbInfo),
             (None, Some(document)) => {
                 set(&mut self.qe_identity, (document.get().into(), signature), Document::QeIdentity)
             }
@@ -234,8 +234,10 @@ impl Files {
         set(&mut self.qe_identity_signer, signer(&given.qe_identity_issuer_chain)?, Document::QeIdentitySigner)?;
         set(&mut self.tcb_info, (given.tcb_info, signature(given.tcb_info_signature)?), Document::TcbInfo)?;
         set(&mut self.qe_identity, (given.qe_identity, signature(given.qe_identity_signature)?), Document::QeIdentity)?;
-        self.add_der(&given.root_ca_crl)?;
-        self.add_der(&given.pck_crl)?;
+        // Some services give lists as hexadecimal text.
+        for list in [given.root_ca_crl, given.pck_crl] {
+            self.add_der(&parse_hex(&list).unwrap_or(list))?;
+        }
         for document in parse_pem(given.pck_crl_issuer_chain.as_bytes(), MAX_PEM).ok_or(FileError::Unknown)? {
             self.add_der(&document.der)?;
         }

@@ -122,7 +122,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    fn signature(&self) -> Result<Signature, Error> {
+    pub fn signature(&self) -> Result<Signature, Error> {
         let scalar = |offset: usize| {
             let padded: [u8; 72] = self.field(offset);
             let (scalar, padding) = padded.split_at(SCALAR_BYTES);
@@ -187,9 +187,7 @@ impl Endorsement {
                 snp: number(SNP_SPL)?,
                 microcode: number(MICROCODE_SPL)?,
             },
-            hardware_id: hardware_id
-                .map(|id| parse_hardware_id(id, generation).ok_or_else(malformed))
-                .transpose()?,
+            hardware_id: hardware_id.map(|id| parse_hardware_id(id, generation).ok_or_else(malformed)).transpose()?,
             provider,
         })
     }
@@ -246,8 +244,8 @@ pub(super) fn verify(
 
     // The chain, from the root.
     let intermediate = Certificate::parse(Document::AmdIntermediate, &collateral.intermediate)?;
-    let (generation, issues) = parse_intermediate_name(&intermediate.common_name()?)
-        .ok_or(Error::Mismatch(Document::AmdIntermediate))?;
+    let (generation, issues) =
+        parse_intermediate_name(&intermediate.common_name()?).ok_or(Error::Mismatch(Document::AmdIntermediate))?;
     let root = Certificate::parse(Document::Ark, roots.amd(generation))?;
     intermediate.check_issued_by(&root)?;
     let certificate = Certificate::parse(Document::Endorsement, &collateral.endorsement)?;
