@@ -28,7 +28,9 @@ mod error;
 pub mod files;
 mod policy;
 mod sev_snp;
+// They read files and the environment, which nothing in `src` does.
 #[cfg(test)]
+#[path = "../tests/vendors/mod.rs"]
 mod tests;
 
 pub use collateral::{Collateral, DcapCollateral, SevSnpCollateral};
@@ -111,6 +113,7 @@ pub enum SigningKey {
 
 /// What was measured when the TEE started.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Measurements {
     /// Of an SGX enclave (SDM volume 3D, section 38.15).
     Sgx {

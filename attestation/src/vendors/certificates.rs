@@ -4,7 +4,11 @@ use alloc::{string::String, vec::Vec};
 use der::{Decode, Reader, SliceReader, asn1::ObjectIdentifier, oid::AssociatedOid};
 use rsa::{BoxedUint, RsaPublicKey, pss, signature::Verifier};
 use sha2::Sha384;
-use x509_cert::{crl::CertificateList, ext::pkix::BasicConstraints, name::Name};
+use x509_cert::{
+    crl::CertificateList,
+    ext::pkix::{BasicConstraints, KeyUsage, KeyUsages},
+    name::Name,
+};
 
 use super::{Document, Error, collateral::check_size};
 use crate::UnixSeconds;
@@ -88,20 +92,31 @@ impl Certificate {
         Ok((info.algorithm.oid, parameters, bits))
     }
 
-    /// Whether this certificate may issue others.
-    pub fn is_authority(&self) -> bool {
-        let constraints = self.extension(BasicConstraints::OID).ok().flatten();
-        constraints.and_then(|der| BasicConstraints::from_der(der).ok()).is_some_and(|constraints| constraints.ca)
+    /// Whether this certificate may sign what `usage` says: certificates or lists.
+    fn may(&self, usage: KeyUsages) -> Result<bool, Error> {
+        let malformed = |_| Error::Malformed(self.document);
+        let constraints = self.extension(BasicConstraints::OID)?.map(BasicConstraints::from_der);
+        let usages = self.extension(KeyUsage::OID)?.map(KeyUsage::from_der);
+        Ok(constraints.transpose().map_err(malformed)?.is_some_and(|constraints| constraints.ca)
+            && usages.transpose().map_err(malformed)?.is_none_or(|usages| usages.0.contains(usage)))
+    }
+
+    /// Whether an extension that has to be understood is none of those that are.
+    fn has_unknown_critical_extension(&self) -> bool {
+        let known = [BasicConstraints::OID, KeyUsage::OID];
+        let extensions = self.inner.tbs_certificate().extensions();
+        extensions.into_iter().flatten().any(|extension| extension.critical && !known.contains(&extension.extn_id))
     }
 
     /// Checks AMD's signature: RSASSA-PSS with SHA-384, by a certificate that may issue others.
     pub fn check_issued_by(&self, issuer: &Certificate) -> Result<(), Error> {
         let refused = Error::Chain(self.document);
-        if !issuer.is_authority() || self.inner.tbs_certificate().issuer() != issuer.subject() {
+        if !issuer.may(KeyUsages::KeyCertSign)? || self.inner.tbs_certificate().issuer() != issuer.subject() {
             return Err(refused);
         }
         let signature = self.inner.signature().as_bytes().ok_or(refused.clone())?;
-        issuer.check_pss(self.inner.signature_algorithm().oid, &self.signed, signature).map_err(|()| refused)
+        issuer.check_pss(self.inner.signature_algorithm().oid, &self.signed, signature).map_err(|()| refused)?;
+        if self.has_unknown_critical_extension() { Err(Error::Malformed(self.document)) } else { Ok(()) }
     }
 
     fn check_pss(&self, algorithm: ObjectIdentifier, message: &[u8], signature: &[u8]) -> Result<(), ()> {
@@ -186,7 +201,7 @@ impl RevocationList {
     pub fn check_issued_by(&self, issuer: &Certificate) -> Result<(), Error> {
         let refused = Error::DocumentSignature(self.document);
         let list = &self.inner.tbs_cert_list;
-        if list.issuer != *issuer.subject() {
+        if !issuer.may(KeyUsages::CRLSign)? || list.issuer != *issuer.subject() {
             return Err(refused);
         }
         let signature = self.inner.signature.as_bytes().ok_or(refused.clone())?;
@@ -236,14 +251,9 @@ pub(super) fn encode_pem(der: &[u8]) -> Option<String> {
     der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, der).ok()
 }
 
-fn trim(mut text: &[u8]) -> &[u8] {
+fn trim(text: &[u8]) -> &[u8] {
     let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
-    while let Some((first, rest)) = text.split_first().filter(|(first, _)| blank(first)) {
-        let _ = first;
-        text = rest;
-    }
-    while let Some((_, rest)) = text.split_last().filter(|(last, _)| blank(last)) {
-        text = rest;
-    }
-    text
+    let start = text.iter().position(|byte| !blank(byte)).unwrap_or(text.len());
+    let end = text.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last.saturating_add(1));
+    text.get(start..end).unwrap_or_default()
 }

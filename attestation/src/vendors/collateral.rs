@@ -8,6 +8,7 @@ use super::{Document, Error};
 
 /// Documents for one quote. Roots are not among them: they are pinned.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Collateral {
     /// For [`Quote::Dcap`](super::Quote::Dcap).
     #[codec(index = 1)]

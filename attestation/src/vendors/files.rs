@@ -1,11 +1,9 @@
-//! Quotes and collateral from files, whose kind is told by their content.
+//! Quotes and collateral from the content of files, which tells their kind. Whoever calls opens the files.
 //!
 //! Understood, each raw or as hexadecimal text: DCAP quotes; SEV-SNP reports; Azure's HCL reports with an SEV-SNP report
 //! in them; JSON of Intel's PCS (`tcbInfo`, `enclaveIdentity`) and of `dcap-qvl` (`tcb_info`, …), the latter in SCALE too;
 //! certificates and revocation lists in PEM and DER. Nothing is verified here, and what is read goes to
 //! [`verify`](super::verify). Roots in files are compared with the pinned ones, so that a foreign one is told early.
-
-use std::{fs, io, path::Path};
 
 use codec::Decode;
 use dcap_qvl::QuoteCollateralV3;
@@ -17,7 +15,7 @@ use super::{
     dcap, sev_snp,
 };
 
-/// The largest file that is read.
+/// The largest content that is looked at.
 pub const MAX_FILE_BYTES: usize = 1024 * 1024;
 /// The most PEM documents in a file.
 const MAX_PEM: usize = 16;
@@ -27,9 +25,6 @@ const HCL_REPORT: usize = 0x20;
 /// Why files could not be read as a quote and its collateral.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The file cannot be read.
-    #[error("cannot read the file")]
-    Io(#[from] io::Error),
     /// The file is larger than [`MAX_FILE_BYTES`].
     #[error("the file is larger than {MAX_FILE_BYTES} bytes, and so than any quote or collateral")]
     TooLarge,
@@ -88,17 +83,6 @@ pub fn parse_policy(json: &[u8]) -> Result<Policy, FileError> {
 }
 
 impl Files {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// [`FileError::Io`], or as [`Self::add`].
-    pub fn read(&mut self, path: impl AsRef<Path>) -> Result<(), FileError> {
-        if fs::metadata(&path)?.len() > MAX_FILE_BYTES as u64 {
-            return Err(FileError::TooLarge);
-        }
-        self.add(&fs::read(path)?)
-    }
-
     /// Adds the content of a file.
     ///
     /// # Errors

@@ -9,7 +9,6 @@ use super::{Generation, SigningKey, SnpTcb};
 /// Intel's status of a TCB level (PCS API version 4, TCB info). [`Self::Revoked`] is refused under every policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 #[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize))]
-#[allow(clippy::upper_case_acronyms)]
 pub enum TcbStatus {
     /// All security updates are installed.
     UpToDate,

@@ -23,7 +23,8 @@ pub fn folder() -> Option<PathBuf> {
 pub fn load(folder: &Path, names: &[&str]) -> (Quote, Collateral) {
     let mut files = Files::default();
     for name in names {
-        files.read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let content = std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        files.add(&content).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     files.finish().unwrap_or_else(|error| panic!("{names:?}: {error}"))
 }
@@ -209,14 +210,17 @@ fn quotes_without_collateral_parse() {
         ("trustee/occlum_quote.dat", Kind::Sgx),
     ] {
         let mut files = Files::default();
-        files.read(folder.join(name)).unwrap();
+        files.add(&std::fs::read(folder.join(name)).unwrap()).unwrap();
         let Some(Quote::Dcap(quote)) = files.quote() else { panic!("{name}") };
         let frame = dcap::parse_frame(quote).unwrap();
         assert_eq!((frame.kind(), frame.chain.is_some()), (kind, true), "{name}");
         assert!(matches!(files.finish(), Err(FileError::Missing(Document::TcbInfo))));
     }
     let mut files = Files::default();
-    assert!(matches!(files.read(folder.join("azure/hcl-report-tdx.bin")), Err(FileError::TdReport)));
+    assert!(matches!(
+        files.add(&std::fs::read(folder.join("azure/hcl-report-tdx.bin")).unwrap()),
+        Err(FileError::TdReport)
+    ));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{
     super::*,
     evidence::cloud,
-    forge::{Dcap, END, Key, NOW, OTHER, START, Snp, list},
+    forge::{Dcap, END, Key, NOW, OTHER, START, Snp, critical, list},
 };
 
 /// Before and after [`NOW`], within the validity of everything else.
@@ -273,6 +273,11 @@ fn sev_snp_checks_have_their_errors() {
         ),
         ("ARK is none", milan(|s| s.ark.authority = false), E::Chain(D::AmdIntermediate)),
         ("ASK is none", milan(|s| s.ask.authority = false), E::Chain(D::Endorsement)),
+        (
+            "unknown critical extension",
+            milan(|s| s.ask.extensions = vec![critical()]),
+            E::Malformed(D::AmdIntermediate),
+        ),
         ("ASK of another", milan(|s| s.ask.issuer = "ARK-Genoa"), E::Chain(D::AmdIntermediate)),
         ("VCEK of another", milan(|s| s.endorsement.issuer = "SEV-Genoa"), E::Chain(D::Endorsement)),
         ("ARK expired", milan(|s| s.ark.until = EARLIER), E::Expired(D::Ark)),
@@ -368,7 +373,8 @@ fn work_before_the_first_signature_check_is_bounded() {
     assert!(certificates::parse_pem(pem.repeat(4).as_bytes(), 3).is_none());
 
     // Each document at its bound is parsed, and not beyond.
-    let oversized: [(Document, fn(&mut DcapCollateral, usize)); 6] = [
+    type Fill = fn(&mut DcapCollateral, usize);
+    let oversized: [(Document, Fill); 6] = [
         (Document::TcbInfo, |c, bytes| c.tcb_info = "[".repeat(bytes)),
         (Document::QeIdentity, |c, bytes| c.qe_identity = "[".repeat(bytes)),
         (Document::TcbInfoSigner, |c, bytes| c.tcb_info_signer = vec![0x30; bytes]),

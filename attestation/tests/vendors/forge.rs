@@ -93,6 +93,11 @@ fn extension(id: &str, value: &[u8]) -> Vec<u8> {
     seq(&[oid(id), octets(value)])
 }
 
+/// An extension that nobody knows, and has to be understood.
+pub fn critical() -> Vec<u8> {
+    seq(&[oid("1.2.3.4"), tlv(0x01, [0xff]), octets(&[])])
+}
+
 // Keys.
 
 pub enum Key {
@@ -130,8 +135,8 @@ impl Key {
     fn info(&self) -> Vec<u8> {
         let ec = |curve, point: &[u8]| seq(&[seq(&[oid("1.2.840.10045.2.1"), oid(curve)]), bits(point)]);
         match self {
-            Self::P256(key) => ec("1.2.840.10045.3.1.7", &key.verifying_key().to_sec1_point(false).as_bytes()),
-            Self::P384(key) => ec("1.3.132.0.34", &key.verifying_key().to_sec1_point(false).as_bytes()),
+            Self::P256(key) => ec("1.2.840.10045.3.1.7", key.verifying_key().to_sec1_point(false).as_bytes()),
+            Self::P384(key) => ec("1.3.132.0.34", key.verifying_key().to_sec1_point(false).as_bytes()),
             Self::Rsa(key) => {
                 let public = seq(&[big_integer(&key.n().to_be_bytes()), integer(65_537)]);
                 seq(&[seq(&[oid("1.2.840.113549.1.1.1"), tlv(0x05, [])]), bits(&public)])
