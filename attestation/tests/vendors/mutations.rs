@@ -88,7 +88,27 @@ fn signature(mut bytes: Vec<u8>) -> [u8; 64] {
     bytes.try_into().unwrap()
 }
 
-const DOCUMENTS: [Access; 10] = [
+/// A certificate of the chain in the collateral, which the quote carries as well.
+macro_rules! chain {
+    ($name:literal, $index:tt) => {
+        (
+            $name,
+            |collateral| match collateral {
+                Collateral::Dcap(documents) => documents.pck_chain.as_ref().map(|chain| chain.$index.clone()),
+                Collateral::SevSnp(_) => None,
+            },
+            |collateral, bytes| {
+                if let Collateral::Dcap(DcapCollateral { pck_chain: Some(chain), .. }) = collateral {
+                    chain.$index = bytes
+                }
+            },
+        )
+    };
+}
+
+const DOCUMENTS: [Access; 12] = [
+    chain!("PCK certificate", 0),
+    chain!("PCK CA", 1),
     access!(Dcap, "TCB info", tcb_info, |text: &String| text.clone().into_bytes(), text),
     access!(Dcap, "TCB info's signature", tcb_info_signature, |bytes: &[u8; 64]| bytes.to_vec(), signature),
     access!(Dcap, "TCB info's signer", tcb_info_signer, Vec::clone, |bytes| bytes),
@@ -381,6 +401,27 @@ fn every_mutation_of_recorded_evidence_is_killed() {
     }
     table.print();
     assert!(table.survivors.is_empty(), "{} survive: {:#?}", table.survivors.len(), table.survivors);
+}
+
+/// No revocation list of AMD's was recorded: a forged one has to do.
+#[test]
+fn every_bit_of_a_revocation_list_is_checked() {
+    let (amd, quote, collateral) = Snp::milan().build();
+    let Collateral::SevSnp(collateral) = collateral else { unreachable!() };
+    let roots = Roots { milan: &amd, ..Roots::PINNED };
+    let list = collateral.crl.clone().unwrap();
+    let verify = |list: Vec<u8>| {
+        let collateral = Collateral::SevSnp(SevSnpCollateral { crl: Some(list), ..collateral.clone() });
+        verify_under(&roots, &quote, &collateral, &Policy::default(), NOW)
+    };
+    assert!(verify(list.clone()).is_ok());
+    for index in 0..list.len() {
+        for bit in 0..8 {
+            let mut changed = list.clone();
+            changed[index] ^= 1 << bit;
+            assert!(verify(changed).is_err(), "byte {index} bit {bit}");
+        }
+    }
 }
 
 /// Forged evidence, whose signatures all hold, is refused under the pinned roots.
