@@ -6,7 +6,7 @@
 //! # How
 //! 1. Sizes are bounded and frames parsed strictly, so that the work before the first signature check is linear in
 //!    few kilobytes, and no byte of a quote is left that no check looks at.
-//! 2. Chains lead to the roots of this source ([`Roots`]), are within their validity and not revoked.
+//! 2. Chains lead to the roots in this source, are within their validity and not revoked.
 //! 3. The quote is signed by the certified key, directly (SEV-SNP) or through the quoting enclave (DCAP).
 //! 4. The platform's TCB is matched with the vendor's document or certificate, and appraised under the policy.
 //! 5. Modes in which the host reads or moves the guest are refused under every policy.

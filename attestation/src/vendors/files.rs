@@ -4,6 +4,19 @@
 //! in them; JSON of Intel's PCS (`tcbInfo`, `enclaveIdentity`) and of `dcap-qvl` (`tcb_info`, …), the latter in SCALE too;
 //! certificates and revocation lists in PEM and DER. Nothing is verified here, and what is read goes to
 //! [`verify`](super::verify). Roots in files are compared with the pinned ones, so that a foreign one is told early.
+//!
+//! ```
+//! use phala_attestation::vendors::{self, Verified, files};
+//!
+//! fn verify(contents: &[Vec<u8>], policy: &[u8], now: u64) -> Result<Verified, Box<dyn std::error::Error>> {
+//!     let mut found = files::Files::default();
+//!     for content in contents {
+//!         found.add(content)?;
+//!     }
+//!     let (quote, collateral) = found.finish()?;
+//!     Ok(vendors::verify(&quote, &collateral, &files::parse_policy(policy)?, now)?)
+//! }
+//! ```
 
 use codec::Decode;
 use dcap_qvl::QuoteCollateralV3;

@@ -6,7 +6,7 @@
 use alloc::{string::String, vec};
 use der::{
     Decode,
-    asn1::{Ia5StringRef, ObjectIdentifier},
+    asn1::{Ia5StringRef, ObjectIdentifier, OctetStringRef},
 };
 use p384::ecdsa::{Signature, VerifyingKey, signature::Verifier};
 
@@ -193,12 +193,14 @@ impl Endorsement {
     }
 }
 
-/// Milan and Genoa have 64 bytes, Turin 8, which the report pads with zeros.
-fn parse_hardware_id(id: &[u8], generation: Generation) -> Option<[u8; 64]> {
+/// Milan and Genoa have 64 bytes, Turin 8, which the report pads with zeros. Some certificates have them bare, some as an
+/// OCTET STRING.
+fn parse_hardware_id(value: &[u8], generation: Generation) -> Option<[u8; 64]> {
     let bytes = match generation {
         Generation::Milan | Generation::Genoa => 64,
         Generation::Turin => 8,
     };
+    let id = if value.len() == bytes { value } else { <&OctetStringRef>::from_der(value).ok()?.as_bytes() };
     let mut padded = [0; 64];
     padded.get_mut(..bytes).filter(|_| id.len() == bytes)?.copy_from_slice(id);
     Some(padded)

@@ -303,6 +303,8 @@ fn sev_snp_checks_have_their_errors() {
     eprintln!("SEV-SNP: {}/{} signed wrongs refused for the right reason", cases.len(), cases.len());
     assert!(Snp::milan_vlek().verify(&cloud(), NOW).is_ok());
     assert!(Snp::turin().verify(&cloud(), NOW).is_ok());
+    let octets = milan(|s| s.hardware_id = Some([&[0x04, 0x40][..], &[0x44; 64]].concat()));
+    assert_eq!(octets.verify(&cloud(), NOW), Snp::milan().verify(&cloud(), NOW));
     let turin = Snp::turin().change(|snp| snp.report[0x1a8] = 1);
     assert_eq!(turin.verify(&cloud(), NOW), Err(Error::ChipId));
 }
