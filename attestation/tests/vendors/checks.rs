@@ -3,7 +3,7 @@
 use super::{
     super::*,
     evidence::cloud,
-    forge::{Dcap, END, Key, NOW, OTHER, START, Snp, critical, list},
+    forge::{Dcap, END, Key, NOW, OTHER, START, Snp, critical, key_usage, list},
 };
 
 /// Before and after [`NOW`], within the validity of everything else.
@@ -58,6 +58,9 @@ fn dcap_checks_have_their_errors() {
     let info = |from: &str, to: &str| Dcap::sgx().tcb_info(from, to);
     let module = |from: &str, to: &str| Dcap::tdx().tcb_info(from, to);
     let qe = |from: &str, to: &str| Dcap::sgx().qe_identity(from, to);
+    let module_up_to_date = format!(r#"{{"tcb":{{"isvsvn":2}},"tcbDate":"2026-01-01T00:00:00Z",{up_to_date}}}"#);
+    let older = module_up_to_date.replace(r#""isvsvn":2"#, r#""isvsvn":1"#).replace("UpToDate", "OutOfDate");
+    let module_with_older = format!("{module_up_to_date},{older}");
     let cases = [
         // The frame.
         ("version", sgx(|d| d.version = 2), E::QuoteVersion(2)),
@@ -160,6 +163,11 @@ fn dcap_checks_have_their_errors() {
         ("module out of date", module(&up_to_date, &status("OutOfDate")), E::TcbStatus(TcbStatus::OutOfDate)),
         ("module revoked", module(&up_to_date, &status("Revoked")), E::TcbRevoked),
         ("module's advisory", module(&up_to_date, &advisory), E::Advisory("INTEL-SA-00615".into())),
+        (
+            "launched before an update",
+            tdx_15(|d| d.body[0] = 1).tcb_info(&module_up_to_date, &module_with_older),
+            E::TcbStatus(TcbStatus::TDRelaunchAdvised),
+        ),
         ("current module too old", tdx_15(|d| d.body[584] = 1), E::TcbTooOld),
         // Attributes.
         ("SGX debug", sgx(|d| d.body[48] |= 2), E::Debug),
@@ -278,6 +286,9 @@ fn sev_snp_checks_have_their_errors() {
             milan(|s| s.ask.extensions = vec![critical()]),
             E::Malformed(D::AmdIntermediate),
         ),
+        ("ASK is for lists", milan(|s| s.ask.extensions = vec![key_usage(2)]), E::Chain(D::Endorsement)),
+        ("ARK is not for lists", milan(|s| s.ark.extensions = vec![key_usage(4)]), E::DocumentSignature(D::AmdCrl)),
+        ("CRL of some only", milan(|s| s.crl_extensions = vec![critical()]), E::Malformed(D::AmdCrl)),
         ("ASK of another", milan(|s| s.ask.issuer = "ARK-Genoa"), E::Chain(D::AmdIntermediate)),
         ("VCEK of another", milan(|s| s.endorsement.issuer = "SEV-Genoa"), E::Chain(D::Endorsement)),
         ("ARK expired", milan(|s| s.ark.until = EARLIER), E::Expired(D::Ark)),
@@ -486,6 +497,7 @@ fn what_was_not_checked_is_listed_as_such() {
 fn measurements_fold_by_kind() {
     let folds = [
         Dcap::sgx().verify(&Policy::default(), NOW),
+        Dcap::sgx().change(|dcap| dcap.body[192] = 1).verify(&Policy::default(), NOW),
         Dcap::tdx().verify(&Policy::default(), NOW),
         Dcap::tdx().change(|dcap| dcap.body[328] = 1).verify(&Policy::default(), NOW),
         Snp::milan().verify(&Policy::default(), NOW),

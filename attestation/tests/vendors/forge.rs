@@ -93,6 +93,11 @@ fn extension(id: &str, value: &[u8]) -> Vec<u8> {
     seq(&[oid(id), octets(value)])
 }
 
+/// Key usage: `0x04` for certificates, `0x02` for lists.
+pub fn key_usage(usages: u8) -> Vec<u8> {
+    seq(&[oid("2.5.29.15"), tlv(0x01, [0xff]), octets(&tlv(0x03, [usages.trailing_zeros() as u8, usages]))])
+}
+
 /// An extension that nobody knows, and has to be understood.
 pub fn critical() -> Vec<u8> {
     seq(&[oid("1.2.3.4"), tlv(0x01, [0xff]), octets(&[])])
@@ -221,19 +226,19 @@ impl Draft {
 
 /// A revocation list of certificates with the serials `revoked`.
 pub fn list(issuer: &str, key: &Key, revoked: &[u64]) -> Vec<u8> {
-    list_until(issuer, key, revoked, START_TEXT.0, END_TEXT.0)
+    list_with(issuer, key, revoked, (START_TEXT.0, END_TEXT.0), &[])
 }
 
-pub fn list_until(issuer: &str, key: &Key, revoked: &[u64], from: &str, until: &str) -> Vec<u8> {
+fn list_with(issuer: &str, key: &Key, revoked: &[u64], dates: (&str, &str), others: &[Vec<u8>]) -> Vec<u8> {
     let entries: Vec<_> = revoked.iter().map(|serial| seq(&[integer(*serial), tlv(0x17, START_TEXT.0)])).collect();
     let signed = seq(&[
         integer(1),
         key.algorithm(),
         name(issuer),
-        tlv(0x17, from),
-        tlv(0x17, until),
+        tlv(0x17, dates.0),
+        tlv(0x17, dates.1),
         if revoked.is_empty() { vec![] } else { seq(&entries) },
-        tlv(0xa0, seq(&[extension("2.5.29.20", &integer(1))])),
+        tlv(0xa0, seq(&[vec![extension("2.5.29.20", &integer(1))], others.to_vec()].concat())),
     ]);
     seq(&[signed.clone(), key.algorithm(), bits(&key.sign_der(&signed))])
 }
@@ -440,7 +445,7 @@ impl Dcap {
         quote.extend_from_slice(&tail);
 
         let crl = |index: usize, issuer, key, revoked| {
-            list_until(issuer, key, revoked, self.crl_from[index], self.crl_until[index])
+            list_with(issuer, key, revoked, (self.crl_from[index], self.crl_until[index]), &[])
         };
         let collateral = DcapCollateral {
             tcb_info_signature: signer.sign(self.tcb_info.as_bytes()).try_into().unwrap(),
@@ -502,6 +507,7 @@ pub struct Snp {
     pub crl_dates: (&'static str, &'static str),
     pub crl_issuer: &'static str,
     pub crl_key: usize,
+    pub crl_extensions: Vec<Vec<u8>>,
     pub report_key: u8,
 }
 
@@ -533,6 +539,7 @@ impl Snp {
             crl_dates: (START_TEXT.0, END_TEXT.0),
             crl_issuer: "ARK-Milan",
             crl_key: 0,
+            crl_extensions: vec![],
             report_key: 6,
         }
     }
@@ -598,7 +605,7 @@ impl Snp {
             intermediate: self.ask.sign(&ask, &ark),
             crl: self.crl.as_ref().map(|revoked| {
                 let key = Key::rsa(self.crl_key);
-                list_until(self.crl_issuer, &key, revoked, self.crl_dates.0, self.crl_dates.1)
+                list_with(self.crl_issuer, &key, revoked, self.crl_dates, &self.crl_extensions)
             }),
         };
         (self.ark.sign(&ark, &ark), Quote::SevSnp(report), Collateral::SevSnp(collateral))
