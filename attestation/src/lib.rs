@@ -21,6 +21,8 @@ extern crate alloc;
 mod error;
 pub mod simulated;
 mod statement;
+#[cfg(feature = "vendors")]
+pub mod vendors;
 mod verdict;
 
 pub use error::Error;

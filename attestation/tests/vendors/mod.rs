@@ -1,0 +1,6 @@
+//! Tests over recorded evidence, over mutations of it, and over evidence forged under roots of our own.
+
+mod checks;
+mod evidence;
+mod forge;
+mod mutations;
