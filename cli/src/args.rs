@@ -532,6 +532,27 @@ pub(crate) enum Verify {
         /// The job's number.
         job: JobId,
     },
+    /// Check a raw quote of Intel SGX or TDX, or a report of AMD SEV-SNP. Exits with 0 only if it is accepted.
+    Evidence(VerifyEvidence),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyEvidence {
+    /// The quote or report: binary or hexadecimal; Azure's HCL report, too.
+    pub file: PathBuf,
+
+    /// What the vendor publishes, any number of files: TCB info, QE identity, certificates, revocation lists, in JSON,
+    /// SCALE, PEM, DER or hexadecimal. What is missing is named.
+    #[arg(long, value_name = "FILE")]
+    pub collateral: Vec<PathBuf>,
+
+    /// The time of the verification. By default now.
+    #[arg(long, value_name = "UNIX_SECONDS")]
+    pub at: Option<u64>,
+
+    /// Which platforms are good enough, in JSON; see docs/attestation.md. By default strict: most clouds fail it.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
 }
 
 fn parse_amount(text: &str) -> Result<Balance, String> {

@@ -12,13 +12,14 @@ use serde_json::json;
 
 use crate::{
     Status, args,
-    commands::worker,
+    commands::{evidence, worker},
     context::Context,
     output::{Output, checks, facts},
 };
 
 pub(crate) async fn run(command: args::Verify, context: &Context, output: &Output) -> Status {
     match command {
+        args::Verify::Evidence(options) => evidence::run(&options, output),
         args::Verify::Worker { worker } => verify(&worker, context, output).await,
         args::Verify::Receipt { job } => verify_receipt(job, context, output).await,
     }

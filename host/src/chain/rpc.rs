@@ -16,8 +16,11 @@ use super::{At, Heads, Job, Node, NodeError, Submission, SubmitError, Submits, W
 /// While a node is away, the SDK's calls wait for it; the host has other things to do.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The SDK itself gives up after a minute.
+/// The SDK itself gives up after a minute or two.
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// One that is not in a block by then, in a fork perhaps, is better followed by a newer one: it names a block of before.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// For whom the host works, and with whose key.
 pub struct Keys {
@@ -147,6 +150,10 @@ impl Node for RpcNode {
             let Some(signer) = &self.signer else {
                 return Err(SubmitError::Refused("the host holds no key".into()));
             };
+            let limit = match &submission {
+                Submission::Heartbeat(_) => HEARTBEAT_TIMEOUT,
+                _ => SUBMIT_TIMEOUT,
+            };
             // What becomes of these depends on the worker's or the job's state, which changes.
             let may_succeed_later = matches!(submission, Submission::Heartbeat(_) | Submission::Receipt(_));
             let call = match submission {
@@ -162,7 +169,7 @@ impl Node for RpcNode {
                 Submission::SetEndpoint(worker, endpoint) => call::set_endpoint(worker, &endpoint),
                 Submission::Receipt(receipt) => call::submit_receipt(*receipt),
             };
-            match timeout(SUBMIT_TIMEOUT, chain.submit(signer, call)).await {
+            match timeout(limit, chain.submit(signer, call)).await {
                 Ok(Ok(included)) => Ok(included.block.number),
                 Ok(Err(error @ (chain::SubmitError::Unresolved { .. } | chain::SubmitError::Chain(_)))) => {
                     Err(SubmitError::Unknown(error.to_string()))
@@ -171,7 +178,9 @@ impl Node for RpcNode {
                     Err(SubmitError::Permanent(error.to_string()))
                 }
                 Ok(Err(error)) => Err(SubmitError::Refused(error.to_string())),
-                Err(_) => Err(SubmitError::Unknown(format!("no answer from the node at {}", self.url))),
+                Err(_) => {
+                    Err(SubmitError::Unknown(format!("not in a block of the node at {} within {limit:?}", self.url)))
+                }
             }
         })
     }
