@@ -252,7 +252,9 @@ impl Builder<'_> {
         }
         if !calls.is_empty() {
             let alice = Signer::from_uri("//Alice")?;
-            chain.submit(&alice, call::batch_all(calls)).await.context("cannot prepare the chain")?;
+            // Finalized: of the first blocks, some are replaced.
+            let submitted = chain.submit_finalized(&alice, call::batch_all(calls)).await;
+            submitted.context("cannot prepare the chain")?;
         }
         Ok(())
     }
