@@ -322,12 +322,20 @@ impl Network {
     /// When there is no such process, or it does not end.
     pub fn restart(&self, name: &str, signal: &str) -> Result<Option<ExitStatus>> {
         let ended = self.end(name, signal)?;
+        self.relaunch(name)?;
+        Ok(ended)
+    }
+
+    /// Starts a process that has ended with its command line.
+    ///
+    /// # Errors
+    /// When there is no such process, or it cannot be started.
+    pub fn relaunch(&self, name: &str) -> Result<()> {
         let words = self.command_line(name)?;
         let (program, arguments) = words.split_first().context("a process has a program")?;
         let mut command = Command::new(program);
         command.args(arguments);
-        self.launch(name, command)?;
-        Ok(ended)
+        self.launch(name, command)
     }
 
     /// Waits until the chain has `count` more blocks.

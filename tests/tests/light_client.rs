@@ -11,7 +11,6 @@ use phala_tests::{
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::Command,
     time::Instant,
 };
 
@@ -82,11 +81,7 @@ fn a_fork_shown_after_a_standstill_is_refused() -> Result<()> {
     let log = stand_still(&network)?;
     network.end("node-1", "-KILL")?;
     fs::remove_dir_all(Path::new(&network.option("node-1", "--base-path")?).join("chains"))?;
-    let words = network.command_line("node-1")?;
-    let (program, arguments) = words.split_first().context("a process has a program")?;
-    let mut node = Command::new(program);
-    node.args(arguments);
-    network.launch("node-1", node)?;
+    network.relaunch("node-1")?;
     wait_until("the fork is noticed", 180, || {
         Ok(fs::read_to_string(&log)?.contains("is finalized with two hashes").then_some(()))
     })
