@@ -1,6 +1,6 @@
 use anyhow::{Context, Result, ensure};
 use phala_primitives::JobId;
-use phala_sdk::{Signer, chain::Chain};
+use phala_sdk::{Signer, chain::Chain, host::Hosts};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -452,6 +452,16 @@ impl Drop for Network {
             let _ = child.wait();
         }
     }
+}
+
+/// The finalized block that a host has its enclave's word for, which it asks for every other second.
+///
+/// # Errors
+/// When the host at `endpoint` does not answer.
+pub async fn verified_block(endpoint: &str) -> Result<Option<u32>> {
+    let metrics = Hosts::default().client()?.get(format!("{endpoint}/metrics")).send().await?.text().await?;
+    let value = metrics.lines().find_map(|line| line.strip_prefix("phala_host_enclave_finalized_block "));
+    Ok(value.and_then(|value| value.parse().ok()))
 }
 
 /// The processes that `phala dev` wrote down.

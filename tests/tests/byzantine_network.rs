@@ -9,7 +9,7 @@ use phala_primitives::{
     worker::{Liveness, SignedHeartbeat},
 };
 use phala_protocol::{EnclaveReply, HostRequest, Pause};
-use phala_sdk::{Signer, chain::Chain, host::Hosts};
+use phala_sdk::{Signer, chain::Chain};
 use phala_tests::{
     Network,
     authorities::{change_authorities, short_epochs},
@@ -18,6 +18,7 @@ use phala_tests::{
     p2p::{ANNOUNCES, GRANDPA, LIGHT, LyingPeer, SYNC, WARP, WarpProof},
     proxy::{Mode, Proxy},
     user::{Assigned, User},
+    verified_block,
 };
 use serde_json::{Value, json};
 use std::{
@@ -427,13 +428,7 @@ fn a_lying_rpc_node_loses_no_receipt() -> Result<()> {
         let before = state.balance(worker.operator).await?;
         anyhow::Ok((id, String::from_utf8(worker.endpoint)?, before))
     })?;
-    let verified = || -> Result<u32> {
-        let metrics = runtime.block_on(async {
-            Hosts::default().client()?.get(format!("{endpoint}/metrics")).send().await?.text().await
-        })?;
-        let value = metrics.lines().find_map(|line| line.strip_prefix("phala_host_enclave_finalized_block "));
-        Ok(value.and_then(|value| value.parse().ok()).unwrap_or(0))
-    };
+    let verified = || -> Result<u32> { Ok(runtime.block_on(verified_block(&endpoint))?.unwrap_or(0)) };
     phala_tests::wait_until("the worker's host is back", 60, || Ok(verified().ok().filter(|block| *block > 0)))?;
     let offered = Arc::new(AtomicUsize::new(0));
     let count = offered.clone();

@@ -2,11 +2,10 @@
 //! it anew after a long standstill.
 
 use anyhow::{Context, Result};
-use phala_sdk::host::Hosts;
 use phala_tests::{
     Network,
     authorities::{change_authorities, short_epochs},
-    wait_until,
+    verified_block, wait_until,
 };
 use std::{
     env, fs,
@@ -34,14 +33,7 @@ fn an_enclave_enters_a_chain_whose_authorities_changed_many_times() -> Result<()
         anyhow::Ok((head.block().number, String::from_utf8(worker.endpoint)?))
     })?;
 
-    // The host's own figure, which it asks the enclave for every other second.
-    let verified = || -> Result<Option<u32>> {
-        let metrics = runtime.block_on(async {
-            Hosts::default().client()?.get(format!("{endpoint}/metrics")).send().await?.text().await
-        })?;
-        let value = metrics.lines().find_map(|line| line.strip_prefix("phala_host_enclave_finalized_block "));
-        Ok(value.and_then(|value| value.parse().ok()))
-    };
+    let verified = || runtime.block_on(verified_block(&endpoint));
     let start = Instant::now();
     network.restart("enclave-1", "-KILL")?;
     // More than the enclave can have said before.
