@@ -10,16 +10,16 @@ use der::{
 };
 use p384::ecdsa::{Signature, VerifyingKey, signature::Verifier};
 
-use super::{
-    Claim, Document, Error, Generation, Hardware, Kind, Measurements, Platform, Roots, SevSnpCollateral, SevSnpPolicy,
-    SigningKey, SnpTcb, Tcb, Verified,
+use crate::{
+    Claim, ClaimStatus, Document, Error, Generation, Hardware, Kind, Measurements, Platform, SevSnpCollateral,
+    SevSnpPolicy, SigningKey, SnpTcb, Tcb, UnixSeconds, VerifiedEvidence,
     certificates::{Certificate, RevocationList},
-    platform_id,
+    platform::platform_id,
+    roots::Roots,
 };
-use crate::{ClaimStatus, UnixSeconds};
 
 /// The size of a report with its signature.
-pub(super) const REPORT_BYTES: usize = 0x4a0;
+pub(crate) const REPORT_BYTES: usize = 0x4a0;
 /// Where the signature starts; it is over all before.
 const SIGNED_BYTES: usize = 0x2a0;
 /// `r` and `s` are little-endian with 72 bytes each, of which P-384 has 48.
@@ -47,7 +47,7 @@ const HARDWARE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.
 const PROVIDER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.5");
 
 /// The fields of a report that are looked at, at their offsets.
-pub(super) struct Report<'a> {
+pub(crate) struct Report<'a> {
     bytes: &'a [u8; REPORT_BYTES],
 }
 
@@ -220,7 +220,7 @@ fn parse_intermediate_name(name: &str) -> Option<(Generation, SigningKey)> {
 }
 
 #[cfg(feature = "std")]
-pub(super) fn is_intermediate(name: &str) -> bool {
+pub(crate) fn is_intermediate(name: &str) -> bool {
     parse_intermediate_name(name).is_some()
 }
 
@@ -234,13 +234,14 @@ fn is_product_of(product: &str, generation: Generation) -> bool {
     product.split('-').next() == Some(family)
 }
 
-pub(super) fn verify(
+pub(crate) fn verify(
     roots: &Roots<'_>,
     report: &[u8],
+    endorsement: &[u8],
     collateral: &SevSnpCollateral,
     policy: &SevSnpPolicy,
     now: UnixSeconds,
-) -> Result<Verified, Error> {
+) -> Result<VerifiedEvidence, Error> {
     let report = Report::parse(report)?;
     let signature = report.signature()?;
 
@@ -250,7 +251,7 @@ pub(super) fn verify(
         parse_intermediate_name(&intermediate.common_name()?).ok_or(Error::Mismatch(Document::AmdIntermediate))?;
     let root = Certificate::parse(Document::Ark, roots.amd(generation))?;
     intermediate.check_issued_by(&root)?;
-    let certificate = Certificate::parse(Document::Endorsement, &collateral.endorsement)?;
+    let certificate = Certificate::parse(Document::Endorsement, endorsement)?;
     certificate.check_issued_by(&intermediate)?;
     let mut valid_until = UnixSeconds::MAX;
     for (document, validity) in [
@@ -307,7 +308,7 @@ pub(super) fn verify(
         SigningKey::Vcek => ClaimStatus::Checked,
         SigningKey::Vlek => ClaimStatus::NotChecked,
     };
-    Ok(Verified {
+    Ok(VerifiedEvidence {
         kind: Kind::SevSnp,
         measurements: Measurements::SevSnp {
             measurement: report.field(0x90),

@@ -10,8 +10,7 @@ use x509_cert::{
     name::Name,
 };
 
-use super::{Document, Error, collateral::check_size};
-use crate::UnixSeconds;
+use crate::{Document, Error, UnixSeconds, collateral::check_size};
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
@@ -23,7 +22,7 @@ const CRL_EXTENSIONS: [ObjectIdentifier; 2] =
 
 /// The time in which a document counts, both ends inclusive.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Validity {
+pub(crate) struct Validity {
     pub from: UnixSeconds,
     pub until: UnixSeconds,
 }
@@ -41,7 +40,7 @@ impl Validity {
 }
 
 /// A parsed certificate. Nothing in it is believed before [`Self::check_issued_by`] and the like.
-pub(super) struct Certificate {
+pub(crate) struct Certificate {
     document: Document,
     /// What the signature is over, as received: encoding it again could hide a difference.
     signed: Vec<u8>,
@@ -164,7 +163,7 @@ fn common_name(name: &Name) -> Option<String> {
 }
 
 /// A parsed revocation list. Nothing in it is believed before [`Self::check_issued_by`].
-pub(super) struct RevocationList {
+pub(crate) struct RevocationList {
     document: Document,
     signed: Vec<u8>,
     inner: CertificateList,
@@ -221,13 +220,13 @@ impl RevocationList {
 }
 
 /// One PEM document (RFC 7468).
-pub(super) struct Pem {
+pub(crate) struct Pem {
     pub label: String,
     pub der: Vec<u8>,
 }
 
 /// Parses at most `most` PEM documents, with nothing but white space and NUL between and after them.
-pub(super) fn parse_pem(text: &[u8], most: usize) -> Option<Vec<Pem>> {
+pub(crate) fn parse_pem(text: &[u8], most: usize) -> Option<Vec<Pem>> {
     const END: &[u8] = b"-----END ";
     let mut documents = Vec::new();
     let mut rest = trim(text);
@@ -247,7 +246,7 @@ pub(super) fn parse_pem(text: &[u8], most: usize) -> Option<Vec<Pem>> {
 }
 
 /// A PEM certificate with lines of 64 characters.
-pub(super) fn encode_pem(der: &[u8]) -> Option<String> {
+pub(crate) fn encode_pem(der: &[u8]) -> Option<String> {
     der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, der).ok()
 }
 

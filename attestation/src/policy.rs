@@ -4,7 +4,7 @@ use alloc::{string::String, vec, vec::Vec};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-use super::{Generation, SigningKey, SnpTcb};
+use crate::{Generation, SigningKey, SnpTcb};
 
 /// Intel's status of a TCB level (PCS API version 4, TCB info). [`Self::Revoked`] is refused under every policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
@@ -36,6 +36,9 @@ pub enum TcbStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 #[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Policy {
+    /// The root public key (Ed25519) of the simulated vendor, from a chain's genesis. `None` refuses all simulated evidence.
+    #[cfg_attr(feature = "std", serde(skip))]
+    pub simulated_root: Option<[u8; 32]>,
     /// For SGX and TDX.
     pub dcap: DcapPolicy,
     /// For SEV-SNP.

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{
-    files::{FileError, Files, MAX_FILE_BYTES},
+use crate::{
+    files::{FileError, Files, MAX_FILE_BYTES, Quote},
     *,
 };
 
@@ -20,7 +20,7 @@ pub fn folder() -> Option<PathBuf> {
 }
 
 /// The quote and collateral in `names`, the files of one piece of evidence.
-pub fn load(folder: &Path, names: &[&str]) -> (Quote, Collateral) {
+pub fn load(folder: &Path, names: &[&str]) -> (Evidence, Collateral) {
     let mut files = Files::default();
     for name in names {
         let content = std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -32,6 +32,7 @@ pub fn load(folder: &Path, names: &[&str]) -> (Quote, Collateral) {
 /// What real clouds need.
 pub fn cloud() -> Policy {
     Policy {
+        simulated_root: None,
         dcap: DcapPolicy {
             minimum_evaluation_number: 0,
             allow_dynamic_platform: true,
@@ -97,7 +98,7 @@ const TURIN: [&str; 3] = ["virtee-sev/report_milan.hex", "virtee-sev/vcek_turin.
 const AZURE: [&str; 2] = ["azure/hcl-report-snp.bin", "azure/certs.pem"];
 
 /// Verifies one row of the manifest; `None` without the folder.
-fn row(names: &[&str], policy: &Policy, now: UnixSeconds) -> Option<Result<Verified, Error>> {
+fn row(names: &[&str], policy: &Policy, now: UnixSeconds) -> Option<Result<VerifiedEvidence, Error>> {
     let (quote, collateral) = load(&folder()?, names);
     let result = verify(&quote, &collateral, policy, now);
     let verdict = match &result {
@@ -211,7 +212,7 @@ fn quotes_without_collateral_parse() {
     ] {
         let mut files = Files::default();
         files.add(&std::fs::read(folder.join(name)).unwrap()).unwrap();
-        let Some(Quote::Dcap(quote)) = files.quote() else { panic!("{name}") };
+        let Some(Quote::Dcap(quote)) = &files.quote else { panic!("{name}") };
         let frame = dcap::parse_frame(quote).unwrap();
         assert_eq!((frame.kind(), frame.chain.is_some()), (kind, true), "{name}");
         assert!(matches!(files.finish(), Err(FileError::Missing(Document::TcbInfo))));

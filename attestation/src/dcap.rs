@@ -13,14 +13,13 @@ use dcap_qvl::{
     verify::QuoteVerifier,
 };
 
-use super::{
-    Claim, DcapCollateral, DcapPolicy, Document, Error, Hardware, Kind, MAX_QUOTE_BYTES, Measurements, Platform, Tcb,
-    TcbStatus, Verified,
+use crate::{
+    Claim, ClaimStatus, DcapCollateral, DcapPolicy, Document, Error, Hardware, Kind, MAX_QUOTE_BYTES, Measurements,
+    Platform, Tcb, TcbStatus, UnixSeconds, VerifiedEvidence,
     certificates::{Certificate, RevocationList, encode_pem, parse_pem},
     collateral::check_size,
-    platform_id,
+    platform::platform_id,
 };
-use crate::{ClaimStatus, UnixSeconds};
 
 const HEADER_BYTES: usize = 48;
 const ENCLAVE_REPORT_BYTES: usize = 384;
@@ -39,12 +38,12 @@ const PCK: &str = "Intel SGX PCK Certificate";
 const PCK_CAS: [&str; 2] = ["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"];
 
 /// The parts of a quote that are needed before `dcap-qvl` parses it.
-pub(super) struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     kind: Kind,
     /// The report of the enclave or guest.
     body: &'a [u8],
     /// The PCK certificate chain in PEM, if the quote carries it.
-    pub(super) chain: Option<&'a [u8]>,
+    pub(crate) chain: Option<&'a [u8]>,
 }
 
 #[cfg(test)]
@@ -55,7 +54,7 @@ impl Frame<'_> {
 }
 
 /// Parses what is around the signed parts. Every length has to be exact; after the quote, only zeros may follow.
-pub(super) fn parse_frame(quote: &[u8]) -> Result<Frame<'_>, Error> {
+pub(crate) fn parse_frame(quote: &[u8]) -> Result<Frame<'_>, Error> {
     if quote.len() > MAX_QUOTE_BYTES {
         return Err(Error::QuoteSize);
     }
@@ -122,7 +121,7 @@ pub(super) fn parse_frame(quote: &[u8]) -> Result<Frame<'_>, Error> {
 
 /// Whether `bytes` start as a quote does, whatever follows.
 #[cfg(feature = "std")]
-pub(super) fn is_quote(bytes: &[u8]) -> bool {
+pub(crate) fn is_quote(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     let version = take_u16(&mut rest);
     version.is_ok_and(|version| (3..=5).contains(&version))
@@ -171,20 +170,21 @@ fn parse_chain(root: &[u8], pem: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
     if chain.next().is_some_and(|last| last != root) { Err(Error::IntelChain) } else { Ok((pck, ca)) }
 }
 
-pub(super) fn verify(
+pub(crate) fn verify(
     root: &[u8],
     quote: &[u8],
+    given_chain: Option<&(Vec<u8>, Vec<u8>)>,
     collateral: &DcapCollateral,
     policy: &DcapPolicy,
     now: UnixSeconds,
-) -> Result<Verified, Error> {
+) -> Result<VerifiedEvidence, Error> {
     let frame = parse_frame(quote)?;
     check_size(Document::TcbInfo, collateral.tcb_info.as_bytes())?;
     check_size(Document::QeIdentity, collateral.qe_identity.as_bytes())?;
-    let (pck, ca) = match (frame.chain, &collateral.pck_chain) {
+    let (pck, ca) = match (frame.chain, given_chain) {
         (Some(pem), given) => {
             let chain = parse_chain(root, pem)?;
-            if given.as_ref().is_some_and(|given| *given != chain) {
+            if given.is_some_and(|given| *given != chain) {
                 return Err(Error::Mismatch(Document::PckChain));
             }
             chain
@@ -300,7 +300,7 @@ fn appraise(claims: &QuoteClaims, policy: &DcapPolicy) -> Result<Tcb, Error> {
     Ok(Tcb { status: Some(status), advisories, evaluation_number: Some(number) })
 }
 
-fn verified(frame: &Frame<'_>, claims: &QuoteClaims, tcb: Tcb, valid_until: UnixSeconds) -> Result<Verified, Error> {
+fn verified(frame: &Frame<'_>, claims: &QuoteClaims, tcb: Tcb, valid_until: UnixSeconds) -> Result<VerifiedEvidence, Error> {
     let pck = &claims.platform.pck;
     let flags = [pck.dynamic_platform, pck.cached_keys, pck.smt_enabled].map(flag);
     let [dynamic_platform, cached_keys, smt] = flags;
@@ -352,7 +352,7 @@ fn verified(frame: &Frame<'_>, claims: &QuoteClaims, tcb: Tcb, valid_until: Unix
         listed.extend([(Claim::TdxModule, ClaimStatus::Checked), (Claim::NotMigratable, ClaimStatus::Checked)]);
         listed.sort_by_key(|(claim, _)| *claim);
     }
-    Ok(Verified {
+    Ok(VerifiedEvidence {
         kind,
         measurements,
         platform: Platform {

@@ -7,7 +7,7 @@ use p256::ecdsa::signature::Signer;
 use rsa::{BoxedUint, RsaPrivateKey, pss, signature::RandomizedSigner, traits::PublicKeyParts};
 use sha2::{Digest, Sha256, Sha384};
 
-use super::super::*;
+use crate::{roots::Roots, *};
 
 /// The primes of two RSA keys, which have to be made once: making them anew takes seconds.
 const PRIMES: [[&str; 2]; 2] = [
@@ -395,7 +395,7 @@ impl Dcap {
     }
 
     /// The root, the quote and its collateral.
-    pub fn build(&self) -> (Vec<u8>, Quote, Collateral) {
+    pub fn build(&self) -> (Vec<u8>, Evidence, Collateral) {
         let [root, ca, pck, signer] = [ROOT, CA, PCK, SIGNER].map(Key::p256);
         let attestation = Key::p256(self.attestation_key);
         let root_der = self.root.sign(&root, &root);
@@ -430,7 +430,7 @@ impl Dcap {
         nested.extend_from_slice(&self.qe_data);
         let chain: String = [&pck_der, &ca_der, &root_der]
             .into_iter()
-            .map(|der| super::super::certificates::encode_pem(der).unwrap())
+            .map(|der| crate::certificates::encode_pem(der).unwrap())
             .collect();
         nested.extend_from_slice(&self.certification_type.to_le_bytes());
         nested.extend_from_slice(&(chain.len() as u32).to_le_bytes());
@@ -456,9 +456,8 @@ impl Dcap {
             qe_identity_signer: self.qe_identity_signer.sign(&signer, &root),
             root_ca_crl: crl(0, "Intel SGX Root CA", &root, &self.revoked_by_root),
             pck_crl: crl(1, "Intel SGX PCK Platform CA", &ca, &self.revoked_by_ca),
-            pck_chain: None,
         };
-        (root_der, Quote::Dcap(quote), Collateral::Dcap(collateral))
+        (root_der, Evidence::Dcap { quote, pck_chain: None }, Collateral::Dcap(collateral))
     }
 
     fn sgx_extension(&self) -> Vec<u8> {
@@ -483,9 +482,9 @@ impl Dcap {
         seq(&entries)
     }
 
-    pub fn verify(&self, policy: &Policy, now: UnixSeconds) -> Result<Verified, Error> {
-        let (intel, quote, collateral) = self.build();
-        verify_under(&Roots { intel: &intel, ..Roots::PINNED }, &quote, &collateral, policy, now)
+    pub fn verify(&self, policy: &Policy, now: UnixSeconds) -> Result<VerifiedEvidence, Error> {
+        let (intel, evidence, collateral) = self.build();
+        verify_under(&Roots { intel: &intel, ..Roots::PINNED }, &evidence, &collateral, policy, now)
     }
 }
 
@@ -579,7 +578,7 @@ impl Snp {
     }
 
     /// The root, the report and its collateral.
-    pub fn build(&self) -> (Vec<u8>, Quote, Collateral) {
+    pub fn build(&self) -> (Vec<u8>, Evidence, Collateral) {
         let [ark, ask] = [0, 1].map(Key::rsa);
         let key = Key::p384(6);
         let mut endorsement = self.endorsement.clone();
@@ -601,19 +600,19 @@ impl Snp {
         report[0x2e8..0x318].copy_from_slice(s);
 
         let collateral = SevSnpCollateral {
-            endorsement: endorsement.sign(&key, &ask),
             intermediate: self.ask.sign(&ask, &ark),
             crl: self.crl.as_ref().map(|revoked| {
                 let key = Key::rsa(self.crl_key);
                 list_with(self.crl_issuer, &key, revoked, self.crl_dates, &self.crl_extensions)
             }),
         };
-        (self.ark.sign(&ark, &ark), Quote::SevSnp(report), Collateral::SevSnp(collateral))
+        let evidence = Evidence::SevSnp { report, endorsement: endorsement.sign(&key, &ask) };
+        (self.ark.sign(&ark, &ark), evidence, Collateral::SevSnp(collateral))
     }
 
-    pub fn verify(&self, policy: &Policy, now: UnixSeconds) -> Result<Verified, Error> {
-        let (ark, quote, collateral) = self.build();
+    pub fn verify(&self, policy: &Policy, now: UnixSeconds) -> Result<VerifiedEvidence, Error> {
+        let (ark, evidence, collateral) = self.build();
         let roots = Roots { milan: &ark, genoa: &ark, turin: &ark, ..Roots::PINNED };
-        verify_under(&roots, &quote, &collateral, policy, now)
+        verify_under(&roots, &evidence, &collateral, policy, now)
     }
 }
