@@ -9,16 +9,16 @@
 
 use alloc::{format, string::String, vec, vec::Vec};
 use dcap_qvl::{
-    PckCertFlag, QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbInfo, configs::RustCryptoConfig, quote::Report,
-    verify::QuoteVerifier,
+    PckCertFlag, QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbInfo, quote::Report, verify::QuoteVerifier,
 };
 
 use crate::{
-    Claim, ClaimStatus, DcapCollateral, DcapPolicy, Document, Error, Hardware, Kind, MAX_QUOTE_BYTES, Measurements,
-    Platform, Tcb, TcbStatus, UnixSeconds, VerifiedEvidence,
+    Claim, ClaimStatus, DcapCollateral, DcapPolicy, Document, Error, Hardware, Kind, KnownSignatures, MAX_QUOTE_BYTES,
+    Measurements, Platform, Tcb, TcbStatus, UnixSeconds, VerifiedEvidence,
     certificates::{Certificate, RevocationList, encode_pem, parse_pem},
     collateral::check_size,
     platform::platform_id,
+    signatures::DcapConfig,
 };
 
 const HEADER_BYTES: usize = 48;
@@ -33,9 +33,11 @@ const INTEL_QE: [u8; 16] =
 
 /// The certificates that a quote may carry: PCK, its CA, the root.
 const MAX_CHAIN: usize = 3;
-const TCB_SIGNER: &str = "Intel SGX TCB Signing";
+pub(crate) const TCB_SIGNER: &str = "Intel SGX TCB Signing";
 const PCK: &str = "Intel SGX PCK Certificate";
-const PCK_CAS: [&str; 2] = ["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"];
+pub(crate) const PCK_PLATFORM_CA: &str = "Intel SGX PCK Platform CA";
+pub(crate) const PCK_PROCESSOR_CA: &str = "Intel SGX PCK Processor CA";
+const PCK_CAS: [&str; 2] = [PCK_PLATFORM_CA, PCK_PROCESSOR_CA];
 
 /// The parts of a quote that are needed before `dcap-qvl` parses it.
 pub(crate) struct Frame<'a> {
@@ -157,8 +159,11 @@ fn take_last(mut rest: &[u8]) -> Result<&[u8], Error> {
     if rest.is_empty() { Ok(last) } else { Err(Error::QuoteFrame) }
 }
 
-/// The PCK certificate and its CA, DER. A root after them has to be the pinned one.
-fn parse_chain(root: &[u8], pem: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
+/// The PCK certificate and the CA that issued it, DER.
+pub(crate) type PckChain = (Vec<u8>, Vec<u8>);
+
+/// The PCK certificate and its CA, and the root if it is there.
+fn parse_chain(pem: &[u8]) -> Result<(PckChain, Option<Vec<u8>>), Error> {
     let malformed = Error::Malformed(Document::PckChain);
     check_size(Document::PckChain, pem)?;
     let chain = parse_pem(pem, MAX_CHAIN).ok_or(malformed.clone())?;
@@ -167,13 +172,39 @@ fn parse_chain(root: &[u8], pem: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
     }
     let mut chain = chain.into_iter().map(|document| document.der);
     let (Some(pck), Some(ca)) = (chain.next(), chain.next()) else { return Err(malformed) };
-    if chain.next().is_some_and(|last| last != root) { Err(Error::IntelChain) } else { Ok((pck, ca)) }
+    Ok(((pck, ca), chain.next()))
 }
 
-pub(crate) fn verify(
+/// The chain that the quote carries, or the one beside it. A root in it has to be `root`, if one is given.
+fn chain_of(frame: &Frame<'_>, given: Option<&PckChain>, root: Option<&[u8]>) -> Result<PckChain, Error> {
+    let Some(pem) = frame.chain else { return given.cloned().ok_or(Error::PckChainMissing) };
+    let (chain, last) = parse_chain(pem)?;
+    if root.zip(last).is_some_and(|(root, last)| last != root) {
+        return Err(Error::IntelChain);
+    }
+    if given.is_some_and(|given| *given != chain) {
+        return Err(Error::Mismatch(Document::PckChain));
+    }
+    Ok(chain)
+}
+
+/// What a quote says of its platform: nothing is verified yet.
+pub(crate) fn parse_chain_of(quote: &[u8], given: Option<&PckChain>) -> Result<(Kind, PckChain), Error> {
+    let frame = parse_frame(quote)?;
+    Ok((frame.kind, chain_of(&frame, given, None)?))
+}
+
+/// The FMSPC in TCB info: 12 hexadecimal digits.
+pub(crate) fn parse_fmspc(text: &str) -> Option<[u8; 6]> {
+    let is_fmspc = text.len() == 12 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let number = u64::from_str_radix(text, 16).ok().filter(|_| is_fmspc)?;
+    number.to_be_bytes().last_chunk().copied()
+}
+
+pub(crate) fn verify<K: KnownSignatures>(
     root: &[u8],
     quote: &[u8],
-    given_chain: Option<&(Vec<u8>, Vec<u8>)>,
+    given_chain: Option<&PckChain>,
     collateral: &DcapCollateral,
     policy: &DcapPolicy,
     now: UnixSeconds,
@@ -181,20 +212,10 @@ pub(crate) fn verify(
     let frame = parse_frame(quote)?;
     check_size(Document::TcbInfo, collateral.tcb_info.as_bytes())?;
     check_size(Document::QeIdentity, collateral.qe_identity.as_bytes())?;
-    let (pck, ca) = match (frame.chain, given_chain) {
-        (Some(pem), given) => {
-            let chain = parse_chain(root, pem)?;
-            if given.is_some_and(|given| *given != chain) {
-                return Err(Error::Mismatch(Document::PckChain));
-            }
-            chain
-        }
-        (None, Some(given)) => given.clone(),
-        (None, None) => return Err(Error::PckChainMissing),
-    };
+    let (pck, ca) = chain_of(&frame, given_chain, Some(root))?;
     let lists_until = check_dates(root, &pck, &ca, collateral, now)?;
 
-    let claims = QuoteVerifier::<RustCryptoConfig>::new_with_config(root.to_vec())
+    let claims = QuoteVerifier::<DcapConfig<K>>::new_with_config(root.to_vec())
         .verify_with_policy(quote, library_collateral(&pck, &ca, collateral)?, now, &QuotePolicy::claims_only(now))
         .map_err(|error| classify(&format!("{error:#}")))?;
 
@@ -300,7 +321,12 @@ fn appraise(claims: &QuoteClaims, policy: &DcapPolicy) -> Result<Tcb, Error> {
     Ok(Tcb { status: Some(status), advisories, evaluation_number: Some(number) })
 }
 
-fn verified(frame: &Frame<'_>, claims: &QuoteClaims, tcb: Tcb, valid_until: UnixSeconds) -> Result<VerifiedEvidence, Error> {
+fn verified(
+    frame: &Frame<'_>,
+    claims: &QuoteClaims,
+    tcb: Tcb,
+    valid_until: UnixSeconds,
+) -> Result<VerifiedEvidence, Error> {
     let pck = &claims.platform.pck;
     let flags = [pck.dynamic_platform, pck.cached_keys, pck.smt_enabled].map(flag);
     let [dynamic_platform, cached_keys, smt] = flags;

@@ -83,6 +83,9 @@ pub enum Error {
     /// A document is of another platform, TEE or version than the quote.
     #[error("the {0} is of another kind of platform than the quote: fetch the one for this platform")]
     Mismatch(Document),
+    /// Nobody keeps a document that the evidence has to be verified with.
+    #[error("the {0} for this platform is not known: fetch it from the vendor, and submit it first")]
+    DocumentMissing(Document),
     /// The quote does not carry its PCK certificates, and the collateral has none either.
     #[error("the quote does not carry its PCK certificates: fetch them from the vendor and give them as collateral")]
     PckChainMissing,

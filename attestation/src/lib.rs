@@ -35,6 +35,7 @@ extern crate alloc;
 mod certificates;
 mod collateral;
 mod dcap;
+mod documents;
 mod error;
 #[cfg(feature = "std")]
 pub mod files;
@@ -43,6 +44,7 @@ mod platform;
 mod policy;
 mod roots;
 mod sev_snp;
+mod signatures;
 pub mod simulated;
 mod statement;
 // They read files and the environment, which nothing in `src` does.
@@ -52,10 +54,15 @@ mod tests;
 mod verdict;
 
 pub use collateral::{Collateral, DcapCollateral, SevSnpCollateral};
+pub use documents::{
+    DocumentId, PckCa, SignedDocument, SignedJson, VerifiedDocument, collect_collateral, required_documents,
+    verify_document,
+};
 pub use error::{Document, Error};
 pub use measurement::{Measurement, Measurements};
 pub use platform::{Generation, Hardware, Kind, Platform, PlatformId, SigningKey, SnpTcb, Tcb, Vendor};
 pub use policy::{DcapPolicy, MinimumTcb, Policy, SevSnpPolicy, TcbStatus};
+pub use signatures::{KnownSignatures, NoneKnown, SignatureId};
 pub use statement::{Role, Statement};
 pub use verdict::{Claim, ClaimStatus, Verdict, VerifiedEvidence};
 
@@ -110,10 +117,23 @@ pub fn verify(
     policy: &Policy,
     now: UnixSeconds,
 ) -> Result<VerifiedEvidence, Error> {
-    verify_under(&Roots::PINNED, evidence, collateral, policy, now)
+    verify_knowing::<NoneKnown>(evidence, collateral, policy, now)
 }
 
-fn verify_under(
+/// As [`verify`], but for signatures of the collateral, and of CAs, that were verified before: see [`verify_document`].
+///
+/// # Errors
+/// The first check that failed; see [`Error`].
+pub fn verify_knowing<K: KnownSignatures>(
+    evidence: &Evidence,
+    collateral: &Collateral,
+    policy: &Policy,
+    now: UnixSeconds,
+) -> Result<VerifiedEvidence, Error> {
+    verify_under::<K>(&Roots::PINNED, evidence, collateral, policy, now)
+}
+
+fn verify_under<K: KnownSignatures>(
     roots: &Roots<'_>,
     evidence: &Evidence,
     collateral: &Collateral,
@@ -125,10 +145,10 @@ fn verify_under(
     }
     match (evidence, collateral) {
         (Evidence::Dcap { quote, pck_chain }, Collateral::Dcap(collateral)) => {
-            dcap::verify(roots.intel, quote, pck_chain.as_ref(), collateral, &policy.dcap, now)
+            dcap::verify::<K>(roots.intel, quote, pck_chain.as_ref(), collateral, &policy.dcap, now)
         }
         (Evidence::SevSnp { report, endorsement }, Collateral::SevSnp(collateral)) => {
-            sev_snp::verify(roots, report, endorsement, collateral, &policy.sev_snp, now)
+            sev_snp::verify::<K>(roots, report, endorsement, collateral, &policy.sev_snp, now)
         }
         (Evidence::Simulated(quote), Collateral::None) => {
             let root = policy.simulated_root.ok_or(Error::SimulatedForbidden)?;

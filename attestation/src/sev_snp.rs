@@ -11,9 +11,9 @@ use der::{
 use p384::ecdsa::{Signature, VerifyingKey, signature::Verifier};
 
 use crate::{
-    Claim, ClaimStatus, Document, Error, Generation, Hardware, Kind, Measurements, Platform, SevSnpCollateral,
-    SevSnpPolicy, SigningKey, SnpTcb, Tcb, UnixSeconds, VerifiedEvidence,
-    certificates::{Certificate, RevocationList},
+    Claim, ClaimStatus, Document, Error, Generation, Hardware, Kind, KnownSignatures, Measurements, NoneKnown,
+    Platform, SevSnpCollateral, SevSnpPolicy, SigningKey, SnpTcb, Tcb, UnixSeconds, VerifiedEvidence,
+    certificates::{Certificate, EC_PUBLIC_KEY, RevocationList},
     platform::platform_id,
     roots::Roots,
 };
@@ -35,7 +35,6 @@ const POLICY_DEBUG: u64 = 1 << 19;
 const POLICY_RESERVED_ZERO: u64 = u64::MAX << 26;
 const PLATFORM_ALIAS_CHECK_COMPLETE: u64 = 1 << 5;
 
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const PRODUCT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.2");
 const BOOTLOADER_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.1");
@@ -207,7 +206,7 @@ fn parse_hardware_id(value: &[u8], generation: Generation) -> Option<[u8; 64]> {
 }
 
 /// The generation and kind of key that an ASK or ASVK issues certificates for, by its name. Its signature follows.
-fn parse_intermediate_name(name: &str) -> Option<(Generation, SigningKey)> {
+pub(crate) fn parse_intermediate_name(name: &str) -> Option<(Generation, SigningKey)> {
     Some(match name {
         "SEV-Milan" => (Generation::Milan, SigningKey::Vcek),
         "SEV-Genoa" => (Generation::Genoa, SigningKey::Vcek),
@@ -215,6 +214,16 @@ fn parse_intermediate_name(name: &str) -> Option<(Generation, SigningKey)> {
         "SEV-VLEK-Milan" => (Generation::Milan, SigningKey::Vlek),
         "SEV-VLEK-Genoa" => (Generation::Genoa, SigningKey::Vlek),
         "SEV-VLEK-Turin" => (Generation::Turin, SigningKey::Vlek),
+        _ => return None,
+    })
+}
+
+/// The generation of an ARK, by its name.
+pub(crate) fn parse_root_name(name: &str) -> Option<Generation> {
+    Some(match name {
+        "ARK-Milan" => Generation::Milan,
+        "ARK-Genoa" => Generation::Genoa,
+        "ARK-Turin" => Generation::Turin,
         _ => return None,
     })
 }
@@ -234,7 +243,7 @@ fn is_product_of(product: &str, generation: Generation) -> bool {
     product.split('-').next() == Some(family)
 }
 
-pub(crate) fn verify(
+pub(crate) fn verify<K: KnownSignatures>(
     roots: &Roots<'_>,
     report: &[u8],
     endorsement: &[u8],
@@ -250,9 +259,9 @@ pub(crate) fn verify(
     let (generation, issues) =
         parse_intermediate_name(&intermediate.common_name()?).ok_or(Error::Mismatch(Document::AmdIntermediate))?;
     let root = Certificate::parse(Document::Ark, roots.amd(generation))?;
-    intermediate.check_issued_by(&root)?;
+    intermediate.check_issued_by::<K>(&root)?;
     let certificate = Certificate::parse(Document::Endorsement, endorsement)?;
-    certificate.check_issued_by(&intermediate)?;
+    certificate.check_issued_by::<NoneKnown>(&intermediate)?;
     let mut valid_until = UnixSeconds::MAX;
     for (document, validity) in [
         (Document::Ark, root.validity()),
@@ -265,7 +274,7 @@ pub(crate) fn verify(
     let revocation = match &collateral.crl {
         Some(list) => {
             let list = RevocationList::parse(Document::AmdCrl, list)?;
-            list.check_issued_by(&root)?;
+            list.check_issued_by::<K>(&root)?;
             let validity = list.validity()?;
             validity.check(Document::AmdCrl, now)?;
             // The list is of what the ARK issued. Chips are revoked by their TCB: see the policy's minimum.

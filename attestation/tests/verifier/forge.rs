@@ -484,7 +484,7 @@ impl Dcap {
 
     pub fn verify(&self, policy: &Policy, now: UnixSeconds) -> Result<VerifiedEvidence, Error> {
         let (intel, evidence, collateral) = self.build();
-        verify_under(&Roots { intel: &intel, ..Roots::PINNED }, &evidence, &collateral, policy, now)
+        verify_under::<NoneKnown>(&Roots { intel: &intel, ..Roots::PINNED }, &evidence, &collateral, policy, now)
     }
 }
 
@@ -613,6 +613,6 @@ impl Snp {
     pub fn verify(&self, policy: &Policy, now: UnixSeconds) -> Result<VerifiedEvidence, Error> {
         let (ark, evidence, collateral) = self.build();
         let roots = Roots { milan: &ark, genoa: &ark, turin: &ark, ..Roots::PINNED };
-        verify_under(&roots, &evidence, &collateral, policy, now)
+        verify_under::<NoneKnown>(&roots, &evidence, &collateral, policy, now)
     }
 }

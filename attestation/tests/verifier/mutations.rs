@@ -64,7 +64,8 @@ fn with_bytes(evidence: &Evidence, bytes: Vec<u8>) -> Evidence {
 }
 
 /// How a document is read and replaced.
-type Access = (&'static str, fn(&Evidence, &Collateral) -> Option<Vec<u8>>, fn(&mut Evidence, &mut Collateral, Vec<u8>));
+type Access =
+    (&'static str, fn(&Evidence, &Collateral) -> Option<Vec<u8>>, fn(&mut Evidence, &mut Collateral, Vec<u8>));
 
 macro_rules! access {
     ($kind:ident, $name:literal, $field:ident, $read:expr, $write:expr) => {
@@ -263,7 +264,11 @@ fn swap_documents(table: &mut Table, specimen: &Specimen, others: &[Specimen]) {
         let whole = outcome(specimen, &specimen.evidence, &other.collateral, false);
         table.count("collateral: another platform's", specimen, || other.name.into(), whole);
         for (name, read, write) in DOCUMENTS {
-            let (Some(own), Some(theirs)) = (read(&specimen.evidence, &specimen.collateral), read(&other.evidence, &other.collateral)) else { continue };
+            let (Some(own), Some(theirs)) =
+                (read(&specimen.evidence, &specimen.collateral), read(&other.evidence, &other.collateral))
+            else {
+                continue;
+            };
             // Intel's signers sign for all platforms, and AMD's ASK issues for all chips.
             if own == theirs {
                 continue;
@@ -285,7 +290,9 @@ fn swap_documents(table: &mut Table, specimen: &Specimen, others: &[Specimen]) {
 fn permute_documents(table: &mut Table, specimen: &Specimen) {
     for (name, read, write) in DOCUMENTS {
         for (other, read_other, _) in DOCUMENTS {
-            let (Some(own), Some(theirs)) = (read(&specimen.evidence, &specimen.collateral), read_other(&specimen.evidence, &specimen.collateral)) else {
+            let (Some(own), Some(theirs)) =
+                (read(&specimen.evidence, &specimen.collateral), read_other(&specimen.evidence, &specimen.collateral))
+            else {
                 continue;
             };
             if own == theirs {
@@ -321,7 +328,9 @@ fn other_roots(table: &mut Table, specimen: &Specimen) {
     let ours = Roots { intel: &intel, milan: &amd, genoa: &amd, turin: &amd };
     let exchanged = Roots { intel: Roots::PINNED.milan, milan: Roots::PINNED.genoa, ..Roots::PINNED };
     for (name, roots) in [("ours", ours), ("exchanged", exchanged)] {
-        let killed = verify_under(&roots, &specimen.evidence, &specimen.collateral, &lenient(), specimen.now).is_err();
+        let killed =
+            verify_under::<NoneKnown>(&roots, &specimen.evidence, &specimen.collateral, &lenient(), specimen.now)
+                .is_err();
         let outcome = if killed { Outcome::Killed } else { Outcome::Survived };
         table.count("under another root", specimen, || name.into(), outcome);
     }
@@ -429,7 +438,7 @@ fn every_bit_of_a_revocation_list_is_checked() {
     let list = collateral.crl.clone().unwrap();
     let verify = |list: Vec<u8>| {
         let collateral = Collateral::SevSnp(SevSnpCollateral { crl: Some(list), ..collateral.clone() });
-        verify_under(&roots, &quote, &collateral, &Policy::default(), NOW)
+        verify_under::<NoneKnown>(&roots, &quote, &collateral, &Policy::default(), NOW)
     };
     assert!(verify(list.clone()).is_ok());
     for index in 0..list.len() {

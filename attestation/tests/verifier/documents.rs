@@ -1,0 +1,236 @@
+//! Documents by themselves: each verified once, kept, and collected again for evidence.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+};
+
+use super::{
+    evidence::{MILAN, SGX, TDX, TDX_15EX, VLEK, folder, lenient, load},
+    forge::{Dcap, END, NOW, START, Snp},
+};
+use crate::{documents::verify_document_under, roots::Roots, *};
+
+/// The documents of evidence, with the CA that issued the platform's certificate.
+fn documents(evidence: &Evidence, collateral: &Collateral) -> Vec<SignedDocument> {
+    match collateral {
+        Collateral::Dcap(dcap) => {
+            let Evidence::Dcap { quote, pck_chain } = evidence else { unreachable!() };
+            let (_, (_, issuer)) = dcap::parse_chain_of(quote, pck_chain.as_ref()).unwrap();
+            let signed = |json: &String, signature: [u8; 64], signer: &Vec<u8>| SignedJson {
+                json: json.clone(),
+                signature,
+                signer: signer.clone(),
+            };
+            vec![
+                SignedDocument::IntelRootCrl(dcap.root_ca_crl.clone()),
+                SignedDocument::PckCrl { list: dcap.pck_crl.clone(), issuer },
+                SignedDocument::TcbInfo(signed(&dcap.tcb_info, dcap.tcb_info_signature, &dcap.tcb_info_signer)),
+                SignedDocument::QeIdentity(signed(
+                    &dcap.qe_identity,
+                    dcap.qe_identity_signature,
+                    &dcap.qe_identity_signer,
+                )),
+            ]
+        }
+        Collateral::SevSnp(snp) => [SignedDocument::AmdIntermediate(snp.intermediate.clone())]
+            .into_iter()
+            .chain(snp.crl.clone().map(SignedDocument::AmdCrl))
+            .collect(),
+        Collateral::None => vec![],
+    }
+}
+
+thread_local! {
+    static KNOWN: RefCell<BTreeSet<SignatureId>> = const { RefCell::new(BTreeSet::new()) };
+    static UNKNOWN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Knows what is in [`KNOWN`], and counts what is not.
+struct Memory;
+
+impl KnownSignatures for Memory {
+    fn is_known(id: &SignatureId) -> bool {
+        let known = KNOWN.with_borrow(|known| known.contains(id));
+        if !known {
+            UNKNOWN.set(UNKNOWN.get() + 1);
+        }
+        known
+    }
+}
+
+/// Verifies evidence with the signatures of `verified` known. How many signatures of chains and documents were verified
+/// all the same comes with the verdict.
+fn verify_with_known(
+    roots: &Roots<'_>,
+    evidence: &Evidence,
+    collateral: &Collateral,
+    verified: &[VerifiedDocument],
+    now: UnixSeconds,
+) -> (Result<VerifiedEvidence, Error>, usize) {
+    KNOWN.with_borrow_mut(|known| {
+        known.clear();
+        known.extend(verified.iter().flat_map(VerifiedDocument::signatures));
+    });
+    UNKNOWN.set(0);
+    (verify_under::<Memory>(roots, evidence, collateral, &lenient(), now), UNKNOWN.get())
+}
+
+#[test]
+fn recorded_documents_verify_by_themselves_and_are_verified_once() {
+    let Some(folder) = folder() else { return };
+    let rows: [(&[&str], UnixSeconds, usize); 5] = [
+        // The PCK certificate, the quoting enclave's report and the quote: what is a platform's own.
+        (&SGX, 1_751_500_000, 3),
+        (&TDX, 1_751_500_000, 3),
+        (&TDX_15EX, 1_792_000_000, 3),
+        // The endorsement's certificate and the report do not ask what is known.
+        (&MILAN, 1_751_500_000, 0),
+        (&VLEK, 1_751_500_000, 0),
+    ];
+    for (files, now, own) in rows {
+        let (evidence, collateral) = load(&folder, files);
+        let documents = documents(&evidence, &collateral);
+        let verified: Vec<_> = documents.iter().map(|document| verify_document(document, now).unwrap()).collect();
+        let kept: BTreeMap<_, _> = verified.iter().map(VerifiedDocument::id).zip(documents).collect();
+
+        // What the evidence asks for is what there is.
+        assert!(required_documents(&evidence).unwrap().iter().all(|id| match id {
+            DocumentId::AmdCrl(_) => true,
+            id => kept.contains_key(id),
+        }));
+        assert_eq!(collect_collateral(&evidence, |id| kept.get(&id).cloned()), Ok(collateral.clone()), "{files:?}");
+
+        let plain = verify(&evidence, &collateral, &lenient(), now).unwrap();
+        let (known, checked) = verify_with_known(&Roots::PINNED, &evidence, &collateral, &verified, now);
+        assert_eq!((known.unwrap(), checked), (plain.clone(), own), "{files:?}");
+        let least = verified.iter().map(VerifiedDocument::valid_until).min().unwrap();
+        assert!(plain.valid_until() <= least, "{files:?}");
+        for (id, document) in &kept {
+            let document_verified = verify_document(document, now).unwrap();
+            let until = document_verified.valid_until();
+            assert!(document_verified.issued() <= now);
+            assert!(verify_document(document, until).is_ok(), "{id:?}");
+            assert!(verify_document(document, until + 1).is_err(), "{id:?}");
+        }
+    }
+}
+
+#[test]
+fn every_byte_of_a_document_counts() {
+    let (intel, evidence, collateral) = Dcap::tdx().build();
+    let intel = Roots { intel: &intel, ..Roots::PINNED };
+    let (amd, report, of_amd) = Snp::milan().build();
+    let amd = Roots { milan: &amd, ..Roots::PINNED };
+    let all = documents(&evidence, &collateral).into_iter().map(|document| (&intel, document));
+    for (roots, document) in all.chain(documents(&report, &of_amd).into_iter().map(|document| (&amd, document))) {
+        let verified = verify_document_under(roots, &document, NOW).unwrap();
+        assert_eq!((verified.issued(), verified.valid_until() <= END), (START, true));
+        assert!(verify_document(&document, NOW).is_err(), "under the pinned roots");
+        let original = document.encode();
+        for index in 0..original.len() {
+            let mut changed = original.clone();
+            changed[index] ^= 1 << (index % 8);
+            let Ok(changed) = SignedDocument::decode(&mut &changed[..]) else { continue };
+            let result = verify_document_under(roots, &changed, NOW);
+            assert!(result.is_err(), "{:?}: byte {index}", verified.id());
+        }
+        for index in (0..original.len()).step_by(7) {
+            let _ = SignedDocument::decode(&mut &original[..index])
+                .map(|document| assert!(verify_document_under(roots, &document, NOW).is_err()));
+        }
+    }
+}
+
+/// A signature that is known is not verified again; one of the same key over another message is.
+#[test]
+fn known_signatures_are_known_for_their_message_alone() {
+    let (intel, evidence, collateral) = Dcap::sgx().build();
+    let roots = Roots { intel: &intel, ..Roots::PINNED };
+    let verified: Vec<_> = documents(&evidence, &collateral)
+        .iter()
+        .map(|document| verify_document_under(&roots, document, NOW).unwrap())
+        .collect();
+    let (result, checked) = verify_with_known(&roots, &evidence, &collateral, &verified, NOW);
+    assert!(result.is_ok());
+    assert_eq!(checked, 3);
+    let (result, checked) = verify_with_known(&roots, &evidence, &collateral, &[], NOW);
+    assert!(result.is_ok());
+    // TCB info and its signer, QE identity, both lists, the CA, and the platform's own three.
+    assert!(checked >= 8, "{checked}");
+
+    let Collateral::Dcap(mut changed) = collateral else { unreachable!() };
+    changed.tcb_info = changed.tcb_info.replace("UpToDate", "OutOfDate");
+    let (result, _) = verify_with_known(&roots, &evidence, &Collateral::Dcap(changed), &verified, NOW);
+    assert_eq!(result, Err(Error::DocumentSignature(Document::TcbInfo)));
+}
+
+#[test]
+fn documents_of_the_wrong_kind_are_refused() {
+    let (intel, evidence, collateral) = Dcap::sgx().build();
+    let roots = Roots { intel: &intel, ..Roots::PINNED };
+    let [root_crl, pck_crl, tcb_info, qe_identity] = documents(&evidence, &collateral).try_into().unwrap();
+    let refused = |document: SignedDocument| verify_document_under(&roots, &document, NOW).unwrap_err();
+    let (SignedDocument::IntelRootCrl(root_list), SignedDocument::PckCrl { list, issuer }) = (&root_crl, &pck_crl)
+    else {
+        unreachable!()
+    };
+    assert_eq!(refused(SignedDocument::IntelRootCrl(list.clone())), Error::DocumentSignature(Document::RootCaCrl));
+    assert_eq!(
+        refused(SignedDocument::PckCrl { list: root_list.clone(), issuer: issuer.clone() }),
+        Error::DocumentSignature(Document::PckCrl)
+    );
+    let (SignedDocument::TcbInfo(info), SignedDocument::QeIdentity(identity)) = (&tcb_info, &qe_identity) else {
+        unreachable!()
+    };
+    assert_eq!(refused(SignedDocument::TcbInfo(identity.clone())), Error::Malformed(Document::TcbInfo));
+    assert_eq!(refused(SignedDocument::QeIdentity(info.clone())), Error::Malformed(Document::QeIdentity));
+    assert_eq!(
+        refused(SignedDocument::PckCrl { list: list.clone(), issuer: info.signer.clone() }),
+        Error::Mismatch(Document::PckCa)
+    );
+    let signed_by_ca = SignedJson { signer: issuer.clone(), ..info.clone() };
+    assert_eq!(refused(SignedDocument::TcbInfo(signed_by_ca)), Error::Mismatch(Document::TcbInfoSigner));
+
+    // Whoever keeps documents gives another than it was asked for, or none.
+    let missing = collect_collateral(&evidence, |_| None);
+    assert_eq!(missing, Err(Error::DocumentMissing(Document::RootCaCrl)));
+    let other = collect_collateral(&evidence, |_| Some(root_crl.clone()));
+    assert_eq!(other, Err(Error::CollateralKind));
+    let (_, report, of_amd) = Snp::milan().change(|snp| snp.crl = None).build();
+    let [intermediate] = documents(&report, &of_amd).try_into().unwrap();
+    let without_list = collect_collateral(&report, |id| match id {
+        DocumentId::AmdIntermediate(Generation::Milan, SigningKey::Vcek) => Some(intermediate.clone()),
+        _ => None,
+    });
+    assert_eq!(without_list, Ok(of_amd));
+}
+
+/// Another's document under an id: the platform's own decides which it is.
+#[test]
+fn documents_are_asked_for_by_platform() {
+    let ids = |evidence: &Evidence| required_documents(evidence).unwrap();
+    let fmspc = [0, 0xa0, 0x67, 0x11, 0, 0];
+    let (_, sgx, _) = Dcap::sgx().build();
+    assert_eq!(
+        ids(&sgx),
+        [
+            DocumentId::IntelRootCrl,
+            DocumentId::PckCrl(PckCa::Platform),
+            DocumentId::SgxTcbInfo(fmspc),
+            DocumentId::SgxQeIdentity
+        ]
+    );
+    let (_, tdx, _) = Dcap::tdx().change(|dcap| dcap.fmspc = [1, 2, 3, 4, 5, 6]).build();
+    assert_eq!(ids(&tdx)[2..], [DocumentId::TdxTcbInfo([1, 2, 3, 4, 5, 6]), DocumentId::TdxQeIdentity]);
+    let (_, turin, _) = Snp::turin().build();
+    let turin_ids =
+        [DocumentId::AmdIntermediate(Generation::Turin, SigningKey::Vcek), DocumentId::AmdCrl(Generation::Turin)];
+    assert_eq!(ids(&turin), turin_ids);
+    let (_, vlek, _) = Snp::milan_vlek().build();
+    assert_eq!(ids(&vlek)[0], DocumentId::AmdIntermediate(Generation::Milan, SigningKey::Vlek));
+    let noise = Evidence::SevSnp { report: vec![], endorsement: vec![0x30, 0] };
+    assert_eq!(required_documents(&noise), Err(Error::Malformed(Document::Endorsement)));
+    let noise = Evidence::Dcap { quote: vec![1; 100], pck_chain: None };
+    assert!(required_documents(&noise).is_err());
+}
