@@ -208,11 +208,14 @@ fn is_permanent(error: &DispatchError) -> bool {
                 | "WrongGenesis"
                 | "SimulatedForbidden"
                 | "EvidenceTooLarge"
-                | "CertificateSignature"
+                | "CertificateChain"
+                | "Revoked"
                 | "TcbRefused"
-                | "ReportSignature"
-                | "DebugEnclave"
-                | "UnknownVersion"
+                | "PlatformRefused"
+                | "QuoteSignature"
+                | "GuestUnprotected"
+                | "MalformedEvidence"
+                | "NoPlatformIdentity"
                 | "StatementMismatch"
         ),
         _ => false,

@@ -165,7 +165,7 @@ impl State {
 
     /// Which evidence is good enough.
     pub async fn policy(&self) -> Result<Policy, ChainError> {
-        Ok(Policy { simulated_root: self.simulated_root().await? })
+        Ok(Policy { simulated_root: self.simulated_root().await?, ..Policy::default() })
     }
 
     /// How long verdicts last, in seconds.

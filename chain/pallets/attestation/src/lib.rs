@@ -172,20 +172,32 @@ pub mod pallet {
         PlatformTaken,
         /// This chain does not accept simulated evidence.
         SimulatedForbidden,
-        /// The platform certificate is not signed by the vendor's root.
-        CertificateSignature,
-        /// The platform certificate is not valid at this time.
-        CertificateValidity,
-        /// The platform's TCB is out of date or revoked.
+        /// A certificate does not lead to its vendor's root.
+        CertificateChain,
+        /// A certificate or document is not valid at this time.
+        OutOfDate,
+        /// A certificate is revoked.
+        Revoked,
+        /// The platform's TCB is out of date, or below what the policy allows.
         TcbRefused,
-        /// The report is not signed by the certified platform key.
-        ReportSignature,
-        /// The enclave runs in debug mode.
-        DebugEnclave,
-        /// The evidence has an unknown version.
-        UnknownVersion,
+        /// The policy does not allow how the platform is configured.
+        PlatformRefused,
+        /// The quote is not signed by the certified key.
+        QuoteSignature,
+        /// The host can read or move the guest: debugging, profiling, migration.
+        GuestUnprotected,
+        /// The evidence is malformed, or of a kind or version that is not known.
+        MalformedEvidence,
+        /// The evidence identifies no platform.
+        NoPlatformIdentity,
         /// The evidence does not bind the statement.
         StatementMismatch,
+        /// A document of the vendor's that the evidence has to be verified with was not submitted.
+        DocumentMissing,
+        /// A document is not signed by its vendor.
+        DocumentSignature,
+        /// A document is malformed, too large, or of another kind than it should be.
+        MalformedDocument,
         /// The evidence is larger than 32 KiB.
         EvidenceTooLarge,
     }
@@ -263,7 +275,7 @@ impl<T: Config> Pallet<T> {
 
     /// The policy under which this chain accepts evidence.
     pub fn policy() -> Policy {
-        Policy { simulated_root: SimulatedRoot::<T>::get() }
+        Policy { simulated_root: SimulatedRoot::<T>::get(), ..Policy::default() }
     }
 
     /// Whether an image is allowed for a role.
@@ -337,14 +349,42 @@ impl<T> From<phala_attestation::Error> for Error<T> {
         use phala_attestation::Error as E;
         match error {
             E::SimulatedForbidden => Self::SimulatedForbidden,
-            E::CertificateSignature => Self::CertificateSignature,
-            E::CertificateValidity => Self::CertificateValidity,
-            E::TcbRefused => Self::TcbRefused,
-            E::ReportSignature => Self::ReportSignature,
-            E::Debug => Self::DebugEnclave,
-            E::UnknownVersion => Self::UnknownVersion,
+            E::Chain(_) | E::IntelChain => Self::CertificateChain,
+            E::NotYetValid(_) | E::Expired(_) => Self::OutOfDate,
+            E::Revoked | E::TcbRevoked => Self::Revoked,
+            E::TcbTooOld
+            | E::TcbStatus(_)
+            | E::Advisory(_)
+            | E::EvaluationNumber(_)
+            | E::TdxModule
+            | E::QuotingEnclave
+            | E::GenerationRefused(_)
+            | E::BelowMinimumTcb => Self::TcbRefused,
+            E::DynamicPlatform
+            | E::CachedKeys
+            | E::Smt
+            | E::AliasCheck
+            | E::Vmpl(_)
+            | E::SigningKeyRefused(_) => Self::PlatformRefused,
+            E::QuoteSignature
+            | E::QeReportSignature
+            | E::AttestationKey
+            | E::ChipId
+            | E::CertificateTcb
+            | E::SigningKeyKind
+            | E::ProductFamily(_) => Self::QuoteSignature,
+            E::Debug | E::Profiling | E::Migratable | E::ServiceTd | E::SeptVe | E::ReservedBits => {
+                Self::GuestUnprotected
+            }
+            E::QuoteSize | E::QuoteFrame | E::QuoteVersion(_) | E::QuoteKind | E::Dcap(_) | E::PckChainMissing => {
+                Self::MalformedEvidence
+            }
+            E::NoPlatformIdentity => Self::NoPlatformIdentity,
             E::StatementMismatch => Self::StatementMismatch,
             E::TooLarge => Self::EvidenceTooLarge,
+            E::DocumentMissing(_) | E::CrlMissing => Self::DocumentMissing,
+            E::DocumentSignature(_) => Self::DocumentSignature,
+            E::DocumentTooLarge(_) | E::Malformed(_) | E::Mismatch(_) | E::CollateralKind => Self::MalformedDocument,
         }
     }
 }

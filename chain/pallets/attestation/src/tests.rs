@@ -124,17 +124,17 @@ fn each_fault_of_evidence_has_its_error() {
     with_image(|| {
         let statement = statement();
         let good = quote(&statement);
-        assert_refused(&statement, Quote { version: 9, ..good.clone() }, Error::UnknownVersion);
+        assert_refused(&statement, Quote { version: 9, ..good.clone() }, Error::MalformedEvidence);
         let forged = Root::from_seed([1; 32]).certify([7; 32], 1, 0, u64::MAX).quote(report(&statement));
-        assert_refused(&statement, forged, Error::CertificateSignature);
+        assert_refused(&statement, forged, Error::CertificateChain);
         let ended = development_root().certify([7; 32], 1, 0, Attestation::now()).quote(report(&statement));
-        assert_refused(&statement, ended, Error::CertificateValidity);
+        assert_refused(&statement, ended, Error::OutOfDate);
         let outdated = development_root().certify([7; 32], 0, 0, u64::MAX).quote(report(&statement));
         assert_refused(&statement, outdated, Error::TcbRefused);
         let tampered = Report { measurement: Measurement([8; 32]), ..report(&statement) };
-        assert_refused(&statement, Quote { report: tampered, ..good.clone() }, Error::ReportSignature);
+        assert_refused(&statement, Quote { report: tampered, ..good.clone() }, Error::QuoteSignature);
         let debug = platform().quote(Report { debug: true, ..report(&statement) });
-        assert_refused(&statement, debug, Error::DebugEnclave);
+        assert_refused(&statement, debug, Error::GuestUnprotected);
         let swapped = Statement { encryption_key: [3; 32], ..statement };
         assert_refused(&swapped, good, Error::StatementMismatch);
     });

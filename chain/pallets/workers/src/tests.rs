@@ -113,7 +113,7 @@ mod registration {
     fn evidence_of_another_root_is_refused() {
         with_chain(|| {
             let forged = Enclave::certified_by(&Root::from_seed([1; 32]), 1, OPERATOR);
-            assert_noop!(forged.register::<Test>(1), Attested::CertificateSignature);
+            assert_noop!(forged.register::<Test>(1), Attested::CertificateChain);
         });
     }
 
