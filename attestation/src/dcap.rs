@@ -380,6 +380,7 @@ fn verified(
     }
     Ok(VerifiedEvidence {
         kind,
+        simulated: false,
         measurements,
         platform: Platform {
             id: Some(platform_id(b"phala/platform/dcap/v1", &pck.ppid)),

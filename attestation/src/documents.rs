@@ -6,8 +6,8 @@ use dcap_qvl::{QeIdentity, TcbInfo, config::EcdsaSigEncoder, intel::parse_pck_ex
 use scale_info::TypeInfo;
 
 use crate::{
-    Collateral, DcapCollateral, Document, Error, Evidence, Generation, Kind, NoneKnown, SevSnpCollateral, SignatureId,
-    SigningKey, UnixSeconds,
+    Collateral, DcapCollateral, Document, Error, Evidence, Generation, Kind, NoneKnown, Policy, SevSnpCollateral,
+    SignatureId, SigningKey, UnixSeconds,
     certificates::{Certificate, ECDSA_SHA256, RevocationList, Validity},
     collateral::check_size,
     dcap::{self, PCK_PLATFORM_CA, PCK_PROCESSOR_CA},
@@ -145,15 +145,19 @@ impl VerifiedDocument {
     }
 }
 
-/// Verifies one document at the time `now`, under the roots pinned in this source.
+/// Verifies one document at the time `now`, under the roots pinned in this source, or the simulated ones of `policy`.
 ///
 /// Whether it is newer than another one is for the caller; whether a certificate in it is revoked is checked with the
 /// evidence.
 ///
 /// # Errors
 /// The first check that failed; see [`Error`].
-pub fn verify_document(document: &SignedDocument, now: UnixSeconds) -> Result<VerifiedDocument, Error> {
-    verify_document_under(&Roots::PINNED, document, now)
+pub fn verify_document(
+    document: &SignedDocument,
+    policy: &Policy,
+    now: UnixSeconds,
+) -> Result<VerifiedDocument, Error> {
+    verify_document_under(&policy.roots(), document, now)
 }
 
 pub(crate) fn verify_document_under(

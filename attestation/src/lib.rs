@@ -61,7 +61,7 @@ pub use documents::{
 pub use error::{Document, Error};
 pub use measurement::{Measurement, Measurements};
 pub use platform::{Generation, Hardware, Kind, Platform, PlatformId, SigningKey, SnpTcb, Tcb, Vendor};
-pub use policy::{DcapPolicy, MinimumTcb, Policy, SevSnpPolicy, TcbStatus};
+pub use policy::{DcapPolicy, MinimumTcb, Policy, SevSnpPolicy, TcbStatus, VendorRoots};
 pub use signatures::{KnownSignatures, NoneKnown, SignatureId};
 pub use statement::{Role, Statement};
 pub use verdict::{Claim, ClaimStatus, Verdict, VerifiedEvidence};
@@ -107,7 +107,7 @@ pub enum Evidence {
     Simulated(simulated::Quote),
 }
 
-/// Verifies `evidence` at the time `now`, under the roots pinned in this source and the simulated one of `policy`.
+/// Verifies `evidence` at the time `now`, under the roots pinned in this source, or the simulated ones of `policy`.
 ///
 /// # Errors
 /// The first check that failed; see [`Error`].
@@ -130,7 +130,12 @@ pub fn verify_knowing<K: KnownSignatures>(
     policy: &Policy,
     now: UnixSeconds,
 ) -> Result<VerifiedEvidence, Error> {
-    verify_under::<K>(&Roots::PINNED, evidence, collateral, policy, now)
+    verify_under::<K>(&policy.roots(), evidence, collateral, policy, now).map(|verified| {
+        match policy.simulated_vendors {
+            None => verified,
+            Some(_) => verified.simulated(),
+        }
+    })
 }
 
 fn verify_under<K: KnownSignatures>(

@@ -319,6 +319,7 @@ pub(crate) fn verify<K: KnownSignatures>(
     };
     Ok(VerifiedEvidence {
         kind: Kind::SevSnp,
+        simulated: false,
         measurements: Measurements::SevSnp {
             measurement: report.field(0x90),
             host_data: report.field(0xc0),

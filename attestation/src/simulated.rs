@@ -93,6 +93,7 @@ pub(crate) fn verify(quote: &Quote, root: &[u8; 32], now: UnixSeconds) -> Result
     }
     Ok(VerifiedEvidence {
         kind: Kind::Simulated,
+        simulated: true,
         measurements: Measurements::Simulated(quote.report.measurement),
         platform: crate::Platform {
             id: Some(certificate.platform),

@@ -62,6 +62,8 @@ pub enum ClaimStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedEvidence {
     pub(crate) kind: Kind,
+    /// Under simulated roots, whatever the kind.
+    pub(crate) simulated: bool,
     pub(crate) measurements: Measurements,
     pub(crate) platform: Platform,
     pub(crate) tcb: Tcb,
@@ -76,9 +78,18 @@ impl VerifiedEvidence {
         self.kind
     }
 
-    /// Who made the TEE.
+    /// Who made the TEE. Evidence under simulated roots is [`Vendor::Simulated`]'s, of whatever kind.
     pub fn vendor(&self) -> Vendor {
-        self.kind.vendor()
+        if self.simulated { Vendor::Simulated } else { self.kind.vendor() }
+    }
+
+    /// Says that the roots were simulated ones.
+    pub(crate) fn simulated(mut self) -> Self {
+        self.simulated = true;
+        self.claims.retain(|(claim, _)| *claim != Claim::HardwareIsolation);
+        self.claims.push((Claim::HardwareIsolation, ClaimStatus::NotChecked));
+        self.claims.sort_by_key(|(claim, _)| *claim);
+        self
     }
 
     /// What identifies the image, folded to 32 bytes: see [`Measurements::fold`].

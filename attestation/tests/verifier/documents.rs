@@ -91,7 +91,8 @@ fn recorded_documents_verify_by_themselves_and_are_verified_once() {
     for (files, now, own) in rows {
         let (evidence, collateral) = load(&folder, files);
         let documents = documents(&evidence, &collateral);
-        let verified: Vec<_> = documents.iter().map(|document| verify_document(document, now).unwrap()).collect();
+        let verified: Vec<_> =
+            documents.iter().map(|document| verify_document(document, &Policy::default(), now).unwrap()).collect();
         let kept: BTreeMap<_, _> = verified.iter().map(VerifiedDocument::id).zip(documents).collect();
 
         // What the evidence asks for is what there is.
@@ -107,11 +108,11 @@ fn recorded_documents_verify_by_themselves_and_are_verified_once() {
         let least = verified.iter().map(VerifiedDocument::valid_until).min().unwrap();
         assert!(plain.valid_until() <= least, "{files:?}");
         for (id, document) in &kept {
-            let document_verified = verify_document(document, now).unwrap();
+            let document_verified = verify_document(document, &Policy::default(), now).unwrap();
             let until = document_verified.valid_until();
             assert!(document_verified.issued() <= now);
-            assert!(verify_document(document, until).is_ok(), "{id:?}");
-            assert!(verify_document(document, until + 1).is_err(), "{id:?}");
+            assert!(verify_document(document, &Policy::default(), until).is_ok(), "{id:?}");
+            assert!(verify_document(document, &Policy::default(), until + 1).is_err(), "{id:?}");
         }
     }
 }
@@ -126,7 +127,7 @@ fn every_byte_of_a_document_counts() {
     for (roots, document) in all.chain(documents(&report, &of_amd).into_iter().map(|document| (&amd, document))) {
         let verified = verify_document_under(roots, &document, NOW).unwrap();
         assert_eq!((verified.issued(), verified.valid_until() <= END), (START, true));
-        assert!(verify_document(&document, NOW).is_err(), "under the pinned roots");
+        assert!(verify_document(&document, &Policy::default(), NOW).is_err(), "under the pinned roots");
         let original = document.encode();
         for index in 0..original.len() {
             let mut changed = original.clone();
@@ -233,4 +234,23 @@ fn documents_are_asked_for_by_platform() {
     assert_eq!(required_documents(&noise), Err(Error::Malformed(Document::Endorsement)));
     let noise = Evidence::Dcap { quote: vec![1; 100], pck_chain: None };
     assert!(required_documents(&noise).is_err());
+}
+
+/// Roots of a development network: the evidence is said to be simulated.
+#[test]
+fn evidence_under_simulated_roots_is_simulated() {
+    let (intel, evidence, collateral) = Dcap::tdx().build();
+    let (amd, report, of_amd) = Snp::milan().build();
+    let policy = Policy { simulated_vendors: Some(VendorRoots { intel, amd }), ..Policy::default() };
+    for (kind, evidence, collateral) in [(Kind::Tdx, evidence, collateral), (Kind::SevSnp, report, of_amd)] {
+        for document in documents(&evidence, &collateral) {
+            assert!(verify_document(&document, &policy, NOW).is_ok());
+        }
+        let verified = verify(&evidence, &collateral, &policy, NOW).unwrap();
+        assert_eq!((verified.kind(), verified.vendor()), (kind, Vendor::Simulated));
+        assert!(verified.claims().contains(&(Claim::HardwareIsolation, ClaimStatus::NotChecked)));
+    }
+    let Some(folder) = folder() else { return };
+    let (evidence, collateral) = load(&folder, &MILAN);
+    assert_eq!(verify(&evidence, &collateral, &policy, 1_751_500_000), Err(Error::Chain(Document::AmdIntermediate)));
 }

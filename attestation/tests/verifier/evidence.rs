@@ -33,6 +33,7 @@ pub fn load(folder: &Path, names: &[&str]) -> (Evidence, Collateral) {
 pub fn cloud() -> Policy {
     Policy {
         simulated_root: None,
+        simulated_vendors: None,
         dcap: DcapPolicy {
             minimum_evaluation_number: 0,
             allow_dynamic_platform: true,
