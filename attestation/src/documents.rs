@@ -365,3 +365,36 @@ pub fn collect_collateral(
         (Evidence::Dcap { .. } | Evidence::SevSnp { .. }, ..) => Err(Error::CollateralKind),
     }
 }
+
+/// The documents that a piece of evidence's collateral consists of: the other way of [`collect_collateral`].
+///
+/// # Errors
+/// When the evidence cannot be parsed, or is of another kind.
+pub fn split_collateral(evidence: &Evidence, collateral: &Collateral) -> Result<Vec<SignedDocument>, Error> {
+    match (evidence, collateral) {
+        (Evidence::Dcap { quote, pck_chain }, Collateral::Dcap(collateral)) => {
+            let (_, (_, issuer)) = dcap::parse_chain_of(quote, pck_chain.as_ref())?;
+            let collateral = collateral.clone();
+            Ok(vec![
+                SignedDocument::IntelRootCrl(collateral.root_ca_crl),
+                SignedDocument::PckCrl { list: collateral.pck_crl, issuer },
+                SignedDocument::TcbInfo(SignedJson {
+                    json: collateral.tcb_info,
+                    signature: collateral.tcb_info_signature,
+                    signer: collateral.tcb_info_signer,
+                }),
+                SignedDocument::QeIdentity(SignedJson {
+                    json: collateral.qe_identity,
+                    signature: collateral.qe_identity_signature,
+                    signer: collateral.qe_identity_signer,
+                }),
+            ])
+        }
+        (Evidence::SevSnp { .. }, Collateral::SevSnp(SevSnpCollateral { intermediate, crl })) => {
+            let intermediate = SignedDocument::AmdIntermediate(intermediate.clone());
+            Ok([intermediate].into_iter().chain(crl.clone().map(SignedDocument::AmdCrl)).collect())
+        }
+        (Evidence::Simulated(_), Collateral::None) => Ok(vec![]),
+        (Evidence::Dcap { .. } | Evidence::SevSnp { .. } | Evidence::Simulated(_), _) => Err(Error::CollateralKind),
+    }
+}

@@ -40,6 +40,8 @@ mod error;
 #[cfg(feature = "std")]
 pub mod files;
 mod measurement;
+#[cfg(feature = "mint")]
+pub mod mint;
 mod platform;
 mod policy;
 mod roots;
@@ -56,7 +58,7 @@ mod verdict;
 pub use collateral::{Collateral, DcapCollateral, SevSnpCollateral};
 pub use documents::{
     DocumentId, PckCa, SignedDocument, SignedJson, VerifiedDocument, collect_collateral, required_documents,
-    verify_document,
+    split_collateral, verify_document,
 };
 pub use error::{Document, Error};
 pub use measurement::{Measurement, Measurements};

@@ -11,34 +11,8 @@ use super::{
 };
 use crate::{documents::verify_document_under, roots::Roots, *};
 
-/// The documents of evidence, with the CA that issued the platform's certificate.
 fn documents(evidence: &Evidence, collateral: &Collateral) -> Vec<SignedDocument> {
-    match collateral {
-        Collateral::Dcap(dcap) => {
-            let Evidence::Dcap { quote, pck_chain } = evidence else { unreachable!() };
-            let (_, (_, issuer)) = dcap::parse_chain_of(quote, pck_chain.as_ref()).unwrap();
-            let signed = |json: &String, signature: [u8; 64], signer: &Vec<u8>| SignedJson {
-                json: json.clone(),
-                signature,
-                signer: signer.clone(),
-            };
-            vec![
-                SignedDocument::IntelRootCrl(dcap.root_ca_crl.clone()),
-                SignedDocument::PckCrl { list: dcap.pck_crl.clone(), issuer },
-                SignedDocument::TcbInfo(signed(&dcap.tcb_info, dcap.tcb_info_signature, &dcap.tcb_info_signer)),
-                SignedDocument::QeIdentity(signed(
-                    &dcap.qe_identity,
-                    dcap.qe_identity_signature,
-                    &dcap.qe_identity_signer,
-                )),
-            ]
-        }
-        Collateral::SevSnp(snp) => [SignedDocument::AmdIntermediate(snp.intermediate.clone())]
-            .into_iter()
-            .chain(snp.crl.clone().map(SignedDocument::AmdCrl))
-            .collect(),
-        Collateral::None => vec![],
-    }
+    split_collateral(evidence, collateral).unwrap()
 }
 
 thread_local! {
