@@ -52,25 +52,27 @@ pub struct SevSnpCollateral {
     pub crl: Option<Vec<u8>>,
 }
 
-/// The most bytes of each document that are looked at: several times what vendors publish today.
-pub(crate) fn max_bytes(document: Document) -> usize {
-    match document {
-        Document::TcbInfo => 64 * 1024,
-        Document::PckCrl | Document::AmdCrl => 128 * 1024,
-        Document::RootCaCrl | Document::QeIdentity => 8 * 1024,
-        Document::PckChain => 12 * 1024,
-        Document::IntelRoot
-        | Document::TcbInfoSigner
-        | Document::QeIdentitySigner
-        | Document::PckCa
-        | Document::Pck
-        | Document::Ark
-        | Document::AmdIntermediate
-        | Document::Endorsement
-        | Document::SimulatedPlatform => 4 * 1024,
+impl Document {
+    /// The most bytes of it that are looked at: several times what vendors publish today.
+    pub const fn max_bytes(self) -> usize {
+        match self {
+            Document::TcbInfo => 64 * 1024,
+            Document::PckCrl | Document::AmdCrl => 128 * 1024,
+            Document::RootCaCrl | Document::QeIdentity => 8 * 1024,
+            Document::PckChain => 12 * 1024,
+            Document::IntelRoot
+            | Document::TcbInfoSigner
+            | Document::QeIdentitySigner
+            | Document::PckCa
+            | Document::Pck
+            | Document::Ark
+            | Document::AmdIntermediate
+            | Document::Endorsement
+            | Document::SimulatedPlatform => 4 * 1024,
+        }
     }
 }
 
 pub(crate) fn check_size(document: Document, bytes: &[u8]) -> Result<(), Error> {
-    if bytes.len() > max_bytes(document) { Err(Error::DocumentTooLarge(document)) } else { Ok(()) }
+    if bytes.len() > document.max_bytes() { Err(Error::DocumentTooLarge(document)) } else { Ok(()) }
 }

@@ -178,18 +178,17 @@ pub(crate) fn verify_document_under(
             Ok(verified)
         }
         SignedDocument::TcbInfo(signed) => {
-            check_size(Document::TcbInfo, signed.json.as_bytes())?;
+            let signer = verify_signed_json(roots, Document::TcbInfo, Document::TcbInfoSigner, signed, now)?;
             let info: TcbInfo = serde_json::from_str(&signed.json).map_err(|_| Error::Malformed(Document::TcbInfo))?;
             let id = match (info.id.as_str(), dcap::parse_fmspc(&info.fmspc)) {
                 ("SGX", Some(fmspc)) => DocumentId::SgxTcbInfo(fmspc),
                 ("TDX", Some(fmspc)) => DocumentId::TdxTcbInfo(fmspc),
                 _ => return Err(Error::Mismatch(Document::TcbInfo)),
             };
-            let dates = (info.issue_date.as_str(), info.next_update.as_str());
-            verify_json(roots, id, signed, Document::TcbInfoSigner, dates, info.tcb_evaluation_data_number, now)
+            signer.says(id, &info.issue_date, &info.next_update, info.tcb_evaluation_data_number, now)
         }
         SignedDocument::QeIdentity(signed) => {
-            check_size(Document::QeIdentity, signed.json.as_bytes())?;
+            let signer = verify_signed_json(roots, Document::QeIdentity, Document::QeIdentitySigner, signed, now)?;
             let identity: QeIdentity =
                 serde_json::from_str(&signed.json).map_err(|_| Error::Malformed(Document::QeIdentity))?;
             let id = match identity.id.as_str() {
@@ -197,8 +196,7 @@ pub(crate) fn verify_document_under(
                 "TD_QE" => DocumentId::TdxQeIdentity,
                 _ => return Err(Error::Mismatch(Document::QeIdentity)),
             };
-            let dates = (identity.issue_date.as_str(), identity.next_update.as_str());
-            verify_json(roots, id, signed, Document::QeIdentitySigner, dates, identity.tcb_evaluation_data_number, now)
+            signer.says(id, &identity.issue_date, &identity.next_update, identity.tcb_evaluation_data_number, now)
         }
         SignedDocument::AmdIntermediate(certificate) => {
             let certificate = Certificate::parse(Document::AmdIntermediate, certificate)?;
@@ -258,16 +256,21 @@ fn verify_list(id: DocumentId, der: &[u8], issuer: &Certificate, now: UnixSecond
     })
 }
 
-fn verify_json(
+/// Who signed JSON of Intel's, once the signature was checked.
+struct JsonSigner {
+    valid_until: UnixSeconds,
+    signatures: Vec<SignatureId>,
+}
+
+/// Checks the signature before anything of the JSON is parsed.
+fn verify_signed_json(
     roots: &Roots<'_>,
-    id: DocumentId,
-    signed: &SignedJson,
+    document: Document,
     signer: Document,
-    (issued, next): (&str, &str),
-    number: u32,
+    signed: &SignedJson,
     now: UnixSeconds,
-) -> Result<VerifiedDocument, Error> {
-    let document = id.document();
+) -> Result<JsonSigner, Error> {
+    check_size(document, signed.json.as_bytes())?;
     let (certificate, issued_by) = issued_by_root(roots.intel, signer, &signed.signer, now)?;
     if certificate.common_name()? != dcap::TCB_SIGNER {
         return Err(Error::Mismatch(signer));
@@ -278,19 +281,33 @@ fn verify_json(
     let signature = certificate
         .check_signature::<NoneKnown>(ECDSA_SHA256, signed.json.as_bytes(), &signature)
         .map_err(|()| refused)?;
-    let seconds = |text: &str| {
-        let date: der::DateTime = text.parse().map_err(|_| Error::Malformed(document))?;
-        Ok(date.unix_duration().as_secs())
-    };
-    let validity = Validity { from: seconds(issued)?, until: seconds(next)? };
-    validity.check(document, now)?;
-    Ok(VerifiedDocument {
-        id,
-        issued: validity.from,
-        valid_until: validity.until.min(certificate.validity().until),
-        number: number.into(),
-        signatures: vec![signature, issued_by],
-    })
+    Ok(JsonSigner { valid_until: certificate.validity().until, signatures: vec![signature, issued_by] })
+}
+
+impl JsonSigner {
+    fn says(
+        self,
+        id: DocumentId,
+        issued: &str,
+        next: &str,
+        number: u32,
+        now: UnixSeconds,
+    ) -> Result<VerifiedDocument, Error> {
+        let document = id.document();
+        let seconds = |text: &str| {
+            let date: der::DateTime = text.parse().map_err(|_| Error::Malformed(document))?;
+            Ok(date.unix_duration().as_secs())
+        };
+        let validity = Validity { from: seconds(issued)?, until: seconds(next)? };
+        validity.check(document, now)?;
+        Ok(VerifiedDocument {
+            id,
+            issued: validity.from,
+            valid_until: validity.until.min(self.valid_until),
+            number: number.into(),
+            signatures: self.signatures,
+        })
+    }
 }
 
 /// The documents that evidence has to be verified with, by what it says of itself: nothing is verified yet.

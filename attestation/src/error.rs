@@ -2,7 +2,7 @@ use alloc::string::String;
 use codec::{Decode, DecodeWithMemTracking, Encode};
 use scale_info::TypeInfo;
 
-use crate::{Generation, SigningKey, TcbStatus, collateral::max_bytes};
+use crate::{Generation, SigningKey, TcbStatus};
 
 /// A document or certificate that a check was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
@@ -69,7 +69,7 @@ pub enum Error {
     #[error("the collateral is another vendor's than the quote: give the quote's own")]
     CollateralKind,
     /// A document is larger than any that the vendor publishes.
-    #[error("the {0} is larger than {max} bytes: fetch it again from the vendor", max = max_bytes(*.0))]
+    #[error("the {0} is larger than {max} bytes: fetch it again from the vendor", max = .0.max_bytes())]
     DocumentTooLarge(Document),
     /// A document cannot be parsed.
     #[error("the {0} is malformed: fetch it again from the vendor")]

@@ -19,7 +19,7 @@ pub(crate) mod der;
 pub(crate) mod intel;
 pub(crate) mod keys;
 
-use alloc::vec::Vec;
+use alloc::{format, vec::Vec};
 
 use crate::{Collateral, Evidence, SignedDocument, UnixSeconds, VendorRoots, split_collateral};
 
@@ -50,6 +50,34 @@ pub fn tdx(report_data: &[u8; 64]) -> (Evidence, Vec<SignedDocument>) {
 pub fn sev_snp(report_data: &[u8; 64]) -> (Evidence, Vec<SignedDocument>) {
     let snp = amd::Snp::milan().change(|snp| snp.report[0x50..0x90].copy_from_slice(report_data));
     with_documents(snp.build())
+}
+
+/// TCB info and a PCK revocation list, both for [`sgx`], of about `tcb_info_kib` and `list_kib` KiB, at most 60 each.
+pub fn large_documents(tcb_info_kib: u32, list_kib: u32) -> (SignedDocument, SignedDocument) {
+    let dcap = intel::Dcap::sgx().change(|dcap| {
+        dcap.repeat_tcb_level(tcb_info_kib.max(1) as usize * 1024);
+        // An entry has 22 bytes.
+        dcap.revoked_by_ca = (1_000_000..).take(list_kib as usize * 1024 / 22).collect();
+    });
+    let [_, list, tcb_info, _] = <[_; 4]>::try_from(with_documents(dcap.build()).1).unwrap();
+    (tcb_info, list)
+}
+
+/// A revocation list for [`sev_snp`] of about `kib` KiB, at most 60.
+pub fn large_amd_crl(kib: u32) -> SignedDocument {
+    let revoked = (1_000_000..).take(kib as usize * 1024 / 22).collect();
+    with_documents(amd::Snp::milan().change(|snp| snp.crl = Some(revoked)).build()).1.swap_remove(1)
+}
+
+/// TCB info for [`sgx`] with another evaluation number, made `age` seconds after [`VALID_FROM`].
+pub fn tcb_info(evaluation_number: u32, age: u32) -> SignedDocument {
+    let dcap = intel::Dcap::sgx()
+        .tcb_info(r#""tcbEvaluationDataNumber":20"#, &format!(r#""tcbEvaluationDataNumber":{evaluation_number}"#))
+        .tcb_info(
+            "2027-01-15T08:00:00Z",
+            &format!("2027-01-15T{:02}:{:02}:{:02}Z", 8 + age / 3600, age / 60 % 60, age % 60),
+        );
+    with_documents(dcap.build()).1.swap_remove(2)
 }
 
 fn with_documents((_, evidence, collateral): (Vec<u8>, Evidence, Collateral)) -> (Evidence, Vec<SignedDocument>) {

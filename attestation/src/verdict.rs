@@ -59,7 +59,7 @@ pub enum ClaimStatus {
 /// Evidence whose signatures, validity and policy hold. Made by [`verify`](crate::verify) alone.
 ///
 /// Its statement is not bound yet: see [`Self::bind`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 pub struct VerifiedEvidence {
     pub(crate) kind: Kind,
     /// Under simulated roots, whatever the kind.

@@ -35,7 +35,8 @@ static MINTED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 pub fn evidence(data: &[u8]) {
     let Some((statement, evidence)) = canonical::<(Statement, Evidence)>(data) else { return };
     let collateral = Collateral::default();
-    let verify_with = |simulated_root, now| verify(&evidence, &collateral, &Policy { simulated_root, ..Policy::default() }, now);
+    let verify_with =
+        |simulated_root, now| verify(&evidence, &collateral, &Policy { simulated_root, ..Policy::default() }, now);
     assert_eq!(verify_with(None, NOW), Err(Error::SimulatedForbidden));
     assert!(verify_with(Some(*ROOT), NOW + 10).is_err(), "evidence was believed after its certificate's end");
     if let Ok(verdict) = verify_with(Some(*ROOT), NOW).and_then(|verified| verified.bind(&statement)) {

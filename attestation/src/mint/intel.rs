@@ -1,6 +1,11 @@
 //! DCAP quotes and Intel's documents.
 
-use alloc::{format, string::String, vec, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -152,6 +157,17 @@ impl Dcap {
         assert!(self.qe_identity.contains(from), "{from}");
         self.qe_identity = self.qe_identity.replacen(from, to, 1);
         self
+    }
+
+    /// Repeats the only TCB level until the TCB info has about that many bytes.
+    pub fn repeat_tcb_level(&mut self, bytes: usize) {
+        let start = self.tcb_info.find(r#""tcbLevels":["#).unwrap() + r#""tcbLevels":["#.len();
+        let level = self.tcb_info[start..self.tcb_info.len() - 2].to_string();
+        let more = bytes.saturating_sub(self.tcb_info.len()) / (level.len() + 1);
+        for _ in 0..more {
+            self.tcb_info.insert(start, ',');
+            self.tcb_info.insert_str(start, &level);
+        }
     }
 
     pub fn change(mut self, change: impl FnOnce(&mut Self)) -> Self {

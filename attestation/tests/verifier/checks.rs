@@ -404,7 +404,7 @@ fn work_before_the_first_signature_check_is_bounded() {
             fill(&mut collateral, bytes);
             verify(&quote, &collateral)
         };
-        let most = collateral::max_bytes(document);
+        let most = document.max_bytes();
         assert_eq!(filled(most), Err(Error::Malformed(document)));
         assert_eq!(filled(most + 1), Err(Error::DocumentTooLarge(document)));
     }
@@ -414,7 +414,7 @@ fn work_before_the_first_signature_check_is_bounded() {
     else {
         unreachable!()
     };
-    collateral.intermediate = vec![0x30; collateral::max_bytes(Document::AmdIntermediate) + 1];
+    collateral.intermediate = vec![0x30; Document::AmdIntermediate.max_bytes() + 1];
     let verify = |report: &[u8], collateral: &SevSnpCollateral| {
         verify_under::<NoneKnown>(
             &roots,

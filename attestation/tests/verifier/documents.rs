@@ -228,3 +228,21 @@ fn evidence_under_simulated_roots_is_simulated() {
     let (evidence, collateral) = load(&folder, &MILAN);
     assert_eq!(verify(&evidence, &collateral, &policy, 1_751_500_000), Err(Error::Chain(Document::AmdIntermediate)));
 }
+
+/// As large as they may be, and newer ones.
+#[test]
+fn minted_documents_have_the_size_and_age_that_was_asked_for() {
+    let policy = Policy { simulated_vendors: Some(mint::roots()), ..Policy::default() };
+    for kib in [1, 20, 60] {
+        let (tcb_info, list) = mint::large_documents(kib, kib);
+        let sizes = [tcb_info.encoded_size(), list.encoded_size()];
+        assert!(sizes.iter().all(|size| size.abs_diff(kib as usize * 1024) < 2048), "{kib} KiB: {sizes:?}");
+        for document in [tcb_info, list] {
+            verify_document(&document, &policy, NOW).unwrap();
+        }
+    }
+    for (number, age) in [(20, 0), (21, 999)] {
+        let verified = verify_document(&mint::tcb_info(number, age), &policy, NOW).unwrap();
+        assert_eq!((verified.number(), verified.issued()), (number.into(), START + u64::from(age)));
+    }
+}

@@ -1,23 +1,17 @@
 //! Recorded evidence of real hardware, whose verdicts are known. It lies outside the repository: without the folder,
 //! these tests say so and pass.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+#[path = "../recorded/mod.rs"]
+mod recorded;
+
+pub use recorded::*;
 
 use crate::{
     files::{FileError, Files, MAX_FILE_BYTES, Quote},
     *,
 };
-
-/// The folder with recorded evidence: `PHALA_EVIDENCE`, or `shared/evidence` beside the workspace.
-pub fn folder() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/evidence");
-    let folder = std::env::var_os("PHALA_EVIDENCE").map_or(beside, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("SKIPPED: no recorded evidence in {} (set PHALA_EVIDENCE)", folder.display());
-    None
-}
 
 /// The quote and collateral in `names`, the files of one piece of evidence.
 pub fn load(folder: &Path, names: &[&str]) -> (Evidence, Collateral) {
@@ -61,42 +55,6 @@ pub fn lenient() -> Policy {
     policy.dcap.allowed_advisories = None;
     policy
 }
-
-pub const SGX: [&str; 2] = ["dcap-qvl/sgx_quote", "dcap-qvl/sgx_quote_collateral.json"];
-pub const TDX: [&str; 2] = ["dcap-qvl/tdx_quote", "dcap-qvl/tdx_quote_collateral.json"];
-pub const TDX_15EX: [&str; 2] = ["dcap-qvl/tdx_quote_td15ex", "dcap-qvl/tdx_quote_td15ex_collateral.json"];
-pub const TDX_15: [&str; 2] = ["dcap-qvl/tdx_quote_outdated", "dcap-qvl/tdx_quote_outdated_collateral.json"];
-pub const MILAN: [&str; 3] =
-    ["virtee-sev/report_milan.hex", "virtee-sev/vcek_milan.der", "virtee-sev/cert_chain_milan"];
-pub const VLEK: [&str; 3] =
-    ["trustee/test-vlek-report.bin", "trustee/test-vlek.der", "go-sev-guest/ask_ark_milan_vlek.pem"];
-
-const PHALA: [&str; 2] = ["phala/dcap_quote", "phala/dcap_quote_collateral"];
-const PHALA_JSON: [&str; 2] = ["phala/dcap_quote", "derived/phala_dcap_collateral.json"];
-const MOBILECOIN: [&str; 2] = ["mobilecoin/hw_quote.dat", "derived/mobilecoin_collateral.json"];
-const MOBILECOIN_FILES: [&str; 7] = [
-    "mobilecoin/hw_quote.dat",
-    "mobilecoin/fmspc_00906ED50000_2023_07_12.json",
-    "mobilecoin/qe_identity.json",
-    "mobilecoin/tcb_signer.pem",
-    "mobilecoin/root_ca.pem",
-    "mobilecoin/root_crl.der",
-    "mobilecoin/processor_crl.der",
-];
-const AUTOMATA: [&str; 8] = [
-    "automata/quote_tdx_00806f050000.dat",
-    "automata/tcbinfov3_00806f050000.json",
-    "automata/qeidentityv2_apiv4.json",
-    "automata/signing_cert.pem",
-    "automata/Intel_SGX_Provisioning_Certification_RootCA.cer",
-    "automata/intel_root_ca_crl.der",
-    "automata/pck_platform_crl.pem",
-    "automata/pck_processor_crl.der",
-];
-const GO_SEV_GUEST: [&str; 3] =
-    ["go-sev-guest/attestation.bin", "go-sev-guest/vcek.testcer", "go-sev-guest/ask_ark_milan.pem"];
-const TURIN: [&str; 3] = ["virtee-sev/report_milan.hex", "virtee-sev/vcek_turin.der", "virtee-sev/cert_chain_turin"];
-const AZURE: [&str; 2] = ["azure/hcl-report-snp.bin", "azure/certs.pem"];
 
 /// Verifies one row of the manifest; `None` without the folder.
 fn row(names: &[&str], policy: &Policy, now: UnixSeconds) -> Option<Result<VerifiedEvidence, Error>> {

@@ -15,6 +15,13 @@ pub trait WeightInfo {
     fn allow_image() -> Weight;
     fn forbid_image() -> Weight;
     fn set_verdict_lifetime() -> Weight;
+    fn set_hardware_policy() -> Weight;
+    fn set_early_period() -> Weight;
+    fn submit_tcb_info(k: u32, ) -> Weight;
+    fn submit_pck_crl(k: u32, ) -> Weight;
+    fn submit_amd_crl(k: u32, ) -> Weight;
+    fn verify_dcap(t: u32, l: u32, ) -> Weight;
+    fn verify_sev_snp() -> Weight;
 }
 
 /// Measured on the reference machine, with the runtime's database weights.
@@ -40,6 +47,27 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
         Weight::from_parts(7_511_000, 0)
             .saturating_add(T::DbWeight::get().writes(1))
     }
+    fn set_hardware_policy() -> Weight {
+        Weight::from_parts(10_000_000, 0).saturating_add(T::DbWeight::get().writes(1))
+    }
+    fn set_early_period() -> Weight {
+        Weight::from_parts(10_000_000, 0).saturating_add(T::DbWeight::get().writes(1))
+    }
+    fn submit_tcb_info(k: u32, ) -> Weight {
+        Weight::from_parts(10_000_000_000, 0).saturating_add(Weight::from_parts(1_000_000, 1024).saturating_mul(k.into()))
+    }
+    fn submit_pck_crl(k: u32, ) -> Weight {
+        Weight::from_parts(10_000_000_000, 0).saturating_add(Weight::from_parts(1_000_000, 1024).saturating_mul(k.into()))
+    }
+    fn submit_amd_crl(k: u32, ) -> Weight {
+        Weight::from_parts(10_000_000_000, 0).saturating_add(Weight::from_parts(1_000_000, 1024).saturating_mul(k.into()))
+    }
+    fn verify_dcap(t: u32, l: u32, ) -> Weight {
+        Weight::from_parts(10_000_000_000, 0).saturating_add(Weight::from_parts(1_000_000, 1024).saturating_mul(t.saturating_add(l).into()))
+    }
+    fn verify_sev_snp() -> Weight {
+        Weight::from_parts(10_000_000_000, 0)
+    }
 }
 
 /// The same, for tests.
@@ -56,5 +84,26 @@ impl WeightInfo for () {
     fn set_verdict_lifetime() -> Weight {
         Weight::from_parts(7_511_000, 0)
             .saturating_add(RocksDbWeight::get().writes(1))
+    }
+    fn set_hardware_policy() -> Weight {
+        Weight::from_parts(10_000_000, 0).saturating_add(RocksDbWeight::get().writes(1))
+    }
+    fn set_early_period() -> Weight {
+        Weight::from_parts(10_000_000, 0).saturating_add(RocksDbWeight::get().writes(1))
+    }
+    fn submit_tcb_info(k: u32, ) -> Weight {
+        Weight::from_parts(10_000_000_000, 0).saturating_add(Weight::from_parts(1_000_000, 1024).saturating_mul(k.into()))
+    }
+    fn submit_pck_crl(k: u32, ) -> Weight {
+        Weight::from_parts(10_000_000_000, 0).saturating_add(Weight::from_parts(1_000_000, 1024).saturating_mul(k.into()))
+    }
+    fn submit_amd_crl(k: u32, ) -> Weight {
+        Weight::from_parts(10_000_000_000, 0).saturating_add(Weight::from_parts(1_000_000, 1024).saturating_mul(k.into()))
+    }
+    fn verify_dcap(t: u32, l: u32, ) -> Weight {
+        Weight::from_parts(10_000_000_000, 0).saturating_add(Weight::from_parts(1_000_000, 1024).saturating_mul(t.saturating_add(l).into()))
+    }
+    fn verify_sev_snp() -> Weight {
+        Weight::from_parts(10_000_000_000, 0)
     }
 }

@@ -38,12 +38,16 @@ fn renew(enclave: &Enclave) -> DispatchResult {
     let statement = enclave.statement::<Test>();
     let evidence = enclave.evidence(&statement);
     Workers::renew(origin(), statement, evidence, enclave.sign_report(enclave.report::<Test>()))
+        .map(drop)
+        .map_err(|refused| refused.error)
 }
 
 fn register_with_report(enclave: &Enclave, performance: SignedPerformanceReport) -> DispatchResult {
     let statement = enclave.statement::<Test>();
     let evidence = enclave.evidence(&statement);
     Workers::register(origin(), statement, evidence, performance, endpoint(), 1)
+        .map(drop)
+        .map_err(|refused| refused.error)
 }
 
 fn record(enclave: &Enclave) -> Worker<Test> {
