@@ -23,7 +23,8 @@ use dcap_qvl::QuoteCollateralV3;
 use serde_json::value::RawValue;
 
 use crate::{
-    Collateral, DcapCollateral, Document, Evidence, MAX_QUOTE_BYTES, Policy, SevSnpCollateral,
+    Collateral, DcapCollateral, Document, Evidence, MAX_QUOTE_BYTES, Policy, SevSnpCollateral, SignedDocument,
+    SignedJson,
     certificates::{Certificate, RevocationList, parse_pem},
     dcap,
     roots::Roots,
@@ -169,6 +170,29 @@ impl Files {
                 Ok((Evidence::SevSnp { report, endorsement }, Collateral::SevSnp(collateral)))
             }
         }
+    }
+
+    /// All documents that were found whole, for whoever keeps them: with what it takes to verify each by itself.
+    pub fn documents(self) -> Vec<SignedDocument> {
+        let json = |document: Option<(String, [u8; 64])>, signer: Option<Vec<u8>>| {
+            let ((json, signature), signer) = document.zip(signer.or_else(|| self.signer.clone()))?;
+            Some(SignedJson { json, signature, signer })
+        };
+        let pck_crl = |list: Option<Vec<u8>>, ca: Option<Vec<u8>>| {
+            list.zip(ca).map(|(list, issuer)| SignedDocument::PckCrl { list, issuer })
+        };
+        [
+            self.root_ca_crl.clone().map(SignedDocument::IntelRootCrl),
+            pck_crl(self.platform_crl, self.platform_ca),
+            pck_crl(self.processor_crl, self.processor_ca),
+            json(self.tcb_info, self.tcb_info_signer).map(SignedDocument::TcbInfo),
+            json(self.qe_identity, self.qe_identity_signer).map(SignedDocument::QeIdentity),
+            self.intermediate.map(SignedDocument::AmdIntermediate),
+            self.amd_crl.map(SignedDocument::AmdCrl),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     fn add_content(&mut self, bytes: &[u8]) -> Result<(), FileError> {

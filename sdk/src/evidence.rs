@@ -8,7 +8,7 @@
 use codec::Encode;
 use ed25519_dalek::{Signature, VerifyingKey};
 use phala_attestation::{
-    Claim, ClaimStatus, Collateral, Hardware, Measurements, Role, SigningKey, Statement, Vendor, Verdict,
+    Claim, ClaimStatus, Collateral, Evidence, Hardware, Measurements, Role, SigningKey, Statement, Vendor, Verdict,
     VerifiedEvidence,
 };
 use phala_primitives::{
@@ -17,7 +17,10 @@ use phala_primitives::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
     Account,
@@ -275,6 +278,17 @@ impl VerifiedWorker {
     }
 }
 
+/// The collateral that the chain keeps for evidence.
+async fn collateral(state: &State, evidence: &Evidence) -> Result<Collateral, EvidenceError> {
+    let mut kept = BTreeMap::new();
+    for id in phala_attestation::required_documents(evidence)? {
+        if let Some(document) = state.document(id).await? {
+            kept.insert(id, document.document);
+        }
+    }
+    Ok(phala_attestation::collect_collateral(evidence, |id| kept.remove(&id))?)
+}
+
 /// Fetches a worker's evidence from its host, checks everything against the chain's `state`, and challenges the enclave.
 ///
 /// # Errors
@@ -293,7 +307,8 @@ pub async fn verify_worker(
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     let policy = state.policy().await?;
-    let verdict = phala_attestation::verify(&evidence, &Collateral::default(), &policy, now)?.bind(&statement)?;
+    let collateral = collateral(state, &evidence).await?;
+    let verdict = phala_attestation::verify(&evidence, &collateral, &policy, now)?.bind(&statement)?;
     check_statement(&statement, &verdict, id, &worker, chain.genesis_hash())?;
     if now >= worker.verdict_expires {
         return Err(EvidenceError::Expired(worker.verdict_expires));
@@ -505,7 +520,7 @@ pub fn hardware_name(hardware: &Hardware) -> String {
 mod tests {
     use super::*;
     use ed25519_dalek::{Signer as _, SigningKey};
-    use phala_attestation::{Evidence, Policy, simulated};
+    use phala_attestation::{Policy, simulated};
     use phala_primitives::worker::{Performance, WorkerStatus};
 
     const NOW: u64 = 1_800_000_000;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    evidence::{MILAN, SGX, TDX, TDX_15EX, VLEK, folder, lenient, load},
+    evidence::{ALL, MILAN, SGX, TDX, TDX_15EX, VLEK, folder, lenient, load},
     forge::{Dcap, END, NOW, START, Snp},
 };
 use crate::{documents::verify_document_under, roots::Roots, *};
@@ -88,6 +88,22 @@ fn recorded_documents_verify_by_themselves_and_are_verified_once() {
             assert!(verify_document(document, &Policy::default(), until).is_ok(), "{id:?}");
             assert!(verify_document(document, &Policy::default(), until + 1).is_err(), "{id:?}");
         }
+    }
+}
+
+#[test]
+fn all_recorded_evidence_says_which_documents_it_needs() {
+    let Some(folder) = folder() else { return };
+    for (names, _) in ALL {
+        let (evidence, collateral) = load(&folder, names);
+        let needed: Vec<_> = required_documents(&evidence).unwrap().into_iter().map(DocumentId::document).collect();
+        let kinds = match collateral {
+            Collateral::Dcap(_) => {
+                vec![Document::RootCaCrl, Document::PckCrl, Document::TcbInfo, Document::QeIdentity]
+            }
+            _ => vec![Document::AmdIntermediate, Document::AmdCrl],
+        };
+        assert_eq!(needed, kinds, "{names:?}");
     }
 }
 

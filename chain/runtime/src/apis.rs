@@ -1,6 +1,7 @@
 //! What nodes and clients may ask the runtime. Each interface is documented where it is declared.
 
 use alloc::vec::Vec;
+use codec::Encode;
 use frame_support::{
     genesis_builder_helper::{build_state, get_preset},
     weights::Weight,

@@ -52,7 +52,7 @@ pub(crate) fn run(options: &VerifyEvidence, output: &Output) -> Status {
 }
 
 /// No more of a file than is looked at.
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let cannot = || format!("cannot read {}", path.display());
     let mut bytes = Vec::new();
     let limit = MAX_FILE_BYTES as u64 + 1;

@@ -50,7 +50,7 @@ mod types;
 pub mod weights;
 
 pub use pallet::*;
-pub use types::{EarlyDocument, HardwarePolicy, Image, KeptDocument, VerifiedEnclave};
+pub use types::{Image, VerifiedEnclave};
 pub use weights::WeightInfo;
 
 extern crate alloc;
@@ -66,7 +66,10 @@ use phala_attestation::{
     Document, DocumentId, Evidence, Measurement, PlatformId, Policy, Role, SignatureId, SignedDocument, Statement,
     UnixSeconds, VendorRoots, VerifiedEvidence,
 };
-use phala_primitives::WorkerId;
+use phala_primitives::{
+    WorkerId,
+    attestation::{EarlyDocument, HardwarePolicy, KeptDocument},
+};
 use sp_runtime::traits::{Saturating, Zero};
 
 /// The verdict lifetime of a chain whose genesis says nothing: a day.
@@ -493,15 +496,7 @@ impl<T: Config> Pallet<T> {
 
     /// The document that counts at `now`: an early one as soon as its time has come, or the current one has ended.
     pub fn document(id: DocumentId, now: UnixSeconds) -> Option<KeptDocument> {
-        let current = Documents::<T>::get(id);
-        match EarlyDocuments::<T>::get(id) {
-            Some(early)
-                if now >= early.counts_from || current.as_ref().is_none_or(|current| now > current.valid_until) =>
-            {
-                Some(early.kept)
-            }
-            _ => current,
-        }
+        EarlyDocument::choose(Documents::<T>::get(id), EarlyDocuments::<T>::get(id), now)
     }
 
     fn keep_document(document: SignedDocument) -> DispatchResult {
