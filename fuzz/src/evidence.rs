@@ -1,6 +1,6 @@
 use codec::Encode;
 use phala_attestation::{
-    Collateral, Error, Evidence, Measurement, Policy, Role, Statement, UnixSeconds,
+    Collateral, Evidence, Measurement, Policy, Role, Statement, UnixSeconds,
     simulated::{Report, Root, development_root},
     verify,
 };
@@ -37,7 +37,7 @@ pub fn evidence(data: &[u8]) {
     let collateral = Collateral::default();
     let verify_with =
         |simulated_root, now| verify(&evidence, &collateral, &Policy { simulated_root, ..Policy::default() }, now);
-    assert_eq!(verify_with(None, NOW), Err(Error::SimulatedForbidden));
+    assert!(verify_with(None, NOW).is_err(), "evidence was believed where genesis names no root");
     assert!(verify_with(Some(*ROOT), NOW + 10).is_err(), "evidence was believed after its certificate's end");
     if let Ok(verdict) = verify_with(Some(*ROOT), NOW).and_then(|verified| verified.bind(&statement)) {
         assert!(MINTED.iter().any(|minted| minted == data), "evidence that nobody made was believed");
