@@ -81,6 +81,11 @@ impl Certificate {
         common_name(self.subject()).ok_or(Error::Malformed(self.document))
     }
 
+    /// Whether it says that it was issued by itself, as roots do.
+    pub fn names_itself_as_issuer(&self) -> bool {
+        self.inner.tbs_certificate().issuer() == self.subject()
+    }
+
     /// The common name of who issued it.
     pub fn issuer_name(&self) -> Result<String, Error> {
         common_name(self.inner.tbs_certificate().issuer()).ok_or(Error::Malformed(self.document))

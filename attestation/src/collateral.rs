@@ -14,10 +14,10 @@ pub enum Collateral {
     #[default]
     #[codec(index = 0)]
     None,
-    /// For [`Quote::Dcap`](crate::Evidence::Dcap).
+    /// For [`Evidence::Dcap`](crate::Evidence::Dcap).
     #[codec(index = 1)]
     Dcap(DcapCollateral),
-    /// For [`Quote::SevSnp`](crate::Evidence::SevSnp).
+    /// For [`Evidence::SevSnp`](crate::Evidence::SevSnp).
     #[codec(index = 2)]
     SevSnp(SevSnpCollateral),
 }

@@ -247,6 +247,10 @@ fn check_dates(
         if !names.contains(&certificate.common_name()?.as_str()) {
             return Err(Error::Mismatch(document));
         }
+        // The library asserts it.
+        if document == Document::IntelRoot && !certificate.names_itself_as_issuer() {
+            return Err(Error::Chain(document));
+        }
     }
     let lists = [(Document::RootCaCrl, &collateral.root_ca_crl), (Document::PckCrl, &collateral.pck_crl)];
     lists.into_iter().try_fold(UnixSeconds::MAX, |until, (document, der)| {

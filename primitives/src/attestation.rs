@@ -47,19 +47,27 @@ impl KeptDocument {
 pub struct EarlyDocument {
     /// The document.
     pub kept: KeptDocument,
-    /// When it takes the place of the current one.
-    pub counts_from: UnixSeconds,
+    /// When the first document of this recovery was submitted.
+    pub since: UnixSeconds,
 }
 
 impl EarlyDocument {
-    /// The document that counts at `now`: an early one as soon as its time has come, or the current one has ended.
-    pub fn choose(current: Option<KeptDocument>, early: Option<Self>, now: UnixSeconds) -> Option<KeptDocument> {
+    /// Whether it counts at `now`, and no longer the current one: `period` seconds after it came, if nobody let it end
+    /// meanwhile, or as soon as the current one has ended.
+    pub fn counts(&self, current: Option<&KeptDocument>, now: UnixSeconds, period: u64) -> bool {
+        let is_due = now >= self.since.saturating_add(period) && now <= self.kept.valid_until;
+        is_due || current.is_none_or(|current| now > current.valid_until)
+    }
+
+    /// The document that counts at `now`: the early one if it does, or the current one.
+    pub fn choose(
+        current: Option<KeptDocument>,
+        early: Option<Self>,
+        now: UnixSeconds,
+        period: u64,
+    ) -> Option<KeptDocument> {
         match early {
-            Some(early)
-                if now >= early.counts_from || current.as_ref().is_none_or(|current| now > current.valid_until) =>
-            {
-                Some(early.kept)
-            }
+            Some(early) if early.counts(current.as_ref(), now, period) => Some(early.kept),
             _ => current,
         }
     }

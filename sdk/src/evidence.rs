@@ -451,6 +451,9 @@ fn claim_detail(evidence: &VerifiedEvidence, claim: Claim, status: ClaimStatus) 
     let hardware = &evidence.platform().hardware;
     let tcb = evidence.tcb();
     match (claim, status, hardware) {
+        (Claim::CertificateChain, ..) if evidence.vendor() == Vendor::Simulated => {
+            "up to the SIMULATED root that the chain's genesis names".into()
+        }
         (Claim::CertificateChain, _, Hardware::Intel { .. }) => {
             "PCK certificate ← PCK CA ← Intel SGX Root CA, pinned".into()
         }
@@ -461,9 +464,7 @@ fn claim_detail(evidence: &VerifiedEvidence, claim: Claim, status: ClaimStatus) 
             };
             format!("{key} ← {intermediate} ← ARK-{generation:?}, pinned")
         }
-        (Claim::CertificateChain, _, Hardware::Simulated { .. }) => {
-            "up to the SIMULATED root that the chain's genesis names".into()
-        }
+        (Claim::CertificateChain, _, Hardware::Simulated { .. }) => String::new(),
         (Claim::Validity, ..) => format!("every certificate and document, until {}", evidence.valid_until()),
         (Claim::Revocation, ClaimStatus::Checked, _) => "no certificate is on its issuer's current list".into(),
         (Claim::Revocation, _, Hardware::Simulated { .. }) => "the simulated vendor revokes nothing".into(),

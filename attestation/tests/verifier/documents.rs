@@ -262,3 +262,30 @@ fn minted_documents_have_the_size_and_age_that_was_asked_for() {
         assert_eq!((verified.number(), verified.issued()), (number.into(), START + u64::from(age)));
     }
 }
+
+/// What is known is that signatures are good, and nothing else.
+#[test]
+fn known_signatures_make_nothing_else_good() {
+    let verify = |dcap: &Dcap, now| {
+        let (intel, evidence, collateral) = dcap.build();
+        let roots = Roots { intel: &intel, ..Roots::PINNED };
+        let documents = documents(&evidence, &collateral);
+        let verified: Vec<_> =
+            documents.iter().map(|document| verify_document_under(&roots, document, NOW).unwrap()).collect();
+        verify_with_known(&roots, &evidence, &collateral, &verified, now).0.map(drop)
+    };
+    let good = Dcap::sgx();
+    assert_eq!(verify(&good, NOW), Ok(()));
+    assert_eq!(verify(&good, END + 1), Err(Error::Expired(Document::IntelRoot)));
+    assert_eq!(verify(&good.clone().change(|dcap| dcap.revoked_by_ca = vec![7]), NOW), Err(Error::Revoked));
+    assert_eq!(verify(&good.clone().change(|dcap| dcap.revoked_by_root = vec![7]), NOW), Err(Error::Revoked));
+    let other = good.change(|dcap| dcap.fmspc = [1; 6]);
+    assert_eq!(verify(&other, NOW), Err(Error::Mismatch(Document::TcbInfo)));
+}
+
+/// The library asserts that its root is issued by itself.
+#[test]
+fn a_root_that_somebody_else_issued_is_refused() {
+    let issued = Dcap::sgx().change(|dcap| dcap.root.issuer = "Another CA");
+    assert_eq!(issued.verify(&Policy::default(), NOW).map(drop), Err(Error::Chain(Document::IntelRoot)));
+}

@@ -45,7 +45,9 @@ fn name(id: DocumentId) -> String {
 async fn list(context: &Context, output: &Output) -> Status {
     let state = context.chain().await?.best().await?;
     let current = state.documents().await?.into_iter().map(|(id, kept)| (id, kept, None));
-    let early = state.early_documents().await?.into_iter().map(|(id, early)| (id, early.kept, Some(early.counts_from)));
+    let period = state.early_period().await?;
+    let early = state.early_documents().await?.into_iter();
+    let early = early.map(|(id, early)| (id, early.kept, Some(early.since.saturating_add(period))));
     let mut documents: Vec<_> = current.chain(early).collect();
     documents.sort_by_key(|(id, _, counts_from)| (*id, *counts_from));
     let values: Vec<_> = documents
@@ -100,7 +102,7 @@ async fn submit(files: &[PathBuf], context: &Context, output: &Output) -> Status
     for document in documents {
         let verified = phala_attestation::verify_document(&document, &policy, now)?;
         let (id, number, issued) = (verified.id(), verified.number(), verified.issued());
-        let as_new = kept.iter().any(|(kept, old)| *kept == id && (old.number, old.issued) >= (number, issued));
+        let as_new = kept.iter().any(|(kept, old)| *kept == id && old.number == number && old.issued >= issued);
         let outcome = if as_new {
             "is kept already, or a newer one"
         } else {

@@ -210,8 +210,6 @@ fn is_permanent(error: &DispatchError) -> bool {
                 | "EvidenceTooLarge"
                 | "CertificateChain"
                 | "Revoked"
-                | "TcbRefused"
-                | "PlatformRefused"
                 | "QuoteSignature"
                 | "GuestUnprotected"
                 | "MalformedEvidence"

@@ -183,7 +183,16 @@ impl State {
             read!(self, api::storage().attestation().documents(), (Static(id),), "document");
         let early: Option<EarlyDocument> =
             read!(self, api::storage().attestation().early_documents(), (Static(id),), "early document");
-        Ok(EarlyDocument::choose(current, early, self.timestamp_ms().await? / 1000))
+        Ok(EarlyDocument::choose(current, early, self.timestamp_ms().await? / 1000, self.early_period().await?))
+    }
+
+    /// How long documents of a TCB recovery are early, in seconds.
+    pub async fn early_period(&self) -> Result<u64, ChainError> {
+        let address = api::storage().attestation().early_period();
+        match self.at.storage().fetch(address, ()).await {
+            Ok(value) => DecodeAll::decode_all(&mut value.bytes()).map_err(|_| ChainError::Malformed("early period")),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// All documents of vendors that the chain keeps, by what they are about.

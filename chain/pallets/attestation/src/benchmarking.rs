@@ -25,6 +25,14 @@ fn believe<T: Config>(documents: impl IntoIterator<Item = SignedDocument>) {
     }
 }
 
+/// The same, with this document kept as if it were older.
+fn believe_older<T: Config>(document: &SignedDocument) {
+    believe::<T>([document.clone()]);
+    let (id, mut kept) = Documents::<T>::iter().next().unwrap();
+    kept.issued -= 1;
+    Documents::<T>::insert(id, kept);
+}
+
 #[benchmarks]
 mod benchmarks {
     use super::*;
@@ -78,39 +86,59 @@ mod benchmarks {
         Ok(())
     }
 
-    /// TCB info of `k` KiB.
+    /// TCB info of `k` KiB, where a current one is kept and one that was early and counts by now.
     #[benchmark]
     fn submit_tcb_info(k: Linear<1, 60>) -> Result<(), BenchmarkError> {
         let caller: T::AccountId = whitelisted_caller();
-        believe::<T>([]);
         let (document, _) = mint::large_documents(k, 1);
+        believe::<T>([document.clone()]);
+        let (id, mut current) = Documents::<T>::iter().next().unwrap();
+        current.number -= 2;
+        current.issued -= 2;
+        let kept = KeptDocument { number: current.number + 1, issued: current.issued + 1, ..current.clone() };
+        Documents::<T>::insert(id, current);
+        EarlyDocuments::<T>::insert(id, EarlyDocument { kept, since: 0 });
         #[extrinsic_call]
         submit_document(RawOrigin::Signed(caller), document);
-        assert_eq!(Documents::<T>::iter().count(), 1);
+        assert_eq!((Documents::<T>::iter().count(), EarlyDocuments::<T>::iter().count()), (1, 1));
         Ok(())
     }
 
-    /// A revocation list of Intel's of `k` KiB.
+    /// A revocation list of Intel's of `k` KiB, where one is kept.
     #[benchmark]
     fn submit_pck_crl(k: Linear<1, 60>) -> Result<(), BenchmarkError> {
         let caller: T::AccountId = whitelisted_caller();
-        believe::<T>([]);
         let (_, document) = mint::large_documents(1, k);
+        believe_older::<T>(&document);
         #[extrinsic_call]
         submit_document(RawOrigin::Signed(caller), document);
         assert_eq!(Documents::<T>::iter().count(), 1);
         Ok(())
     }
 
-    /// A revocation list of AMD's of `k` KiB.
+    /// A revocation list of AMD's of `k` KiB, where one is kept.
     #[benchmark]
     fn submit_amd_crl(k: Linear<1, 60>) -> Result<(), BenchmarkError> {
         let caller: T::AccountId = whitelisted_caller();
-        believe::<T>([]);
         let document = mint::large_amd_crl(k);
+        believe_older::<T>(&document);
         #[extrinsic_call]
         submit_document(RawOrigin::Signed(caller), document);
         assert_eq!(Documents::<T>::iter().count(), 1);
+        Ok(())
+    }
+
+    /// A document of the largest size, with one that is early.
+    #[benchmark]
+    fn remove_document() -> Result<(), BenchmarkError> {
+        let origin = T::AdminOrigin::try_successful_origin().map_err(|()| BenchmarkError::Weightless)?;
+        let (_, document) = mint::large_documents(1, 60);
+        believe::<T>([document]);
+        let (id, kept) = Documents::<T>::iter().next().unwrap();
+        EarlyDocuments::<T>::insert(id, EarlyDocument { kept, since: 0 });
+        #[extrinsic_call]
+        _(origin as T::RuntimeOrigin, id);
+        assert_eq!(Documents::<T>::iter().count(), 0);
         Ok(())
     }
 
@@ -130,11 +158,12 @@ mod benchmarks {
         Ok(())
     }
 
-    /// Evidence of SEV-SNP.
+    /// Evidence of SEV-SNP, with a revocation list of `l` KiB.
     #[benchmark]
-    fn verify_sev_snp() -> Result<(), BenchmarkError> {
-        let (evidence, documents) = mint::sev_snp(&[7; 64]);
-        believe::<T>(documents);
+    fn verify_sev_snp(l: Linear<1, 60>) -> Result<(), BenchmarkError> {
+        let (evidence, mut documents) = mint::sev_snp(&[7; 64]);
+        documents.retain(|document| !matches!(document, SignedDocument::AmdCrl(_)));
+        believe::<T>(documents.into_iter().chain([mint::large_amd_crl(l)]));
         let verified;
         #[block]
         {

@@ -5,19 +5,21 @@
 //! inside the runtime and answers what was proven, and until when. Nothing of the evidence is believed before.
 //!
 //! What vendors publish (TCB levels, identities of quoting enclaves, revocation lists, AMD's intermediate certificates) is
-//! kept by [`DocumentId`]. Anybody submits a newer one, for nothing; its signatures are verified once, and remembered for as
+//! kept by [`DocumentId`]. Anybody submits a newer one; its signatures are verified once, and remembered for as
 //! long as it is kept, so that evidence costs only the signatures that are its own.
 //!
 //! A TCB recovery makes Intel publish documents with a higher evaluation number, under which platforms that were not updated
 //! are out of date. Such a document is *early* first ([`EarlyDocuments`]): it counts after [`EarlyPeriod`], or once the
-//! current one has ended, so that operators have time to update.
+//! current one has ended, so that operators have time to update. Meanwhile the current one is refreshed, and the early one
+//! too; one of yet another recovery has to wait.
 //!
 //! # Invariants
 //! - Simulated evidence is accepted only where genesis named a simulated root; no call can set one.
 //! - A statement counts only with this chain's genesis hash, its sender as operator, and number and hash of one of the last
 //!   [`Config::Recency`] blocks.
 //! - One platform backs at most one worker ([`Platforms`]).
-//! - A kept document is followed only by one that its vendor made later, and whose number is not lower.
+//! - A document is followed only by one whose number is not lower, and that its vendor made later if it is not of a later
+//!   recovery.
 //! - [`KnownSignatures`] holds the signatures of kept documents, and no others.
 //!
 //! # Attacks
@@ -27,8 +29,8 @@
 //! - *Evidence of another chain, operator or role*: all three are bound by the report data.
 //! - *One machine counted many times*: the platform's identity comes from the vendor's certificate and can be claimed once.
 //! - *Old documents, under which a platform was still good*: refused, and documents end by themselves.
-//! - *Documents that cost much to look at*: their size is bounded, and nothing is parsed that a bound does not hold for;
-//!   whoever submits what is not newer, or not the vendor's, pays for it.
+//! - *Documents that cost much to look at, or come often*: their size is bounded, and nothing is parsed that a bound does not
+//!   hold for; whoever submits what is not newer by [`FREE_DOCUMENT_INTERVAL`], or not the vendor's, pays for it.
 //! - *A broken image*: [`Call::forbid_image`] takes it out at once; workers that run it get no more jobs and their
 //!   heartbeats and receipts are refused.
 
@@ -63,8 +65,8 @@ use frame_support::{
 };
 use frame_system::pallet_prelude::*;
 use phala_attestation::{
-    Document, DocumentId, Evidence, Measurement, PlatformId, Policy, Role, SignatureId, SignedDocument, Statement,
-    UnixSeconds, VendorRoots, VerifiedEvidence,
+    Document, DocumentId, Evidence, MAX_EVIDENCE_BYTES, Measurement, PlatformId, Policy, Role, SignatureId,
+    SignedDocument, Statement, UnixSeconds, VendorRoots, VerifiedEvidence,
 };
 use phala_primitives::{
     WorkerId,
@@ -83,6 +85,10 @@ pub const DEFAULT_EARLY_PERIOD: u64 = 30 * 24 * 60 * 60;
 
 /// The longest such time that governance can set: a year, which is more than Intel itself gives.
 pub const MAX_EARLY_PERIOD: u64 = 365 * 24 * 60 * 60;
+
+/// How much newer than the last a document has to be for its submission to cost nothing, in seconds: a day. Vendors sign
+/// most of them anew each hour.
+pub const FREE_DOCUMENT_INTERVAL: u64 = 24 * 60 * 60;
 
 /// The largest SCALE encoding of a [`HardwarePolicy`], in bytes.
 pub const MAX_POLICY_BYTES: usize = 16 * 1024;
@@ -246,8 +252,13 @@ pub mod pallet {
             number: u64,
             /// The last second at which it is valid.
             valid_until: UnixSeconds,
-            /// When it counts, for one that is early.
-            counts_from: Option<UnixSeconds>,
+            /// Whether it is of a TCB recovery, and does not count yet.
+            early: bool,
+        },
+        /// What was kept under an id is forgotten.
+        DocumentRemoved {
+            /// What it was about.
+            id: DocumentId,
         },
     }
 
@@ -264,6 +275,10 @@ pub mod pallet {
         PolicyTooLarge,
         /// A document that is as new is kept already, or a newer one.
         DocumentNotNewer,
+        /// The document of an earlier TCB recovery does not count yet: submit newer ones once it does.
+        EarlyDocumentWaits,
+        /// Nothing is kept under this id.
+        UnknownDocument,
         /// The enclave takes another role than the one asked for.
         WrongRole,
         /// The statement names another operator than the sender.
@@ -280,7 +295,7 @@ pub mod pallet {
         SimulatedForbidden,
         /// A certificate does not lead to its vendor's root.
         CertificateChain,
-        /// A certificate or document is not valid at this time.
+        /// A certificate or document is not valid at this time, or of an evaluation that the policy does not allow any more.
         OutOfDate,
         /// A certificate is revoked.
         Revoked,
@@ -375,13 +390,23 @@ pub mod pallet {
         }
 
         /// Keeps a document of a vendor's in the place of an older one. Anybody may bring it, and pays no fee when it is
-        /// newer than what is kept.
+        /// newer by a day, or the first.
         #[pallet::call_index(5)]
         #[pallet::weight(Pallet::<T>::document_weight(document))]
         pub fn submit_document(origin: OriginFor<T>, document: SignedDocument) -> DispatchResultWithPostInfo {
             ensure_signed(origin)?;
-            Self::keep_document(document)?;
-            Ok(Pays::No.into())
+            Ok(Self::keep_document(document)?.into())
+        }
+
+        /// Forgets what is kept under an id, early or not: for a vendor that starts anew, or whose keys were stolen.
+        #[pallet::call_index(6)]
+        pub fn remove_document(origin: OriginFor<T>, id: DocumentId) -> DispatchResult {
+            T::AdminOrigin::ensure_origin(origin)?;
+            let kept = [Documents::<T>::take(id), EarlyDocuments::<T>::take(id).map(|early| early.kept)];
+            ensure!(kept.iter().any(Option::is_some), Error::<T>::UnknownDocument);
+            kept.into_iter().for_each(Self::forget);
+            Self::deposit_event(Event::DocumentRemoved { id });
+            Ok(())
         }
     }
 }
@@ -460,22 +485,22 @@ impl<T: Config> Pallet<T> {
     /// Verifies evidence with the documents that count at `now`. Also gives what it weighs, beside what a call with simulated
     /// evidence does.
     fn verify_evidence(evidence: &Evidence, now: UnixSeconds) -> Result<(VerifiedEvidence, Weight), Error<T>> {
+        ensure!(evidence.encoded_size() <= MAX_EVIDENCE_BYTES as usize, Error::<T>::EvidenceTooLarge);
         let (mut tcb_info_bytes, mut list_bytes) = (0, 0);
         let collateral = phala_attestation::collect_collateral(evidence, |id| {
             let document = Self::document(id, now)?.document;
             match &document {
-                SignedDocument::PckCrl { list, .. } => list_bytes = list.len(),
+                SignedDocument::PckCrl { list, .. } | SignedDocument::AmdCrl(list) => list_bytes = list.len(),
                 SignedDocument::TcbInfo(signed) => tcb_info_bytes = signed.json.len(),
                 SignedDocument::IntelRootCrl(_)
                 | SignedDocument::QeIdentity(_)
-                | SignedDocument::AmdIntermediate(_)
-                | SignedDocument::AmdCrl(_) => {}
+                | SignedDocument::AmdIntermediate(_) => {}
             }
             Some(document)
         })?;
         let weight = match evidence {
             Evidence::Dcap { .. } => T::WeightInfo::verify_dcap(kibibytes(tcb_info_bytes), kibibytes(list_bytes)),
-            Evidence::SevSnp { .. } => T::WeightInfo::verify_sev_snp(),
+            Evidence::SevSnp { .. } => T::WeightInfo::verify_sev_snp(kibibytes(list_bytes)),
             Evidence::Simulated(_) => Weight::zero(),
         };
         let verified = phala_attestation::verify_knowing::<Known<T>>(evidence, &collateral, &Self::policy(), now)?;
@@ -489,52 +514,62 @@ impl<T: Config> Pallet<T> {
                 kibibytes(Document::TcbInfo.max_bytes()),
                 kibibytes(Document::PckCrl.max_bytes()),
             ),
-            Evidence::SevSnp { .. } => T::WeightInfo::verify_sev_snp(),
+            Evidence::SevSnp { .. } => T::WeightInfo::verify_sev_snp(kibibytes(Document::AmdCrl.max_bytes())),
             Evidence::Simulated(_) => Weight::zero(),
         }
     }
 
-    /// The document that counts at `now`: an early one as soon as its time has come, or the current one has ended.
+    /// The document that counts at `now`: see [`EarlyDocument::choose`].
     pub fn document(id: DocumentId, now: UnixSeconds) -> Option<KeptDocument> {
-        EarlyDocument::choose(Documents::<T>::get(id), EarlyDocuments::<T>::get(id), now)
+        EarlyDocument::choose(Documents::<T>::get(id), EarlyDocuments::<T>::get(id), now, EarlyPeriod::<T>::get())
     }
 
-    fn keep_document(document: SignedDocument) -> DispatchResult {
+    /// Keeps a document, and says whether that was worth a transaction.
+    fn keep_document(document: SignedDocument) -> Result<Pays, DispatchError> {
         let now = Self::now();
         let verified = phala_attestation::verify_document(&document, &Self::policy(), now).map_err(Error::<T>::from)?;
-        let (id, number, valid_until) = (verified.id(), verified.number(), verified.valid_until());
-        // What has become current is the current one from now on.
-        if let Some(early) = EarlyDocuments::<T>::get(id).filter(|early| now >= early.counts_from) {
+        let (id, number, issued) = (verified.id(), verified.number(), verified.issued());
+        let mut current = Documents::<T>::get(id);
+        let mut early = EarlyDocuments::<T>::get(id);
+        // What counts already is the current one from now on.
+        if let Some(due) = early.take_if(|early| early.counts(current.as_ref(), now, EarlyPeriod::<T>::get())) {
             EarlyDocuments::<T>::remove(id);
-            Self::forget(Documents::<T>::mutate(id, |current| current.replace(early.kept)));
+            Self::forget(current.replace(due.kept.clone()));
+            Documents::<T>::insert(id, due.kept);
         }
-        let (current, early) = (Documents::<T>::get(id), EarlyDocuments::<T>::get(id));
-        let is_newer = |kept: &KeptDocument| number >= kept.number && verified.issued() > kept.issued;
-        let counts_from = match (current, early) {
-            (None, _) => None,
-            (Some(current), early) if is_recovery(id) && number > current.number => {
-                ensure!(early.as_ref().is_none_or(|early| is_newer(&early.kept)), Error::<T>::DocumentNotNewer);
-                // A refresh, or the next recovery, does not give more time.
-                Some(early.map_or_else(|| now.saturating_add(EarlyPeriod::<T>::get()), |early| early.counts_from))
-            }
-            (Some(current), _) => {
-                ensure!(is_newer(&current), Error::<T>::DocumentNotNewer);
-                None
-            }
+        let since = match &current {
+            Some(current) if is_recovery(id) && number > current.number => match &early {
+                // Waiting is for one recovery; who refreshes it does not get more time.
+                Some(early) if now <= early.kept.valid_until => {
+                    ensure!(number == early.kept.number, Error::<T>::EarlyDocumentWaits);
+                    Some(early.since)
+                }
+                _ => Some(now),
+            },
+            _ => None,
         };
+        let replaced = if since.is_some() { early.map(|early| early.kept) } else { current };
+        if let Some(replaced) = &replaced {
+            ensure!(number >= replaced.number && issued > replaced.issued, Error::<T>::DocumentNotNewer);
+        }
+        let is_due = |replaced: &KeptDocument| issued >= replaced.issued.saturating_add(FREE_DOCUMENT_INTERVAL);
+        let pays = if replaced.as_ref().is_none_or(is_due) { Pays::No } else { Pays::Yes };
         let kept = KeptDocument::new(document, &verified);
         for signature in &kept.signatures {
             KnownSignatures::<T>::mutate(signature, |count| *count = count.saturating_add(1));
         }
-        Self::forget(match counts_from {
-            None => Documents::<T>::mutate(id, |current| current.replace(kept)),
-            Some(counts_from) => {
-                EarlyDocuments::<T>::mutate(id, |early| early.replace(EarlyDocument { kept, counts_from }))
-                    .map(|early| early.kept)
-            }
+        match since {
+            Some(since) => EarlyDocuments::<T>::insert(id, EarlyDocument { kept, since }),
+            None => Documents::<T>::insert(id, kept),
+        }
+        Self::forget(replaced);
+        Self::deposit_event(Event::DocumentKept {
+            id,
+            number,
+            valid_until: verified.valid_until(),
+            early: since.is_some(),
         });
-        Self::deposit_event(Event::DocumentKept { id, number, valid_until, counts_from });
-        Ok(())
+        Ok(pays)
     }
 
     /// Forgets the signatures of a document that is kept no longer.
@@ -613,12 +648,11 @@ impl<T> From<phala_attestation::Error> for Error<T> {
         match error {
             E::SimulatedForbidden => Self::SimulatedForbidden,
             E::Chain(_) | E::IntelChain => Self::CertificateChain,
-            E::NotYetValid(_) | E::Expired(_) => Self::OutOfDate,
+            E::NotYetValid(_) | E::Expired(_) | E::EvaluationNumber(_) => Self::OutOfDate,
             E::Revoked | E::TcbRevoked => Self::Revoked,
             E::TcbTooOld
             | E::TcbStatus(_)
             | E::Advisory(_)
-            | E::EvaluationNumber(_)
             | E::TdxModule
             | E::QuotingEnclave
             | E::GenerationRefused(_)
