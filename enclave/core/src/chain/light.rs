@@ -15,7 +15,7 @@ use phala_primitives::Hash;
 use serde_json::{Value, json};
 use smoldot_light::{
     AddChainConfig, AddChainConfigJsonRpc, ChainId, Client, JsonRpcResponses,
-    lifecycle_service::{LifecycleState, Phase},
+    lifecycle_service::{Phase, Subscription},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -53,8 +53,11 @@ const STANDSTILL: Duration = Duration::from_secs(180);
 /// The longest of these.
 const LONGEST_STANDSTILL: Duration = Duration::from_secs(48 * 60);
 
-/// How often smoldot's state is looked at, and the pause between one smoldot and the next.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often smoldot's state is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The pause between one smoldot and the next.
+const RENEW_AFTER: Duration = Duration::from_secs(5);
 
 /// A smoldot light client of one chain.
 pub struct LightClient {
@@ -165,14 +168,17 @@ impl LightClient {
         let mut random = [0];
         tee.fill_random(&mut random);
         let patience = patience.mul_f64(1.0 + f64::from(random[0]) / 2048.0);
-        let (mut last, mut still) = (None, Duration::ZERO);
+        // Kept, since smoldot looks at its peers only while somebody listens.
+        let Some(mut states) = rpc.lifecycle() else { return };
+        let (mut last, mut still, mut proved) = (None, Duration::ZERO, None);
         while still < patience {
-            let state = rpc.lifecycle().await;
-            self.peers.store(state.map_or(0, |state| state.num_peers), Ordering::Relaxed);
-            let proved = match state.map(|state| state.phase) {
-                Some(Phase::Syncing { at, .. }) => Some(at),
-                _ => None,
-            };
+            if let Some(Some(state)) = states.next().now_or_never() {
+                self.peers.store(state.num_peers, Ordering::Relaxed);
+                proved = match state.phase {
+                    Phase::Syncing { at, .. } => Some(at),
+                    Phase::Connecting | Phase::Ready => None,
+                };
+            }
             let now = Some((self.number(), proved));
             still = if now == last { still.saturating_add(LOOK_EVERY) } else { Duration::ZERO };
             last = now;
@@ -185,7 +191,7 @@ impl LightClient {
         old.end();
         self.peers.store(0, Ordering::Relaxed);
         loop {
-            self.platform.tee().sleep(LOOK_EVERY).await;
+            self.platform.tee().sleep(RENEW_AFTER).await;
             // Held so that no boot node is learned in between.
             let spec = lock(&self.spec);
             if let Ok((rpc, responses)) = Rpc::start(&spec, &self.platform) {
@@ -426,10 +432,9 @@ impl Rpc {
         state.operations.clear();
     }
 
-    /// What smoldot does. `None` once it has ended.
-    async fn lifecycle(&self) -> Option<LifecycleState> {
-        let mut states = lock(&self.client).as_ref()?.lifecycle_state(self.chain);
-        states.next().await
+    /// What smoldot does: its state, and the newest after each change. `None` once it has ended.
+    fn lifecycle(&self) -> Option<Subscription> {
+        Some(lock(&self.client).as_ref()?.lifecycle_state(self.chain))
     }
 
     /// Whether smoldot takes the specification.
