@@ -9,7 +9,10 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use ed25519_dalek::{Signature, VerifyingKey};
 use scale_info::TypeInfo;
 
-use crate::{Claim, ClaimStatus, Error, Measurement, PlatformId, UnixSeconds, Vendor, VerifiedEvidence};
+use crate::{
+    Claim, ClaimStatus, Document, Error, Hardware, Kind, Measurement, Measurements, PlatformId, Tcb, UnixSeconds,
+    VerifiedEvidence,
+};
 
 /// The version of [`Quote`] that this module makes and verifies.
 pub const VERSION: u16 = 1;
@@ -69,35 +72,46 @@ impl Report {
 
 pub(crate) fn verify(quote: &Quote, root: &[u8; 32], now: UnixSeconds) -> Result<VerifiedEvidence, Error> {
     if quote.version != VERSION {
-        return Err(Error::UnknownVersion);
+        return Err(Error::QuoteVersion(quote.version.into()));
     }
     let certificate = &quote.certificate;
     check_signature(root, &certificate.signed_bytes(), &quote.certificate_signature)
-        .map_err(|()| Error::CertificateSignature)?;
-    if now < certificate.not_before || now >= certificate.not_after {
-        return Err(Error::CertificateValidity);
+        .map_err(|()| Error::Chain(Document::SimulatedPlatform))?;
+    if now < certificate.not_before {
+        return Err(Error::NotYetValid(Document::SimulatedPlatform));
+    }
+    if now >= certificate.not_after {
+        return Err(Error::Expired(Document::SimulatedPlatform));
     }
     if certificate.tcb_level == 0 {
-        return Err(Error::TcbRefused);
+        return Err(Error::TcbTooOld);
     }
     check_signature(&certificate.platform_key, &quote.report.signed_bytes(), &quote.report_signature)
-        .map_err(|()| Error::ReportSignature)?;
+        .map_err(|()| Error::QuoteSignature)?;
     if quote.report.debug {
         return Err(Error::Debug);
     }
     Ok(VerifiedEvidence {
-        vendor: Vendor::Simulated,
-        measurement: quote.report.measurement,
-        platform: certificate.platform,
+        kind: Kind::Simulated,
+        simulated: true,
+        measurements: Measurements::Simulated(quote.report.measurement),
+        platform: crate::Platform {
+            id: Some(certificate.platform),
+            hardware: Hardware::Simulated { tcb_level: certificate.tcb_level },
+        },
+        tcb: Tcb { status: None, advisories: vec![], evaluation_number: None },
         report_data: quote.report.report_data,
         valid_until: certificate.not_after,
         claims: vec![
             (Claim::CertificateChain, ClaimStatus::Checked),
-            (Claim::CertificateValidity, ClaimStatus::Checked),
+            (Claim::Validity, ClaimStatus::Checked),
             (Claim::Revocation, ClaimStatus::NotChecked),
-            (Claim::ReportSignature, ClaimStatus::Checked),
-            (Claim::TcbStatus, ClaimStatus::Checked),
+            (Claim::QuoteSignature, ClaimStatus::Checked),
+            (Claim::Tcb, ClaimStatus::Checked),
             (Claim::NotDebug, ClaimStatus::Checked),
+            (Claim::PlatformIdentity, ClaimStatus::Checked),
+            (Claim::Measurement, ClaimStatus::NotChecked),
+            (Claim::ReportData, ClaimStatus::NotChecked),
             (Claim::HardwareIsolation, ClaimStatus::NotChecked),
         ],
     })
@@ -212,7 +226,7 @@ mod tests {
     }
 
     fn check(quote: Quote, now: UnixSeconds) -> Result<crate::Verdict, Error> {
-        let policy = Policy { simulated_root: Some(development_root().public()) };
+        let policy = Policy { simulated_root: Some(development_root().public()), ..Policy::default() };
         crate::verify(&Evidence::Simulated(quote), &Collateral::default(), &policy, now)?.bind(&statement())
     }
 
@@ -236,15 +250,15 @@ mod tests {
     #[test]
     fn each_failed_check_has_its_error() {
         let good = platform(1).quote(report());
-        assert_eq!(check(Quote { version: 2, ..good.clone() }, NOW), Err(Error::UnknownVersion));
-        assert_eq!(check(good.clone(), NOW - 11), Err(Error::CertificateValidity));
-        assert_eq!(check(good.clone(), NOW + 10), Err(Error::CertificateValidity));
-        assert_eq!(check(platform(0).quote(report()), NOW), Err(Error::TcbRefused));
+        assert_eq!(check(Quote { version: 2, ..good.clone() }, NOW), Err(Error::QuoteVersion(2)));
+        assert_eq!(check(good.clone(), NOW - 11), Err(Error::NotYetValid(Document::SimulatedPlatform)));
+        assert_eq!(check(good.clone(), NOW + 10), Err(Error::Expired(Document::SimulatedPlatform)));
+        assert_eq!(check(platform(0).quote(report()), NOW), Err(Error::TcbTooOld));
         assert_eq!(check(platform(1).quote(Report { debug: true, ..report() }), NOW), Err(Error::Debug));
         let other = Report { report_data: [0; 64], ..report() };
         assert_eq!(check(platform(1).quote(other), NOW), Err(Error::StatementMismatch));
         let forged = Root::from_seed([1; 32]).certify([7; 32], 1, NOW - 10, NOW + 10).quote(report());
-        assert_eq!(check(forged, NOW), Err(Error::CertificateSignature));
+        assert_eq!(check(forged, NOW), Err(Error::Chain(Document::SimulatedPlatform)));
     }
 
     /// Every byte of the encoding is covered by a check.

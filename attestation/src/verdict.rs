@@ -1,52 +1,53 @@
 use alloc::vec::Vec;
-use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use codec::{Decode, DecodeWithMemTracking, Encode};
 use scale_info::TypeInfo;
 
-use crate::{Error, Statement, UnixSeconds};
+use crate::{Error, Kind, Measurement, Measurements, Platform, PlatformId, Statement, Tcb, UnixSeconds, Vendor};
 
-/// The identity of an image: what a TEE measured when it started the enclave.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct Measurement(pub [u8; 32]);
-
-/// The identity of one physical platform (PPID, chip id), hashed to 32 bytes.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct PlatformId(pub [u8; 32]);
-
-/// Who made the TEE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
-pub enum Vendor {
-    /// No TEE at all: development only.
-    #[codec(index = 255)]
-    Simulated,
-}
-
-/// One thing that evidence can prove.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+/// One thing that evidence can prove. What each means for a vendor is said where it is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 #[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Claim {
-    /// The certificate chain leads to the vendor's root.
+    /// The certificate chains lead to the vendor's pinned root.
     CertificateChain,
-    /// The certificates are valid at the time of the verification.
-    CertificateValidity,
-    /// The certificates are not revoked.
+    /// All certificates and documents are valid at the time of the verification.
+    Validity,
+    /// No certificate of the chain is on the vendor's current revocation list.
     Revocation,
-    /// The report is signed by the certified key.
-    ReportSignature,
-    /// The platform's TCB is one that the policy allows.
-    TcbStatus,
-    /// The enclave is not in debug mode.
+    /// The quote is signed by the certified key, and has no unsigned content.
+    QuoteSignature,
+    /// The quoting enclave is Intel's.
+    QuotingEnclave,
+    /// The platform's TCB was matched with what the vendor signed, and the policy allows it.
+    Tcb,
+    /// The policy allows the vendor's advisories.
+    Advisories,
+    /// The TDX module is Intel's.
+    TdxModule,
+    /// The host cannot read the guest: no debugging, no profiling.
     NotDebug,
-    /// The memory of the enclave is protected by hardware.
+    /// The guest cannot be moved to another platform.
+    NotMigratable,
+    /// The policy allows dynamic platforms, cached keys, SMT and memory checks as they are.
+    PlatformConfiguration,
+    /// The certificate names the chip, or platform, that the quote is of.
+    PlatformIdentity,
+    /// The certificate names the generation of the root.
+    ProductFamily,
+    /// The privilege level that asked is one that the policy allows.
+    PrivilegeLevel,
+    /// The image is an allowed one: for the caller.
+    Measurement,
+    /// The report data binds a statement, and is fresh: for the caller.
+    ReportData,
+    /// Hardware protects the memory: of simulated evidence, where nothing does. All other evidence is by hardware.
     HardwareIsolation,
+    /// Nobody took the attestation keys out of the hardware: no vendor gives means to check.
+    PhysicalCustody,
 }
 
 /// Whether a [`Claim`] was checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 #[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum ClaimStatus {
     /// Checked, and it holds.
@@ -55,34 +56,92 @@ pub enum ClaimStatus {
     NotChecked,
 }
 
-/// Evidence whose signatures, validity and policy hold. Its statement is not bound yet: see [`Self::bind`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Evidence whose signatures, validity and policy hold. Made by [`verify`](crate::verify) alone.
+///
+/// Its statement is not bound yet: see [`Self::bind`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 pub struct VerifiedEvidence {
-    pub(crate) vendor: Vendor,
-    pub(crate) measurement: Measurement,
-    pub(crate) platform: PlatformId,
+    pub(crate) kind: Kind,
+    /// Under simulated roots, whatever the kind.
+    pub(crate) simulated: bool,
+    pub(crate) measurements: Measurements,
+    pub(crate) platform: Platform,
+    pub(crate) tcb: Tcb,
     pub(crate) report_data: [u8; 64],
     pub(crate) valid_until: UnixSeconds,
     pub(crate) claims: Vec<(Claim, ClaimStatus)>,
 }
 
 impl VerifiedEvidence {
-    /// Checks that the evidence was made for `statement` and ends the verification.
+    /// The kind of TEE.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Who made the TEE. Evidence under simulated roots is [`Vendor::Simulated`]'s, of whatever kind.
+    pub fn vendor(&self) -> Vendor {
+        if self.simulated { Vendor::Simulated } else { self.kind.vendor() }
+    }
+
+    /// Says that the roots were simulated ones.
+    pub(crate) fn simulated(mut self) -> Self {
+        self.simulated = true;
+        self.claims.retain(|(claim, _)| *claim != Claim::HardwareIsolation);
+        self.claims.push((Claim::HardwareIsolation, ClaimStatus::NotChecked));
+        self.claims.sort_by_key(|(claim, _)| *claim);
+        self
+    }
+
+    /// What identifies the image, folded to 32 bytes: see [`Measurements::fold`].
+    pub fn measurement(&self) -> Measurement {
+        self.measurements.fold()
+    }
+
+    /// What was measured, in the vendor's terms.
+    pub fn measurements(&self) -> &Measurements {
+        &self.measurements
+    }
+
+    /// The hardware that signed.
+    pub fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    /// The vendor's opinion of the TCB.
+    pub fn tcb(&self) -> &Tcb {
+        &self.tcb
+    }
+
+    /// What the guest chose to be signed.
+    pub fn report_data(&self) -> &[u8; 64] {
+        &self.report_data
+    }
+
+    /// The last second at which every certificate and document is valid.
+    pub fn valid_until(&self) -> UnixSeconds {
+        self.valid_until
+    }
+
+    /// Every claim that concerns this kind of TEE, and whether it was checked.
+    pub fn claims(&self) -> &[(Claim, ClaimStatus)] {
+        &self.claims
+    }
+
+    /// Checks that the evidence was made for `statement`, and on a platform with an identity, and ends the verification.
     ///
     /// # Errors
-    /// [`Error::StatementMismatch`] when the report data is not the hash of `statement`.
-    pub fn bind(self, statement: &Statement) -> Result<Verdict, Error> {
+    /// [`Error::StatementMismatch`] when the report data is not the hash of `statement`, [`Error::NoPlatformIdentity`].
+    pub fn bind(mut self, statement: &Statement) -> Result<Verdict, Error> {
         if self.report_data != statement.report_data() {
             return Err(Error::StatementMismatch);
         }
-        Ok(Verdict {
-            vendor: self.vendor,
-            measurement: self.measurement,
-            platform: self.platform,
-            statement: statement.clone(),
-            valid_until: self.valid_until,
-            claims: self.claims,
-        })
+        let platform = self.platform.id.ok_or(Error::NoPlatformIdentity)?;
+        for (claim, status) in &mut self.claims {
+            if *claim == Claim::ReportData {
+                *status = ClaimStatus::Checked;
+            }
+        }
+        Ok(Verdict { evidence: self, platform, statement: statement.clone() })
     }
 }
 
@@ -92,23 +151,25 @@ impl VerifiedEvidence {
 /// ones, is for the caller, who knows the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    vendor: Vendor,
-    measurement: Measurement,
+    evidence: VerifiedEvidence,
     platform: PlatformId,
     statement: Statement,
-    valid_until: UnixSeconds,
-    claims: Vec<(Claim, ClaimStatus)>,
 }
 
 impl Verdict {
+    /// What the evidence says beside the statement.
+    pub fn evidence(&self) -> &VerifiedEvidence {
+        &self.evidence
+    }
+
     /// Who made the TEE.
     pub fn vendor(&self) -> Vendor {
-        self.vendor
+        self.evidence.vendor()
     }
 
     /// The image that runs.
     pub fn measurement(&self) -> Measurement {
-        self.measurement
+        self.evidence.measurement()
     }
 
     /// The platform it runs on.
@@ -123,11 +184,11 @@ impl Verdict {
 
     /// When the evidence itself stops being valid. A chain may end a verdict earlier.
     pub fn valid_until(&self) -> UnixSeconds {
-        self.valid_until
+        self.evidence.valid_until()
     }
 
     /// Every claim, and whether it was checked.
     pub fn claims(&self) -> &[(Claim, ClaimStatus)] {
-        &self.claims
+        self.evidence.claims()
     }
 }

@@ -93,6 +93,9 @@ pub(crate) enum Command {
     /// Images: the builds of the enclave that may work on the chain.
     #[command(subcommand)]
     Image(Image),
+    /// Collateral: what TEE vendors publish, and the chain verifies evidence with.
+    #[command(subcommand)]
+    Collateral(Collateral),
     /// Apps: programs that are published on the chain.
     #[command(subcommand)]
     App(App),
@@ -319,6 +322,24 @@ pub(crate) enum Worker {
     Deregister {
         /// Its id: 0x and 64 digits, or the first few of them.
         worker: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Collateral {
+    /// List the documents that the chain keeps, and those of a TCB recovery that do not count yet.
+    List,
+    /// Submit documents that are newer than what the chain keeps. The chain verifies them, and takes no fee for newer ones.
+    ///
+    /// Files are as vendors' services give them: JSON of Intel's PCS with the certificate chain of its signer, revocation lists
+    /// and certificates in PEM or DER, collateral of dcap-qvl in JSON or SCALE.
+    #[command(after_help = "Examples:
+  phala collateral submit tcb_info.json qe_identity.json tcb_signer.pem root_ca.crl pck.crl pck_ca.pem
+  phala collateral submit quote_collateral.json --key operator")]
+    Submit {
+        /// The files.
+        #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        files: Vec<PathBuf>,
     },
 }
 

@@ -23,6 +23,7 @@ mod names;
 #[cfg(feature = "sdk")]
 mod sdk;
 mod signed;
+mod vendors;
 mod wire;
 
 #[cfg(feature = "chain")]
@@ -39,6 +40,7 @@ pub use names::names;
 #[cfg(feature = "sdk")]
 pub use sdk::{amounts, archives, endpoints, host_answers, keys};
 pub use signed::{receipts, signs_of_life};
+pub use vendors::{documents, evidence_files, vendor_evidence};
 pub use wire::{enclave_frames, host_frames};
 
 use codec::{Decode, DecodeAll, Encode};
@@ -64,7 +66,7 @@ pub struct Target {
 
 /// Every target.
 pub fn targets() -> Vec<Target> {
-    let mut targets = [evidence::TARGETS, names::TARGETS, signed::TARGETS, wire::TARGETS].concat();
+    let mut targets = [evidence::TARGETS, names::TARGETS, signed::TARGETS, vendors::TARGETS, wire::TARGETS].concat();
     #[cfg(feature = "chain")]
     targets.extend_from_slice(chain::TARGETS);
     #[cfg(feature = "enclave")]

@@ -42,9 +42,11 @@ tests! {
     calls
     chain_specs
     chain_values
+    documents
     enclave_frames
     endpoints
     evidence
+    evidence_files
     extrinsics
     host_answers
     host_frames
@@ -58,6 +60,7 @@ tests! {
     sealed_state
     signs_of_life
     stored_records
+    vendor_evidence
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! - [`job`]: what a user asks for and how a job ends.
 //! - [`receipt`]: what an enclave signs about a job.
 //! - [`worker`]: what an enclave signs about itself.
+//! - [`attestation`]: what the chain keeps of vendors' documents.
 //! - [`input`] (`std`): the confidential part of a job, which only the enclave and the user read.
 //! - [`padding`]: sizes that tell less.
 //! - [`units`]: PHA and prices.
@@ -16,6 +17,7 @@
 
 extern crate alloc;
 
+pub mod attestation;
 mod id;
 #[cfg(feature = "std")]
 pub mod input;

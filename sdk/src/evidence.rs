@@ -7,14 +7,20 @@
 
 use codec::Encode;
 use ed25519_dalek::{Signature, VerifyingKey};
-use phala_attestation::{Claim, ClaimStatus, Collateral, Role, Statement, Vendor, Verdict};
+use phala_attestation::{
+    Claim, ClaimStatus, Collateral, Evidence, Hardware, Measurements, Role, SigningKey, Statement, Vendor, Verdict,
+    VerifiedEvidence,
+};
 use phala_primitives::{
     WorkerId,
     worker::{Isolation, Liveness, SignedLiveness},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
     Account,
@@ -226,14 +232,7 @@ impl VerifiedWorker {
             Check::checked("registered", format!("worker {} in block {}", self.id, self.block.number)),
             Check::checked("evidence-hash", "the host serves what is registered on chain"),
         ];
-        checks.extend(self.verdict.claims().iter().map(|(claim, status)| Check {
-            claim: claim_name(*claim).into(),
-            status: match status {
-                ClaimStatus::Checked => CheckStatus::Checked,
-                ClaimStatus::NotChecked => CheckStatus::NotChecked,
-            },
-            detail: claim_detail(*claim, *status, self.verdict.vendor()).into(),
-        }));
+        checks.extend(self::checks(self.verdict.evidence()));
         checks.extend([
             Check::checked("statement", "the TEE's report binds role, keys, chain, operator and block"),
             Check::checked("role", "worker"),
@@ -279,6 +278,17 @@ impl VerifiedWorker {
     }
 }
 
+/// The collateral that the chain keeps for evidence.
+async fn collateral(state: &State, evidence: &Evidence) -> Result<Collateral, EvidenceError> {
+    let mut kept = BTreeMap::new();
+    for id in phala_attestation::required_documents(evidence)? {
+        if let Some(document) = state.document(id).await? {
+            kept.insert(id, document.document);
+        }
+    }
+    Ok(phala_attestation::collect_collateral(evidence, |id| kept.remove(&id))?)
+}
+
 /// Fetches a worker's evidence from its host, checks everything against the chain's `state`, and challenges the enclave.
 ///
 /// # Errors
@@ -297,7 +307,8 @@ pub async fn verify_worker(
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     let policy = state.policy().await?;
-    let verdict = phala_attestation::verify(&evidence, &Collateral::default(), &policy, now)?.bind(&statement)?;
+    let collateral = collateral(state, &evidence).await?;
+    let verdict = phala_attestation::verify(&evidence, &collateral, &policy, now)?.bind(&statement)?;
     check_statement(&statement, &verdict, id, &worker, chain.genesis_hash())?;
     if now >= worker.verdict_expires {
         return Err(EvidenceError::Expired(worker.verdict_expires));
@@ -400,31 +411,109 @@ fn check_statement(
     }
 }
 
+/// Every claim of evidence: whether it was checked, and what exactly, or why not.
+pub fn checks(evidence: &VerifiedEvidence) -> Vec<Check> {
+    let check = |(claim, status): &(Claim, ClaimStatus)| Check {
+        claim: claim_name(*claim).into(),
+        status: match status {
+            ClaimStatus::Checked => CheckStatus::Checked,
+            ClaimStatus::NotChecked => CheckStatus::NotChecked,
+        },
+        detail: claim_detail(evidence, *claim, *status),
+    };
+    evidence.claims().iter().map(check).collect()
+}
+
 fn claim_name(claim: Claim) -> &'static str {
     match claim {
         Claim::CertificateChain => "certificate-chain",
-        Claim::CertificateValidity => "certificate-validity",
+        Claim::Validity => "validity",
         Claim::Revocation => "revocation",
-        Claim::ReportSignature => "report-signature",
-        Claim::TcbStatus => "tcb-status",
+        Claim::QuoteSignature => "quote-signature",
+        Claim::QuotingEnclave => "quoting-enclave",
+        Claim::Tcb => "tcb",
+        Claim::Advisories => "advisories",
+        Claim::TdxModule => "tdx-module",
         Claim::NotDebug => "not-debug",
+        Claim::NotMigratable => "not-migratable",
+        Claim::PlatformConfiguration => "platform-configuration",
+        Claim::PlatformIdentity => "platform-identity",
+        Claim::ProductFamily => "product-family",
+        Claim::PrivilegeLevel => "privilege-level",
+        Claim::Measurement => "measurement",
+        Claim::ReportData => "report-data",
         Claim::HardwareIsolation => "hardware-isolation",
+        Claim::PhysicalCustody => "physical-custody",
     }
 }
 
-fn claim_detail(claim: Claim, status: ClaimStatus, vendor: Vendor) -> &'static str {
-    match (claim, status, vendor) {
-        (Claim::HardwareIsolation, ClaimStatus::NotChecked, Vendor::Simulated) => {
-            "SIMULATED: there is no TEE; whoever runs the host can read everything"
+fn claim_detail(evidence: &VerifiedEvidence, claim: Claim, status: ClaimStatus) -> String {
+    let hardware = &evidence.platform().hardware;
+    let tcb = evidence.tcb();
+    match (claim, status, hardware) {
+        (Claim::CertificateChain, ..) if evidence.vendor() == Vendor::Simulated => {
+            "up to the SIMULATED root that the chain's genesis names".into()
         }
-        (Claim::CertificateChain, _, Vendor::Simulated) => "up to the SIMULATED root that the chain's genesis names",
-        (Claim::CertificateValidity, ..) => "by this machine's clock",
-        (Claim::Revocation, ClaimStatus::NotChecked, Vendor::Simulated) => "the simulated vendor revokes nothing",
-        (Claim::Revocation, ..) => "against the vendor's lists",
-        (Claim::ReportSignature, ..) => "by the certified platform key",
-        (Claim::TcbStatus, ..) => "one that the chain's policy allows",
-        (Claim::NotDebug, ..) => "the enclave's memory cannot be read by a debugger",
-        (Claim::HardwareIsolation, ..) => "the enclave's memory is protected by hardware",
+        (Claim::CertificateChain, _, Hardware::Intel { .. }) => {
+            "PCK certificate ← PCK CA ← Intel SGX Root CA, pinned".into()
+        }
+        (Claim::CertificateChain, _, Hardware::Amd { generation, signing_key, .. }) => {
+            let (key, intermediate) = match signing_key {
+                SigningKey::Vcek => ("VCEK", "ASK"),
+                SigningKey::Vlek => ("VLEK", "ASVK"),
+            };
+            format!("{key} ← {intermediate} ← ARK-{generation:?}, pinned")
+        }
+        (Claim::CertificateChain, _, Hardware::Simulated { .. }) => String::new(),
+        (Claim::Validity, ..) => format!("every certificate and document, until {}", evidence.valid_until()),
+        (Claim::Revocation, ClaimStatus::Checked, _) => "no certificate is on its issuer's current list".into(),
+        (Claim::Revocation, _, Hardware::Simulated { .. }) => "the simulated vendor revokes nothing".into(),
+        (Claim::Revocation, ..) => "no revocation list was given".into(),
+        (Claim::QuoteSignature, _, Hardware::Intel { .. }) => {
+            "quote ← attestation key ← quoting enclave ← PCK certificate".into()
+        }
+        (Claim::QuoteSignature, ..) => "report ← certified key".into(),
+        (Claim::QuotingEnclave, ..) => "as in Intel's signed QE identity".into(),
+        (Claim::Tcb, ..) => match (&tcb.status, tcb.evaluation_number, hardware) {
+            (Some(status), Some(number), _) => format!("{status:?}, by evaluation {number}"),
+            (_, _, Hardware::Simulated { tcb_level }) => format!("SIMULATED level {tcb_level}"),
+            _ => "not below the policy's minimum".into(),
+        },
+        (Claim::Advisories, ..) if tcb.advisories.is_empty() => "none".into(),
+        (Claim::Advisories, ..) => tcb.advisories.join(", "),
+        (Claim::TdxModule, ..) => "as in Intel's signed TCB info".into(),
+        (Claim::NotDebug, ..) => "its host cannot read it by debugging".into(),
+        (Claim::NotMigratable, ..) => "it cannot be moved to another platform".into(),
+        (Claim::PlatformConfiguration, ClaimStatus::Checked, _) => "as the policy allows".into(),
+        (Claim::PlatformConfiguration, ..) => "the certificate does not say".into(),
+        (Claim::PlatformIdentity, ..) => match evidence.platform().id {
+            Some(id) => format!("0x{}", hex::encode(id.0)),
+            None => "the key identifies no chip".into(),
+        },
+        (Claim::ProductFamily, ..) => hardware_name(hardware),
+        (Claim::PrivilegeLevel, ..) => match evidence.measurements() {
+            Measurements::SevSnp { vmpl, .. } => format!("VMPL {vmpl}"),
+            Measurements::Sgx { .. } | Measurements::Tdx { .. } | Measurements::Simulated(_) => String::new(),
+        },
+        (Claim::Measurement, ..) => "compare the image with the one that you built".into(),
+        (Claim::ReportData, ClaimStatus::Checked, _) => "it is the hash of the statement".into(),
+        (Claim::ReportData, ..) => "compare with what the guest should have bound, and is fresh".into(),
+        (Claim::HardwareIsolation, ..) => {
+            "SIMULATED: there is no TEE; whoever runs the host can read everything".into()
+        }
+        (Claim::PhysicalCustody, ..) => "no vendor gives means to: WireTap, Battering RAM, TEE.fail".into(),
+    }
+}
+
+/// The hardware that signed evidence, for people.
+pub fn hardware_name(hardware: &Hardware) -> String {
+    match hardware {
+        Hardware::Intel { fmspc, .. } => format!("FMSPC {}", hex::encode_upper(fmspc)),
+        Hardware::Amd { product, provider, .. } => match provider {
+            Some(provider) => format!("{product}, key given to {provider}"),
+            None => product.clone(),
+        },
+        Hardware::Simulated { .. } => "SIMULATED".into(),
     }
 }
 
@@ -432,7 +521,7 @@ fn claim_detail(claim: Claim, status: ClaimStatus, vendor: Vendor) -> &'static s
 mod tests {
     use super::*;
     use ed25519_dalek::{Signer as _, SigningKey};
-    use phala_attestation::{Evidence, Policy, simulated};
+    use phala_attestation::{Policy, simulated};
     use phala_primitives::worker::{Performance, WorkerStatus};
 
     const NOW: u64 = 1_800_000_000;
@@ -458,7 +547,7 @@ mod tests {
             report_data: statement.report_data(),
         };
         let evidence = Evidence::Simulated(platform.quote(report));
-        let policy = Policy { simulated_root: Some(root.public()) };
+        let policy = Policy { simulated_root: Some(root.public()), ..Policy::default() };
         phala_attestation::verify(&evidence, &Collateral::default(), &policy, NOW).unwrap().bind(statement).unwrap()
     }
 

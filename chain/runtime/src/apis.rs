@@ -1,12 +1,14 @@
 //! What nodes and clients may ask the runtime. Each interface is documented where it is declared.
 
 use alloc::vec::Vec;
+use codec::Encode;
 use frame_support::{
     genesis_builder_helper::{build_state, get_preset},
     weights::Weight,
 };
 use pallet_grandpa::AuthorityId as GrandpaId;
 use pallet_transaction_payment::{FeeDetails, RuntimeDispatchInfo};
+use phala_attestation::{Collateral, Evidence, Policy, UnixSeconds};
 use sp_api::impl_runtime_apis;
 use sp_consensus_babe::AuthorityId as BabeId;
 use sp_core::{OpaqueMetadata, crypto::KeyTypeId};
@@ -164,6 +166,17 @@ impl_runtime_apis! {
 
         fn decode_session_keys(encoded: Vec<u8>) -> Option<Vec<(Vec<u8>, KeyTypeId)>> {
             SessionKeys::decode_into_raw_public_keys(&encoded)
+        }
+    }
+
+    impl pallet_phala_attestation::api::AttestationApi<Block> for Runtime {
+        fn verify_evidence(
+            evidence: Evidence,
+            collateral: Collateral,
+            policy: Policy,
+            at: UnixSeconds,
+        ) -> Result<Vec<u8>, phala_attestation::Error> {
+            phala_attestation::verify(&evidence, &collateral, &policy, at).map(|verified| verified.encode())
         }
     }
 

@@ -9,13 +9,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use phala_attestation::{
-    ClaimStatus,
-    vendors::{
-        self, Claim, Hardware, Kind, Measurements, Policy, SigningKey, Verified,
-        files::{self, Files, MAX_FILE_BYTES},
-    },
+    Kind, Measurements, Policy, VerifiedEvidence,
+    files::{self, Files, MAX_FILE_BYTES},
 };
-use phala_sdk::evidence::{Check, CheckStatus};
+use phala_sdk::evidence::{self, hardware_name};
 use serde_json::{Value, json};
 
 use crate::{
@@ -43,8 +40,8 @@ pub(crate) fn run(options: &VerifyEvidence, output: &Output) -> Status {
             .context("the clock is before 1970; set it, or give --at")?
             .as_secs(),
     };
-    let (quote, collateral) = found.finish().context("the evidence is not complete; see --collateral")?;
-    match vendors::verify(&quote, &collateral, &policy, now) {
+    let (evidence, collateral) = found.finish().context("the evidence is not complete; see --collateral")?;
+    match phala_attestation::verify(&evidence, &collateral, &policy, now) {
         Ok(verified) => accepted(&verified, now, output),
         Err(error) => {
             let value = json!({ "accepted": false, "at": now, "reason": error.to_string() });
@@ -55,7 +52,7 @@ pub(crate) fn run(options: &VerifyEvidence, output: &Output) -> Status {
 }
 
 /// No more of a file than is looked at.
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let cannot = || format!("cannot read {}", path.display());
     let mut bytes = Vec::new();
     let limit = MAX_FILE_BYTES as u64 + 1;
@@ -66,8 +63,8 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn accepted(verified: &Verified, now: u64, output: &Output) -> Status {
-    let claims: Vec<Check> = verified.claims().iter().map(|(claim, status)| check(verified, *claim, *status)).collect();
+fn accepted(verified: &VerifiedEvidence, now: u64, output: &Output) -> Status {
+    let claims = evidence::checks(verified);
     let platform = verified.platform();
     let value = json!({
         "accepted": true,
@@ -77,7 +74,7 @@ fn accepted(verified: &Verified, now: u64, output: &Output) -> Status {
         "measurements": measurements(verified.measurements()).into_iter().collect::<serde_json::Map<_, _>>(),
         "report_data": hex(verified.report_data()),
         "platform": platform.id.map(|id| hex(&id.0)),
-        "hardware": hardware(&platform.hardware),
+        "hardware": hardware_name(&platform.hardware),
         "tcb_status": verified.tcb().status,
         "advisories": verified.tcb().advisories,
         "tcb_evaluation_number": verified.tcb().evaluation_number,
@@ -87,7 +84,7 @@ fn accepted(verified: &Verified, now: u64, output: &Output) -> Status {
     output.result(&value, || {
         let mut rows = vec![
             ("Accepted", format!("at {now}, until {}", verified.valid_until())),
-            ("TEE", format!("{}, {}", kind(verified.kind()), hardware(&platform.hardware))),
+            ("TEE", format!("{}, {}", kind(verified.kind()), hardware_name(&platform.hardware))),
             ("Image", hex(&verified.measurement().0)),
         ];
         let parts = measurements(verified.measurements());
@@ -98,79 +95,12 @@ fn accepted(verified: &Verified, now: u64, output: &Output) -> Status {
     Ok(0)
 }
 
-fn check(verified: &Verified, claim: Claim, status: ClaimStatus) -> Check {
-    let status = match status {
-        ClaimStatus::Checked => CheckStatus::Checked,
-        ClaimStatus::NotChecked => CheckStatus::NotChecked,
-    };
-    let name = serde_json::to_value(claim).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
-    Check { claim: name, status, detail: detail(verified, claim, status) }
-}
-
-/// What exactly was checked, or why it was not.
-fn detail(verified: &Verified, claim: Claim, status: CheckStatus) -> String {
-    let intel = matches!(verified.kind(), Kind::Sgx | Kind::Tdx);
-    let platform = verified.platform();
-    let tcb = verified.tcb();
-    let checked = status == CheckStatus::Checked;
-    match claim {
-        Claim::CertificateChain if intel => "PCK certificate ← PCK CA ← Intel SGX Root CA, pinned".into(),
-        Claim::CertificateChain => match &platform.hardware {
-            Hardware::Amd { generation, signing_key, .. } => {
-                let (key, intermediate) = match signing_key {
-                    SigningKey::Vcek => ("VCEK", "ASK"),
-                    SigningKey::Vlek => ("VLEK", "ASVK"),
-                };
-                format!("{key} ← {intermediate} ← ARK-{generation:?}, pinned")
-            }
-            Hardware::Intel { .. } => String::new(),
-        },
-        Claim::Validity => format!("every certificate and document, until {}", verified.valid_until()),
-        Claim::Revocation if checked => "no certificate is on its issuer's current list".into(),
-        Claim::Revocation => "no revocation list was given".into(),
-        Claim::QuoteSignature if intel => "quote ← attestation key ← quoting enclave ← PCK certificate".into(),
-        Claim::QuoteSignature => "report ← certified key".into(),
-        Claim::QuotingEnclave => "as in Intel's signed QE identity".into(),
-        Claim::Tcb => match (&tcb.status, tcb.evaluation_number) {
-            (Some(status), Some(number)) => format!("{status:?}, by evaluation {number}"),
-            _ => "not below the policy's minimum".into(),
-        },
-        Claim::Advisories if tcb.advisories.is_empty() => "none".into(),
-        Claim::Advisories => tcb.advisories.join(", "),
-        Claim::TdxModule => "as in Intel's signed TCB info".into(),
-        Claim::NotDebug => "its host cannot read it by debugging".into(),
-        Claim::NotMigratable => "it cannot be moved to another platform".into(),
-        Claim::PlatformConfiguration => "as the policy allows".into(),
-        Claim::PlatformIdentity => match platform.id {
-            Some(id) => hex(&id.0),
-            None => "the key identifies no chip".into(),
-        },
-        Claim::ProductFamily => hardware(&platform.hardware),
-        Claim::PrivilegeLevel => match verified.measurements() {
-            Measurements::SevSnp { vmpl, .. } => format!("VMPL {vmpl}"),
-            Measurements::Sgx { .. } | Measurements::Tdx { .. } => String::new(),
-        },
-        Claim::Measurement => "compare the image with the one that you built".into(),
-        Claim::ReportData => "compare with what the guest should have bound, and is fresh".into(),
-        Claim::PhysicalCustody => "no vendor gives means to: WireTap, Battering RAM, TEE.fail".into(),
-    }
-}
-
 fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Sgx => "Intel SGX",
         Kind::Tdx => "Intel TDX",
         Kind::SevSnp => "AMD SEV-SNP",
-    }
-}
-
-fn hardware(hardware: &Hardware) -> String {
-    match hardware {
-        Hardware::Intel { fmspc, .. } => format!("FMSPC {}", hex::encode_upper(fmspc)),
-        Hardware::Amd { product, provider, .. } => match provider {
-            Some(provider) => format!("{product}, key given to {provider}"),
-            None => product.clone(),
-        },
+        Kind::Simulated => "SIMULATED",
     }
 }
 
@@ -202,6 +132,7 @@ fn measurements(measurements: &Measurements) -> Vec<(String, Value)> {
             parts.push(("GUEST_SVN".into(), guest_svn.to_string()));
             parts.push(("VMPL".into(), vmpl.to_string()));
         }
+        Measurements::Simulated(measurement) => add("MEASUREMENT", &measurement.0),
     }
     parts.into_iter().map(|(name, value)| (name, Value::String(value))).collect()
 }

@@ -128,6 +128,8 @@ async fn list(all: bool, context: &Context, output: &Output) -> Status {
 fn vendor(worker: &Worker) -> String {
     match worker.vendor {
         phala_attestation::Vendor::Simulated => "SIMULATED".into(),
+        phala_attestation::Vendor::Intel => "Intel".into(),
+        phala_attestation::Vendor::Amd => "AMD".into(),
     }
 }
 

@@ -185,7 +185,8 @@ mod tests {
     fn evidence_verifies_under_the_development_root() {
         let tee = SimulatedTee::new(&[1; 32], Measurement([2; 32])).unwrap();
         let evidence = tee.evidence([3; 64]).unwrap();
-        let policy = phala_attestation::Policy { simulated_root: Some(development_root().public()) };
+        let policy =
+            phala_attestation::Policy { simulated_root: Some(development_root().public()), ..Default::default() };
         assert!(phala_attestation::verify(&evidence, &Default::default(), &policy, 1_800_000_000).is_ok());
     }
 }

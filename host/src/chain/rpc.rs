@@ -208,11 +208,12 @@ fn is_permanent(error: &DispatchError) -> bool {
                 | "WrongGenesis"
                 | "SimulatedForbidden"
                 | "EvidenceTooLarge"
-                | "CertificateSignature"
-                | "TcbRefused"
-                | "ReportSignature"
-                | "DebugEnclave"
-                | "UnknownVersion"
+                | "CertificateChain"
+                | "Revoked"
+                | "QuoteSignature"
+                | "GuestUnprotected"
+                | "MalformedEvidence"
+                | "NoPlatformIdentity"
                 | "StatementMismatch"
         ),
         _ => false,

@@ -44,11 +44,23 @@
         with = "::subxt::utils::Static<::phala_attestation::Role>"
     ),
     substitute_type(
+        path = "phala_attestation::documents::DocumentId",
+        with = "::subxt::utils::Static<::phala_attestation::DocumentId>"
+    ),
+    substitute_type(
+        path = "phala_attestation::documents::SignedDocument",
+        with = "::subxt::utils::Static<::phala_attestation::SignedDocument>"
+    ),
+    substitute_type(
+        path = "phala_primitives::attestation::HardwarePolicy",
+        with = "::subxt::utils::Static<::phala_primitives::attestation::HardwarePolicy>"
+    ),
+    substitute_type(
         path = "phala_attestation::Evidence",
         with = "::subxt::utils::Static<::phala_attestation::Evidence>"
     ),
     substitute_type(
-        path = "phala_attestation::verdict::Measurement",
+        path = "phala_attestation::measurement::Measurement",
         with = "::subxt::utils::Static<::phala_attestation::Measurement>"
     )
 )]

@@ -1,9 +1,10 @@
 //! Calls of the runtime.
 
 use codec::{Compact, Encode};
-use phala_attestation::{Evidence, Measurement, Role, Statement};
+use phala_attestation::{Evidence, Measurement, Role, SignedDocument, Statement};
 use phala_primitives::{
     AppId, JobId, Limits, SignedReceipt, WorkerId,
+    attestation::HardwarePolicy,
     job::Visibility,
     units::Balance,
     worker::{SignedHeartbeat, SignedPerformanceReport},
@@ -193,6 +194,16 @@ pub fn allow_image(measurement: Measurement, role: Role, version: u32) -> Call {
 /// Root: forbids an image.
 pub fn forbid_image(measurement: Measurement) -> Call {
     api::transactions().attestation().forbid_image(Static(measurement)).into()
+}
+
+/// Keeps a vendor's document that is newer than what the chain has.
+pub fn submit_document(document: SignedDocument) -> Call {
+    api::transactions().attestation().submit_document(Static(document)).into()
+}
+
+/// Root: which platforms are good enough for evidence from now on.
+pub fn set_hardware_policy(policy: HardwarePolicy) -> Call {
+    api::transactions().attestation().set_hardware_policy(Static(policy)).into()
 }
 
 /// Root: how long verdicts given from now on last, in seconds.

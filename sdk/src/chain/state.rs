@@ -1,7 +1,9 @@
 use codec::DecodeAll;
-use phala_attestation::{Measurement, Policy, Role};
+use phala_attestation::{DocumentId, Measurement, Policy, Role};
 use phala_primitives::{
-    AppId, JobId, WorkerId, job,
+    AppId, JobId, WorkerId,
+    attestation::{EarlyDocument, HardwarePolicy, KeptDocument},
+    job,
     units::Balance,
     worker::{self, WorkerStatus},
 };
@@ -165,7 +167,42 @@ impl State {
 
     /// Which evidence is good enough.
     pub async fn policy(&self) -> Result<Policy, ChainError> {
-        Ok(Policy { simulated_root: self.simulated_root().await? })
+        let hardware: HardwarePolicy =
+            read!(self, api::storage().attestation().hardware(), (), "hardware policy").unwrap_or_default();
+        Ok(Policy {
+            simulated_root: self.simulated_root().await?,
+            simulated_vendors: read!(self, api::storage().attestation().simulated_vendors(), (), "simulated vendors"),
+            dcap: hardware.dcap,
+            sev_snp: hardware.sev_snp,
+        })
+    }
+
+    /// The document of a vendor's that counts at the block's time, if the chain keeps one.
+    pub async fn document(&self, id: DocumentId) -> Result<Option<KeptDocument>, ChainError> {
+        let current: Option<KeptDocument> =
+            read!(self, api::storage().attestation().documents(), (Static(id),), "document");
+        let early: Option<EarlyDocument> =
+            read!(self, api::storage().attestation().early_documents(), (Static(id),), "early document");
+        Ok(EarlyDocument::choose(current, early, self.timestamp_ms().await? / 1000, self.early_period().await?))
+    }
+
+    /// How long documents of a TCB recovery are early, in seconds.
+    pub async fn early_period(&self) -> Result<u64, ChainError> {
+        let address = api::storage().attestation().early_period();
+        match self.at.storage().fetch(address, ()).await {
+            Ok(value) => DecodeAll::decode_all(&mut value.bytes()).map_err(|_| ChainError::Malformed("early period")),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// All documents of vendors that the chain keeps, by what they are about.
+    pub async fn documents(&self) -> Result<Vec<(DocumentId, KeptDocument)>, ChainError> {
+        self.all(api::storage().attestation().documents(), 16, "document").await
+    }
+
+    /// All documents of a TCB recovery that do not count yet, by what they are about.
+    pub async fn early_documents(&self) -> Result<Vec<(DocumentId, EarlyDocument)>, ChainError> {
+        self.all(api::storage().attestation().early_documents(), 16, "early document").await
     }
 
     /// How long verdicts last, in seconds.

@@ -1,14 +1,26 @@
-//! Allowed images, attestation policy and platform identities.
+//! Allowed images, attestation policy, vendors' documents and platform identities.
 //!
-//! Governance allows images by their measurement, each for one [`Role`]. Whoever registers an enclave hands its
-//! evidence to [`Pallet::verify_enclave`], which runs [`phala_attestation::verify`] inside the runtime under the
-//! chain's policy and answers what was proven, and until when. Nothing of the evidence is believed before.
+//! Governance allows images by their measurement, each for one [`Role`], and says which platforms are good enough
+//! ([`HardwarePolicy`]). Whoever registers an enclave hands its evidence to [`Pallet::verify_enclave`], which verifies it
+//! inside the runtime and answers what was proven, and until when. Nothing of the evidence is believed before.
+//!
+//! What vendors publish (TCB levels, identities of quoting enclaves, revocation lists, AMD's intermediate certificates) is
+//! kept by [`DocumentId`]. Anybody submits a newer one; its signatures are verified once, and remembered for as
+//! long as it is kept, so that evidence costs only the signatures that are its own.
+//!
+//! A TCB recovery makes Intel publish documents with a higher evaluation number, under which platforms that were not updated
+//! are out of date. Such a document is *early* first ([`EarlyDocuments`]): it counts after [`EarlyPeriod`], or once the
+//! current one has ended, so that operators have time to update. Meanwhile the current one is refreshed, and the early one
+//! too; one of yet another recovery has to wait.
 //!
 //! # Invariants
 //! - Simulated evidence is accepted only where genesis named a simulated root; no call can set one.
 //! - A statement counts only with this chain's genesis hash, its sender as operator, and number and hash of one of the last
 //!   [`Config::Recency`] blocks.
 //! - One platform backs at most one worker ([`Platforms`]).
+//! - A document is followed only by one whose number is not lower, and that its vendor made later if it is not of a later
+//!   recovery.
+//! - [`KnownSignatures`] holds the signatures of kept documents, and no others.
 //!
 //! # Attacks
 //! - *Old evidence replayed*: its statement names a block of the last [`Config::Recency`]. Within that window a replay renews
@@ -16,6 +28,9 @@
 //! - *Evidence that costs much to look at*: more than [`MAX_EVIDENCE_BYTES`](phala_attestation::MAX_EVIDENCE_BYTES) is refused.
 //! - *Evidence of another chain, operator or role*: all three are bound by the report data.
 //! - *One machine counted many times*: the platform's identity comes from the vendor's certificate and can be claimed once.
+//! - *Old documents, under which a platform was still good*: refused, and documents end by themselves.
+//! - *Documents that cost much to look at, or come often*: their size is bounded, and nothing is parsed that a bound does not
+//!   hold for; whoever submits what is not newer by [`FREE_DOCUMENT_INTERVAL`], or not the vendor's, pays for it.
 //! - *A broken image*: [`Call::forbid_image`] takes it out at once; workers that run it get no more jobs and their
 //!   heartbeats and receipts are refused.
 
@@ -26,6 +41,7 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+pub mod api;
 #[cfg(feature = "runtime-benchmarks")]
 mod benchmarking;
 #[cfg(test)]
@@ -39,13 +55,23 @@ pub use pallet::*;
 pub use types::{Image, VerifiedEnclave};
 pub use weights::WeightInfo;
 
+extern crate alloc;
+
+use alloc::vec::Vec;
+use core::marker::PhantomData;
 use frame_support::{
     pallet_prelude::*,
     traits::{ConstU64, UnixTime},
 };
 use frame_system::pallet_prelude::*;
-use phala_attestation::{Collateral, Evidence, Measurement, PlatformId, Policy, Role, Statement, UnixSeconds};
-use phala_primitives::WorkerId;
+use phala_attestation::{
+    Document, DocumentId, Evidence, MAX_EVIDENCE_BYTES, Measurement, PlatformId, Policy, Role, SignatureId,
+    SignedDocument, Statement, UnixSeconds, VendorRoots, VerifiedEvidence,
+};
+use phala_primitives::{
+    WorkerId,
+    attestation::{EarlyDocument, HardwarePolicy, KeptDocument},
+};
 use sp_runtime::traits::{Saturating, Zero};
 
 /// The verdict lifetime of a chain whose genesis says nothing: a day.
@@ -53,6 +79,19 @@ pub const DEFAULT_VERDICT_LIFETIME: u64 = 24 * 60 * 60;
 
 /// The longest verdict lifetime that governance can set: thirty days.
 pub const MAX_VERDICT_LIFETIME: u64 = 30 * 24 * 60 * 60;
+
+/// How long documents of a TCB recovery are early, where governance says nothing else: thirty days.
+pub const DEFAULT_EARLY_PERIOD: u64 = 30 * 24 * 60 * 60;
+
+/// The longest such time that governance can set: a year, which is more than Intel itself gives.
+pub const MAX_EARLY_PERIOD: u64 = 365 * 24 * 60 * 60;
+
+/// How much newer than the last a document has to be for its submission to cost nothing, in seconds: a day. Vendors sign
+/// most of them anew each hour.
+pub const FREE_DOCUMENT_INTERVAL: u64 = 24 * 60 * 60;
+
+/// The largest SCALE encoding of a [`HardwarePolicy`], in bytes.
+pub const MAX_POLICY_BYTES: usize = 16 * 1024;
 
 // What the macros generate states its proofs with `expect`.
 #[allow(clippy::expect_used)]
@@ -88,6 +127,34 @@ pub mod pallet {
     #[pallet::storage]
     pub type SimulatedRoot<T> = StorageValue<_, [u8; 32]>;
 
+    /// Root certificates in the place of Intel's and AMD's. `None`: the real ones. Set by genesis alone.
+    #[pallet::storage]
+    #[pallet::unbounded]
+    pub type SimulatedVendors<T> = StorageValue<_, VendorRoots>;
+
+    /// Which platforms are good enough.
+    #[pallet::storage]
+    #[pallet::unbounded]
+    pub type Hardware<T> = StorageValue<_, HardwarePolicy, ValueQuery>;
+
+    /// The vendors' documents that evidence is verified with. Each has a bound, which is checked before it gets here.
+    #[pallet::storage]
+    #[pallet::unbounded]
+    pub type Documents<T> = StorageMap<_, Blake2_128Concat, DocumentId, KeptDocument>;
+
+    /// The documents of a TCB recovery that do not count yet.
+    #[pallet::storage]
+    #[pallet::unbounded]
+    pub type EarlyDocuments<T> = StorageMap<_, Blake2_128Concat, DocumentId, EarlyDocument>;
+
+    /// The signatures of kept documents, which were verified, and how many documents have each.
+    #[pallet::storage]
+    pub type KnownSignatures<T> = StorageMap<_, Identity, SignatureId, u32, ValueQuery>;
+
+    /// How long documents of a TCB recovery are early, in seconds.
+    #[pallet::storage]
+    pub type EarlyPeriod<T> = StorageValue<_, u64, ValueQuery, ConstU64<DEFAULT_EARLY_PERIOD>>;
+
     /// Which worker runs on a platform.
     #[pallet::storage]
     pub type Platforms<T> = StorageMap<_, Blake2_128Concat, PlatformId, WorkerId>;
@@ -101,6 +168,12 @@ pub mod pallet {
     pub struct GenesisConfig<T: Config> {
         /// The simulated vendor's root key; `None` to refuse simulated evidence for ever.
         pub simulated_root: Option<[u8; 32]>,
+        /// The root certificate of a simulated vendor in the place of Intel's, DER; empty for the real one, for ever.
+        #[serde(default, with = "sp_core::bytes")]
+        pub simulated_intel: Vec<u8>,
+        /// The same in the place of AMD's: either both or none.
+        #[serde(default, with = "sp_core::bytes")]
+        pub simulated_amd: Vec<u8>,
         /// How long a verdict lasts, in seconds.
         pub verdict_lifetime: u64,
         #[serde(skip)]
@@ -110,7 +183,13 @@ pub mod pallet {
 
     impl<T: Config> Default for GenesisConfig<T> {
         fn default() -> Self {
-            Self { simulated_root: None, verdict_lifetime: DEFAULT_VERDICT_LIFETIME, _config: Default::default() }
+            Self {
+                simulated_root: None,
+                simulated_intel: Vec::new(),
+                simulated_amd: Vec::new(),
+                verdict_lifetime: DEFAULT_VERDICT_LIFETIME,
+                _config: Default::default(),
+            }
         }
     }
 
@@ -122,6 +201,15 @@ pub mod pallet {
                 "the verdict lifetime is between a second and thirty days"
             );
             SimulatedRoot::<T>::set(self.simulated_root);
+            assert_eq!(
+                self.simulated_intel.is_empty(),
+                self.simulated_amd.is_empty(),
+                "either both vendors are simulated or none is"
+            );
+            if !self.simulated_intel.is_empty() {
+                let (intel, amd) = (self.simulated_intel.clone(), self.simulated_amd.clone());
+                SimulatedVendors::<T>::put(VendorRoots { intel, amd });
+            }
             VerdictLifetime::<T>::put(self.verdict_lifetime);
         }
     }
@@ -149,6 +237,29 @@ pub mod pallet {
             /// Their lifetime.
             seconds: u64,
         },
+        /// Other platforms are good enough from now on.
+        HardwarePolicySet,
+        /// Documents of a TCB recovery are early for this long.
+        EarlyPeriodSet {
+            /// The time.
+            seconds: u64,
+        },
+        /// A newer document of a vendor's is kept.
+        DocumentKept {
+            /// What it is about.
+            id: DocumentId,
+            /// A list's number, or a TCB evaluation number.
+            number: u64,
+            /// The last second at which it is valid.
+            valid_until: UnixSeconds,
+            /// Whether it is of a TCB recovery, and does not count yet.
+            early: bool,
+        },
+        /// What was kept under an id is forgotten.
+        DocumentRemoved {
+            /// What it was about.
+            id: DocumentId,
+        },
     }
 
     /// Why a call or a piece of evidence was refused.
@@ -158,6 +269,16 @@ pub mod pallet {
         UnknownImage,
         /// The lifetime is zero or more than thirty days.
         LifetimeOutOfRange,
+        /// The period is more than a year.
+        PeriodOutOfRange,
+        /// The policy is larger than 16 KiB.
+        PolicyTooLarge,
+        /// A document that is as new is kept already, or a newer one.
+        DocumentNotNewer,
+        /// The document of an earlier TCB recovery does not count yet: submit newer ones once it does.
+        EarlyDocumentWaits,
+        /// Nothing is kept under this id.
+        UnknownDocument,
         /// The enclave takes another role than the one asked for.
         WrongRole,
         /// The statement names another operator than the sender.
@@ -172,20 +293,32 @@ pub mod pallet {
         PlatformTaken,
         /// This chain does not accept simulated evidence.
         SimulatedForbidden,
-        /// The platform certificate is not signed by the vendor's root.
-        CertificateSignature,
-        /// The platform certificate is not valid at this time.
-        CertificateValidity,
-        /// The platform's TCB is out of date or revoked.
+        /// A certificate does not lead to its vendor's root.
+        CertificateChain,
+        /// A certificate or document is not valid at this time, or of an evaluation that the policy does not allow any more.
+        OutOfDate,
+        /// A certificate is revoked.
+        Revoked,
+        /// The platform's TCB is out of date, or below what the policy allows.
         TcbRefused,
-        /// The report is not signed by the certified platform key.
-        ReportSignature,
-        /// The enclave runs in debug mode.
-        DebugEnclave,
-        /// The evidence has an unknown version.
-        UnknownVersion,
+        /// The policy does not allow how the platform is configured.
+        PlatformRefused,
+        /// The quote is not signed by the certified key.
+        QuoteSignature,
+        /// The host can read or move the guest: debugging, profiling, migration.
+        GuestUnprotected,
+        /// The evidence is malformed, or of a kind or version that is not known.
+        MalformedEvidence,
+        /// The evidence identifies no platform.
+        NoPlatformIdentity,
         /// The evidence does not bind the statement.
         StatementMismatch,
+        /// A document of the vendor's that the evidence has to be verified with was not submitted.
+        DocumentMissing,
+        /// A document is not signed by its vendor.
+        DocumentSignature,
+        /// A document is malformed, too large, or of another kind than it should be.
+        MalformedDocument,
         /// The evidence is larger than 32 KiB.
         EvidenceTooLarge,
     }
@@ -235,6 +368,46 @@ pub mod pallet {
             Self::deposit_event(Event::VerdictLifetimeSet { seconds });
             Ok(())
         }
+
+        /// Decides which platforms are good enough for evidence from now on.
+        #[pallet::call_index(3)]
+        pub fn set_hardware_policy(origin: OriginFor<T>, policy: HardwarePolicy) -> DispatchResult {
+            T::AdminOrigin::ensure_origin(origin)?;
+            ensure!(policy.encoded_size() <= MAX_POLICY_BYTES, Error::<T>::PolicyTooLarge);
+            Hardware::<T>::put(policy);
+            Self::deposit_event(Event::HardwarePolicySet);
+            Ok(())
+        }
+
+        /// Sets for how long documents of later TCB recoveries are early, in seconds.
+        #[pallet::call_index(4)]
+        pub fn set_early_period(origin: OriginFor<T>, seconds: u64) -> DispatchResult {
+            T::AdminOrigin::ensure_origin(origin)?;
+            ensure!(seconds <= MAX_EARLY_PERIOD, Error::<T>::PeriodOutOfRange);
+            EarlyPeriod::<T>::put(seconds);
+            Self::deposit_event(Event::EarlyPeriodSet { seconds });
+            Ok(())
+        }
+
+        /// Keeps a document of a vendor's in the place of an older one. Anybody may bring it, and pays no fee when it is
+        /// newer by a day, or the first.
+        #[pallet::call_index(5)]
+        #[pallet::weight(Pallet::<T>::document_weight(document))]
+        pub fn submit_document(origin: OriginFor<T>, document: SignedDocument) -> DispatchResultWithPostInfo {
+            ensure_signed(origin)?;
+            Ok(Self::keep_document(document)?.into())
+        }
+
+        /// Forgets what is kept under an id, early or not: for a vendor that starts anew, or whose keys were stolen.
+        #[pallet::call_index(6)]
+        pub fn remove_document(origin: OriginFor<T>, id: DocumentId) -> DispatchResult {
+            T::AdminOrigin::ensure_origin(origin)?;
+            let kept = [Documents::<T>::take(id), EarlyDocuments::<T>::take(id).map(|early| early.kept)];
+            ensure!(kept.iter().any(Option::is_some), Error::<T>::UnknownDocument);
+            kept.into_iter().for_each(Self::forget);
+            Self::deposit_event(Event::DocumentRemoved { id });
+            Ok(())
+        }
     }
 }
 
@@ -263,7 +436,13 @@ impl<T: Config> Pallet<T> {
 
     /// The policy under which this chain accepts evidence.
     pub fn policy() -> Policy {
-        Policy { simulated_root: SimulatedRoot::<T>::get() }
+        let HardwarePolicy { dcap, sev_snp } = Hardware::<T>::get();
+        Policy {
+            simulated_root: SimulatedRoot::<T>::get(),
+            simulated_vendors: SimulatedVendors::<T>::get(),
+            dcap,
+            sev_snp,
+        }
     }
 
     /// Whether an image is allowed for a role.
@@ -291,16 +470,129 @@ impl<T: Config> Pallet<T> {
             Error::<T>::StaleStatement
         );
         let now = Self::now();
-        let verdict = phala_attestation::verify(evidence, &Collateral::default(), &Self::policy(), now)
-            .and_then(|verified| verified.bind(statement))
-            .map_err(Error::<T>::from)?;
+        let (verified, weight) = Self::verify_evidence(evidence, now)?;
+        let verdict = verified.bind(statement).map_err(Error::<T>::from)?;
         ensure!(Self::image_allowed(&verdict.measurement(), role), Error::<T>::ImageNotAllowed);
         Ok(VerifiedEnclave {
             measurement: verdict.measurement(),
             platform: verdict.platform(),
             vendor: verdict.vendor(),
             expires: now.saturating_add(VerdictLifetime::<T>::get()).min(verdict.valid_until()),
+            weight,
         })
+    }
+
+    /// Verifies evidence with the documents that count at `now`. Also gives what it weighs, beside what a call with simulated
+    /// evidence does.
+    fn verify_evidence(evidence: &Evidence, now: UnixSeconds) -> Result<(VerifiedEvidence, Weight), Error<T>> {
+        ensure!(evidence.encoded_size() <= MAX_EVIDENCE_BYTES as usize, Error::<T>::EvidenceTooLarge);
+        let (mut tcb_info_bytes, mut list_bytes) = (0, 0);
+        let collateral = phala_attestation::collect_collateral(evidence, |id| {
+            let document = Self::document(id, now)?.document;
+            match &document {
+                SignedDocument::PckCrl { list, .. } | SignedDocument::AmdCrl(list) => list_bytes = list.len(),
+                SignedDocument::TcbInfo(signed) => tcb_info_bytes = signed.json.len(),
+                SignedDocument::IntelRootCrl(_)
+                | SignedDocument::QeIdentity(_)
+                | SignedDocument::AmdIntermediate(_) => {}
+            }
+            Some(document)
+        })?;
+        let weight = match evidence {
+            Evidence::Dcap { .. } => T::WeightInfo::verify_dcap(kibibytes(tcb_info_bytes), kibibytes(list_bytes)),
+            Evidence::SevSnp { .. } => T::WeightInfo::verify_sev_snp(kibibytes(list_bytes)),
+            Evidence::Simulated(_) => Weight::zero(),
+        };
+        let verified = phala_attestation::verify_knowing::<Known<T>>(evidence, &collateral, &Self::policy(), now)?;
+        Ok((verified, weight))
+    }
+
+    /// The most that [`Self::verify_enclave`] can weigh, beside what a call with simulated evidence does.
+    pub fn evidence_weight(evidence: &Evidence) -> Weight {
+        match evidence {
+            Evidence::Dcap { .. } => T::WeightInfo::verify_dcap(
+                kibibytes(Document::TcbInfo.max_bytes()),
+                kibibytes(Document::PckCrl.max_bytes()),
+            ),
+            Evidence::SevSnp { .. } => T::WeightInfo::verify_sev_snp(kibibytes(Document::AmdCrl.max_bytes())),
+            Evidence::Simulated(_) => Weight::zero(),
+        }
+    }
+
+    /// The document that counts at `now`: see [`EarlyDocument::choose`].
+    pub fn document(id: DocumentId, now: UnixSeconds) -> Option<KeptDocument> {
+        EarlyDocument::choose(Documents::<T>::get(id), EarlyDocuments::<T>::get(id), now, EarlyPeriod::<T>::get())
+    }
+
+    /// Keeps a document, and says whether that was worth a transaction.
+    fn keep_document(document: SignedDocument) -> Result<Pays, DispatchError> {
+        let now = Self::now();
+        let verified = phala_attestation::verify_document(&document, &Self::policy(), now).map_err(Error::<T>::from)?;
+        let (id, number, issued) = (verified.id(), verified.number(), verified.issued());
+        let mut current = Documents::<T>::get(id);
+        let mut early = EarlyDocuments::<T>::get(id);
+        // What counts already is the current one from now on.
+        if let Some(due) = early.take_if(|early| early.counts(current.as_ref(), now, EarlyPeriod::<T>::get())) {
+            EarlyDocuments::<T>::remove(id);
+            Self::forget(current.replace(due.kept.clone()));
+            Documents::<T>::insert(id, due.kept);
+        }
+        let since = match &current {
+            Some(current) if is_recovery(id) && number > current.number => match &early {
+                // Waiting is for one recovery; who refreshes it does not get more time.
+                Some(early) if now <= early.kept.valid_until => {
+                    ensure!(number == early.kept.number, Error::<T>::EarlyDocumentWaits);
+                    Some(early.since)
+                }
+                _ => Some(now),
+            },
+            _ => None,
+        };
+        let replaced = if since.is_some() { early.map(|early| early.kept) } else { current };
+        if let Some(replaced) = &replaced {
+            ensure!(number >= replaced.number && issued > replaced.issued, Error::<T>::DocumentNotNewer);
+        }
+        let is_due = |replaced: &KeptDocument| issued >= replaced.issued.saturating_add(FREE_DOCUMENT_INTERVAL);
+        let pays = if replaced.as_ref().is_none_or(is_due) { Pays::No } else { Pays::Yes };
+        let kept = KeptDocument::new(document, &verified);
+        for signature in &kept.signatures {
+            KnownSignatures::<T>::mutate(signature, |count| *count = count.saturating_add(1));
+        }
+        match since {
+            Some(since) => EarlyDocuments::<T>::insert(id, EarlyDocument { kept, since }),
+            None => Documents::<T>::insert(id, kept),
+        }
+        Self::forget(replaced);
+        Self::deposit_event(Event::DocumentKept {
+            id,
+            number,
+            valid_until: verified.valid_until(),
+            early: since.is_some(),
+        });
+        Ok(pays)
+    }
+
+    /// Forgets the signatures of a document that is kept no longer.
+    fn forget(old: Option<KeptDocument>) {
+        for signature in old.into_iter().flat_map(|old| old.signatures) {
+            KnownSignatures::<T>::mutate_exists(signature, |count| {
+                *count = count.and_then(|count| count.checked_sub(1)).filter(|count| *count > 0);
+            });
+        }
+    }
+
+    fn document_weight(document: &SignedDocument) -> Weight {
+        match document {
+            SignedDocument::TcbInfo(signed) | SignedDocument::QeIdentity(signed) => {
+                T::WeightInfo::submit_tcb_info(kibibytes(signed.json.len()))
+            }
+            SignedDocument::IntelRootCrl(list) | SignedDocument::PckCrl { list, .. } => {
+                T::WeightInfo::submit_pck_crl(kibibytes(list.len()))
+            }
+            SignedDocument::AmdIntermediate(bytes) | SignedDocument::AmdCrl(bytes) => {
+                T::WeightInfo::submit_amd_crl(kibibytes(bytes.len()))
+            }
+        }
     }
 
     /// Makes `worker` the one that `platform` backs.
@@ -328,6 +620,24 @@ impl<T: Config> Pallet<T> {
     #[cfg(any(feature = "std", feature = "try-runtime"))]
     pub fn do_try_state() -> Result<(), sp_runtime::TryRuntimeError> {
         ensure!((1..=MAX_VERDICT_LIFETIME).contains(&VerdictLifetime::<T>::get()), "verdict lifetime out of range");
+        ensure!(EarlyPeriod::<T>::get() <= MAX_EARLY_PERIOD, "early period out of range");
+        let current = Documents::<T>::iter();
+        let early = EarlyDocuments::<T>::iter().map(|(id, early)| (id, early.kept));
+        let mut signatures = alloc::collections::BTreeMap::<SignatureId, u32>::new();
+        for (_, kept) in current.chain(early) {
+            for signature in kept.signatures {
+                let count = signatures.entry(signature).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        ensure!(
+            KnownSignatures::<T>::iter().collect::<alloc::collections::BTreeMap<_, _>>() == signatures,
+            "known signatures are not those of the kept documents"
+        );
+        for (id, early) in EarlyDocuments::<T>::iter() {
+            let current = Documents::<T>::get(id).ok_or("an early document without a current one")?;
+            ensure!(early.kept.number > current.number, "an early document that is not of a later TCB recovery");
+        }
         Ok(())
     }
 }
@@ -337,16 +647,67 @@ impl<T> From<phala_attestation::Error> for Error<T> {
         use phala_attestation::Error as E;
         match error {
             E::SimulatedForbidden => Self::SimulatedForbidden,
-            E::CertificateSignature => Self::CertificateSignature,
-            E::CertificateValidity => Self::CertificateValidity,
-            E::TcbRefused => Self::TcbRefused,
-            E::ReportSignature => Self::ReportSignature,
-            E::Debug => Self::DebugEnclave,
-            E::UnknownVersion => Self::UnknownVersion,
+            E::Chain(_) | E::IntelChain => Self::CertificateChain,
+            E::NotYetValid(_) | E::Expired(_) | E::EvaluationNumber(_) => Self::OutOfDate,
+            E::Revoked | E::TcbRevoked => Self::Revoked,
+            E::TcbTooOld
+            | E::TcbStatus(_)
+            | E::Advisory(_)
+            | E::TdxModule
+            | E::QuotingEnclave
+            | E::GenerationRefused(_)
+            | E::BelowMinimumTcb => Self::TcbRefused,
+            E::DynamicPlatform | E::CachedKeys | E::Smt | E::AliasCheck | E::Vmpl(_) | E::SigningKeyRefused(_) => {
+                Self::PlatformRefused
+            }
+            E::QuoteSignature
+            | E::QeReportSignature
+            | E::AttestationKey
+            | E::ChipId
+            | E::CertificateTcb
+            | E::SigningKeyKind
+            | E::ProductFamily(_) => Self::QuoteSignature,
+            E::Debug | E::Profiling | E::Migratable | E::ServiceTd | E::SeptVe | E::ReservedBits => {
+                Self::GuestUnprotected
+            }
+            E::QuoteSize | E::QuoteFrame | E::QuoteVersion(_) | E::QuoteKind | E::Dcap(_) | E::PckChainMissing => {
+                Self::MalformedEvidence
+            }
+            E::NoPlatformIdentity => Self::NoPlatformIdentity,
             E::StatementMismatch => Self::StatementMismatch,
             E::TooLarge => Self::EvidenceTooLarge,
+            E::DocumentMissing(_) | E::CrlMissing => Self::DocumentMissing,
+            E::DocumentSignature(_) => Self::DocumentSignature,
+            E::DocumentTooLarge(_) | E::Malformed(_) | E::Mismatch(_) | E::CollateralKind => Self::MalformedDocument,
         }
     }
+}
+
+/// Knows the signatures of kept documents.
+struct Known<T>(PhantomData<T>);
+
+impl<T: Config> phala_attestation::KnownSignatures for Known<T> {
+    fn is_known(id: &SignatureId) -> bool {
+        KnownSignatures::<T>::contains_key(id)
+    }
+}
+
+/// Whether documents of this kind have TCB evaluation numbers.
+fn is_recovery(id: DocumentId) -> bool {
+    match id {
+        DocumentId::SgxTcbInfo(_)
+        | DocumentId::TdxTcbInfo(_)
+        | DocumentId::SgxQeIdentity
+        | DocumentId::TdxQeIdentity => true,
+        DocumentId::IntelRootCrl | DocumentId::PckCrl(_) | DocumentId::AmdIntermediate(..) | DocumentId::AmdCrl(_) => {
+            false
+        }
+    }
+}
+
+/// Rounded up.
+fn kibibytes(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 fn hash_bytes(hash: impl AsRef<[u8]>) -> [u8; 32] {

@@ -1,7 +1,7 @@
 use crate::{mock::*, *};
 use frame_support::{assert_noop, assert_ok};
 use phala_attestation::{
-    Vendor,
+    DcapPolicy, SevSnpPolicy, TcbStatus, Vendor, mint,
     simulated::{Platform, Quote, Report, Root, development_root},
 };
 use sp_runtime::{AccountId32, traits::BadOrigin};
@@ -124,17 +124,17 @@ fn each_fault_of_evidence_has_its_error() {
     with_image(|| {
         let statement = statement();
         let good = quote(&statement);
-        assert_refused(&statement, Quote { version: 9, ..good.clone() }, Error::UnknownVersion);
+        assert_refused(&statement, Quote { version: 9, ..good.clone() }, Error::MalformedEvidence);
         let forged = Root::from_seed([1; 32]).certify([7; 32], 1, 0, u64::MAX).quote(report(&statement));
-        assert_refused(&statement, forged, Error::CertificateSignature);
+        assert_refused(&statement, forged, Error::CertificateChain);
         let ended = development_root().certify([7; 32], 1, 0, Attestation::now()).quote(report(&statement));
-        assert_refused(&statement, ended, Error::CertificateValidity);
+        assert_refused(&statement, ended, Error::OutOfDate);
         let outdated = development_root().certify([7; 32], 0, 0, u64::MAX).quote(report(&statement));
         assert_refused(&statement, outdated, Error::TcbRefused);
         let tampered = Report { measurement: Measurement([8; 32]), ..report(&statement) };
-        assert_refused(&statement, Quote { report: tampered, ..good.clone() }, Error::ReportSignature);
+        assert_refused(&statement, Quote { report: tampered, ..good.clone() }, Error::QuoteSignature);
         let debug = platform().quote(Report { debug: true, ..report(&statement) });
-        assert_refused(&statement, debug, Error::DebugEnclave);
+        assert_refused(&statement, debug, Error::GuestUnprotected);
         let swapped = Statement { encryption_key: [3; 32], ..statement };
         assert_refused(&swapped, good, Error::StatementMismatch);
     });
@@ -216,5 +216,216 @@ fn the_genesis_hash_is_remembered_for_ever() {
     with_image(|| {
         run_to(100);
         assert_eq!(Attestation::genesis_hash(), hash_of(0).0);
+    });
+}
+
+/// A chain of simulated vendors when what the mint makes is valid.
+fn with_vendors(test: impl FnOnce()) {
+    const { assert!(START >= mint::VALID_FROM && START + 3600 < mint::VALID_UNTIL) };
+    with_chain(None, || {
+        SimulatedVendors::<Test>::put(mint::roots());
+        test();
+    });
+}
+
+fn submit(document: SignedDocument) -> DispatchResultWithPostInfo {
+    Attestation::submit_document(RuntimeOrigin::signed(OPERATOR), document)
+}
+
+fn submit_all(documents: Vec<SignedDocument>) {
+    for document in documents {
+        assert_eq!(submit(document).unwrap().pays_fee, Pays::No);
+    }
+}
+
+fn verify_evidence(evidence: &Evidence) -> Result<VerifiedEnclave, DispatchError> {
+    Attestation::verify_enclave(Role::Worker, &OPERATOR, &statement(), evidence)
+}
+
+fn set_time(seconds: u64) {
+    pallet_timestamp::Now::<Test>::put(seconds * 1000);
+}
+
+#[test]
+fn evidence_of_each_kind_of_tee_is_verified_with_the_documents_that_are_kept() {
+    with_vendors(|| {
+        let report_data = statement().report_data();
+        for (evidence, documents) in [mint::sgx(&report_data), mint::tdx(&report_data), mint::sev_snp(&report_data)] {
+            let missing = Error::<Test>::DocumentMissing;
+            assert_eq!(verify_evidence(&evidence), Err(missing.into()));
+            // What SGX and TDX share is kept by now, and is not newer.
+            for document in documents {
+                if let Err(refused) = submit(document) {
+                    assert_eq!(refused.error, Error::<Test>::DocumentNotNewer.into());
+                }
+            }
+            assert_eq!(verify_evidence(&evidence), Err(Error::<Test>::ImageNotAllowed.into()));
+            let (verified, weight) = Attestation::verify_evidence(&evidence, Attestation::now()).unwrap();
+            assert!(weight.all_lte(Attestation::evidence_weight(&evidence)));
+            let image = verified.measurement();
+            assert_ok!(Attestation::allow_image(RuntimeOrigin::root(), image, Role::Worker, 1));
+            let verified = verify_evidence(&evidence).unwrap();
+            assert_eq!((verified.measurement, verified.vendor), (image, Vendor::Simulated));
+            assert!(verified.expires <= mint::VALID_UNTIL);
+            // Of another statement.
+            let other = Statement { signing_key: [8; 32], ..statement() };
+            let refused = Attestation::verify_enclave(Role::Worker, &OPERATOR, &other, &evidence);
+            assert_eq!(refused, Err(Error::<Test>::StatementMismatch.into()));
+        }
+    });
+    // Elsewhere, the roots are the real ones.
+    with_chain(None, || {
+        let (evidence, documents) = mint::sgx(&statement().report_data());
+        for document in documents {
+            assert!(submit(document).is_err());
+        }
+        assert_eq!(verify_evidence(&evidence), Err(Error::<Test>::DocumentMissing.into()));
+    });
+}
+
+#[test]
+fn documents_are_followed_by_newer_ones_only() {
+    with_vendors(|| {
+        assert_ok!(submit(mint::tcb_info(20, 0)));
+        assert_eq!(KnownSignatures::<Test>::iter().count(), 2);
+        for old in [mint::tcb_info(20, 0), mint::tcb_info(19, 1)] {
+            assert_noop!(submit(old), Error::<Test>::DocumentNotNewer);
+        }
+        assert_ok!(submit(mint::tcb_info(20, 1)));
+        // The signer's certificate is known for the new one, and the old one's signature no longer.
+        assert_eq!(KnownSignatures::<Test>::iter().count(), 2);
+        let mut changed = mint::tcb_info(20, 2);
+        let SignedDocument::TcbInfo(signed) = &mut changed else { unreachable!() };
+        signed.json = signed.json.replace("UpToDate", "Revoked");
+        assert_noop!(submit(changed), Error::<Test>::DocumentSignature);
+        // A minute in the future.
+        let age = u32::try_from(START - mint::VALID_FROM).unwrap() + 60;
+        assert_noop!(submit(mint::tcb_info(20, age)), Error::<Test>::OutOfDate);
+        assert_noop!(Attestation::submit_document(RuntimeOrigin::none(), mint::tcb_info(20, 2)), BadOrigin);
+        set_time(mint::VALID_UNTIL + 1);
+        assert_noop!(submit(mint::tcb_info(20, 2)), Error::<Test>::OutOfDate);
+    });
+}
+
+/// A TCB evaluation number goes up: nothing is refused until the early period is over, or the current document is.
+#[test]
+fn documents_of_a_tcb_recovery_are_early_first() {
+    let id = tcb_info_id();
+    let number = |now| Attestation::document(id, now).unwrap().number;
+    let early = || EarlyDocuments::<Test>::get(id);
+    with_vendors(|| {
+        assert_ok!(Attestation::set_early_period(RuntimeOrigin::root(), 600));
+        assert_ok!(submit(mint::tcb_info(20, 0)));
+        let now = Attestation::now();
+        assert_ok!(submit(mint::tcb_info(21, 0)));
+        assert_eq!(early().unwrap().since, now);
+        assert_eq!((number(now), number(now + 599), number(now + 600)), (20, 20, 21));
+        // Where the current one ends before, there is no other.
+        assert_eq!(number(mint::VALID_UNTIL + 1), 21);
+        // Root can hurry.
+        assert_ok!(Attestation::set_early_period(RuntimeOrigin::root(), 0));
+        assert_eq!(number(now), 21);
+        assert_ok!(Attestation::set_early_period(RuntimeOrigin::root(), 600));
+        // Both are refreshed by themselves; time does not start anew, nothing goes back, and the next recovery waits.
+        assert_noop!(submit(mint::tcb_info(21, 0)), Error::<Test>::DocumentNotNewer);
+        set_time(now + 10);
+        assert_ok!(submit(mint::tcb_info(21, 1)));
+        assert_ok!(submit(mint::tcb_info(20, 1)));
+        assert_noop!(submit(mint::tcb_info(22, 2)), Error::<Test>::EarlyDocumentWaits);
+        assert_eq!(early().unwrap().since, now);
+        Attestation::do_try_state().unwrap();
+        // It is the current one from then on; what is refused changes nothing of that.
+        set_time(now + 600);
+        assert_noop!(submit(mint::tcb_info(20, 4)), Error::<Test>::DocumentNotNewer);
+        assert_ok!(submit(mint::tcb_info(21, 4)));
+        assert_eq!((early(), number(now)), (None, 21));
+        assert_eq!(KnownSignatures::<Test>::iter().count(), 2);
+        Attestation::do_try_state().unwrap();
+        // The next recovery has its own time.
+        assert_ok!(submit(mint::tcb_info(22, 4)));
+        assert_eq!((early().unwrap().since, number(now + 600)), (now + 600, 21));
+    });
+}
+
+fn tcb_info_id() -> phala_attestation::DocumentId {
+    phala_attestation::DocumentId::SgxTcbInfo([0, 0xa0, 0x67, 0x11, 0, 0])
+}
+
+/// An early document that nobody refreshed does not take the place of a current one that is still valid.
+#[test]
+fn an_early_document_that_has_ended_does_not_count() {
+    let kept = |number, valid_until| KeptDocument {
+        document: mint::tcb_info(20, 0),
+        issued: 100,
+        valid_until,
+        number,
+        signatures: vec![],
+    };
+    let early = EarlyDocument { kept: kept(21, 200), since: 100 };
+    assert!(!early.counts(Some(&kept(20, 300)), 149, 50));
+    assert!(early.counts(Some(&kept(20, 300)), 150, 50));
+    assert!(!early.counts(Some(&kept(20, 300)), 201, 50));
+    assert!(early.counts(Some(&kept(20, 120)), 121, 50));
+    assert!(early.counts(None, 110, 50));
+}
+
+/// Vendors sign most documents anew each hour: who brings them all pays for it.
+#[test]
+fn documents_that_are_hardly_newer_are_paid_for() {
+    with_vendors(|| {
+        let pays = |document| submit(document).unwrap().pays_fee;
+        assert_eq!(pays(mint::tcb_info(20, 0)), Pays::No);
+        assert_eq!(pays(mint::tcb_info(20, 1)), Pays::Yes);
+        assert_eq!(pays(mint::tcb_info(21, 1)), Pays::No);
+        assert_eq!(pays(mint::tcb_info(21, 2)), Pays::Yes);
+        // As if what is kept were from the day before.
+        Documents::<Test>::mutate(tcb_info_id(), |kept| kept.as_mut().unwrap().issued -= FREE_DOCUMENT_INTERVAL);
+        assert_eq!(pays(mint::tcb_info(20, 2)), Pays::No);
+    });
+}
+
+#[test]
+fn governance_can_have_documents_forgotten() {
+    with_vendors(|| {
+        let remove = |origin| Attestation::remove_document(origin, tcb_info_id());
+        assert_noop!(remove(RuntimeOrigin::root()), Error::<Test>::UnknownDocument);
+        assert_ok!(submit(mint::tcb_info(21, 0)));
+        assert_ok!(submit(mint::tcb_info(22, 0)));
+        assert_noop!(submit(mint::tcb_info(20, 1)), Error::<Test>::DocumentNotNewer);
+        assert_noop!(remove(RuntimeOrigin::signed(OPERATOR)), BadOrigin);
+        assert_ok!(remove(RuntimeOrigin::root()));
+        assert_eq!(KnownSignatures::<Test>::iter().count(), 0);
+        assert_ok!(submit(mint::tcb_info(20, 1)));
+    });
+}
+
+#[test]
+fn governance_decides_which_platforms_are_good_enough() {
+    with_vendors(|| {
+        let report_data = statement().report_data();
+        let (sgx, documents) = mint::sgx(&report_data);
+        submit_all(documents);
+        let (snp, documents) = mint::sev_snp(&report_data);
+        submit_all(documents);
+        let verify = |evidence| {
+            Attestation::verify_evidence(evidence, Attestation::now()).map(drop).map_err(|error| format!("{error:?}"))
+        };
+        assert_eq!((verify(&sgx), verify(&snp)), (Ok(()), Ok(())));
+        let policy = HardwarePolicy {
+            dcap: DcapPolicy { minimum_evaluation_number: 21, ..DcapPolicy::default() },
+            sev_snp: SevSnpPolicy { minimum_tcb: vec![], ..SevSnpPolicy::default() },
+        };
+        assert_noop!(Attestation::set_hardware_policy(RuntimeOrigin::signed(OPERATOR), policy.clone()), BadOrigin);
+        assert_ok!(Attestation::set_hardware_policy(RuntimeOrigin::root(), policy));
+        assert_eq!((verify(&sgx), verify(&snp)), (Err("OutOfDate".into()), Err("TcbRefused".into())));
+        let allowed_statuses = vec![TcbStatus::UpToDate; MAX_POLICY_BYTES];
+        let large =
+            HardwarePolicy { dcap: DcapPolicy { allowed_statuses, ..DcapPolicy::default() }, ..Default::default() };
+        assert_noop!(Attestation::set_hardware_policy(RuntimeOrigin::root(), large), Error::<Test>::PolicyTooLarge);
+        assert_noop!(Attestation::set_early_period(RuntimeOrigin::signed(OPERATOR), 1), BadOrigin);
+        assert_noop!(
+            Attestation::set_early_period(RuntimeOrigin::root(), MAX_EARLY_PERIOD + 1),
+            Error::<Test>::PeriodOutOfRange
+        );
     });
 }

@@ -1,4 +1,5 @@
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use frame_support::weights::Weight;
 use phala_attestation::{Measurement, PlatformId, Role, UnixSeconds, Vendor};
 use scale_info::TypeInfo;
 
@@ -22,4 +23,6 @@ pub struct VerifiedEnclave {
     pub vendor: Vendor,
     /// When the verdict ends.
     pub expires: UnixSeconds,
+    /// What its verification weighed, beside what a call with simulated evidence does.
+    pub weight: Weight,
 }

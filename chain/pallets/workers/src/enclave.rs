@@ -125,7 +125,8 @@ impl Enclave {
         let evidence = self.evidence(&statement);
         let performance = self.sign_report(self.report::<T>());
         let operator = RawOrigin::Signed(T::AccountId::from(self.operator));
-        Pallet::<T>::register(operator.into(), statement, evidence, performance, endpoint(), price)
+        let registered = Pallet::<T>::register(operator.into(), statement, evidence, performance, endpoint(), price);
+        registered.map(drop).map_err(|refused| refused.error)
     }
 }
 

@@ -264,6 +264,9 @@ pub mod pallet {
         /// this chain and a recent block. Replaces a worker of the same platform that has no job and whose verdict has
         /// ended.
         #[pallet::call_index(0)]
+        #[pallet::weight(
+            <T as Config>::WeightInfo::register().saturating_add(Attestation::<T>::evidence_weight(evidence))
+        )]
         pub fn register(
             origin: OriginFor<T>,
             statement: Statement,
@@ -271,19 +274,22 @@ pub mod pallet {
             performance: SignedPerformanceReport,
             endpoint: Endpoint,
             price: Balance,
-        ) -> DispatchResult {
+        ) -> DispatchResultWithPostInfo {
             let operator = ensure_signed(origin)?;
             Self::do_register(operator, statement, evidence, performance, endpoint, price)
         }
 
         /// Replaces a worker's verdict and performance, and counts as a heartbeat.
         #[pallet::call_index(1)]
+        #[pallet::weight(
+            <T as Config>::WeightInfo::renew().saturating_add(Attestation::<T>::evidence_weight(evidence))
+        )]
         pub fn renew(
             origin: OriginFor<T>,
             statement: Statement,
             evidence: Evidence,
             performance: SignedPerformanceReport,
-        ) -> DispatchResult {
+        ) -> DispatchResultWithPostInfo {
             let operator = ensure_signed(origin)?;
             Self::do_renew(operator, statement, evidence, performance)
         }
@@ -388,7 +394,7 @@ impl<T: Config> Pallet<T> {
         performance: SignedPerformanceReport,
         endpoint: Endpoint,
         price: Balance,
-    ) -> DispatchResult {
+    ) -> DispatchResultWithPostInfo {
         let worker = WorkerId(statement.signing_key);
         ensure!(!Workers::<T>::contains_key(worker), Error::<T>::AlreadyRegistered);
         ensure!(price > 0, Error::<T>::InvalidPrice);
@@ -418,7 +424,7 @@ impl<T: Config> Pallet<T> {
         market::insert::<T>(worker, price);
         Self::schedule_check(&worker, last_heartbeat);
         Self::deposit_event(Event::Registered { worker, operator, verdict_expires: verified.expires });
-        Ok(())
+        Ok(Some(<T as Config>::WeightInfo::register().saturating_add(verified.weight)).into())
     }
 
     fn do_renew(
@@ -426,7 +432,7 @@ impl<T: Config> Pallet<T> {
         statement: Statement,
         evidence: Evidence,
         performance: SignedPerformanceReport,
-    ) -> DispatchResult {
+    ) -> DispatchResultWithPostInfo {
         let worker = WorkerId(statement.signing_key);
         let mut record = Self::owned(&operator, &worker)?;
         Self::ensure_performance(&worker, &performance)?;
@@ -440,7 +446,7 @@ impl<T: Config> Pallet<T> {
         record.evidence_hash = evidence_hash(&statement, &evidence);
         Self::deposit_event(Event::Renewed { worker, verdict_expires: verified.expires });
         Self::answered(worker, record, statement.block_number.into());
-        Ok(())
+        Ok(Some(<T as Config>::WeightInfo::renew().saturating_add(verified.weight)).into())
     }
 
     fn do_heartbeat(signed: SignedHeartbeat) -> DispatchResultWithPostInfo {

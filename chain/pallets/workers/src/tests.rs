@@ -38,12 +38,16 @@ fn renew(enclave: &Enclave) -> DispatchResult {
     let statement = enclave.statement::<Test>();
     let evidence = enclave.evidence(&statement);
     Workers::renew(origin(), statement, evidence, enclave.sign_report(enclave.report::<Test>()))
+        .map(drop)
+        .map_err(|refused| refused.error)
 }
 
 fn register_with_report(enclave: &Enclave, performance: SignedPerformanceReport) -> DispatchResult {
     let statement = enclave.statement::<Test>();
     let evidence = enclave.evidence(&statement);
     Workers::register(origin(), statement, evidence, performance, endpoint(), 1)
+        .map(drop)
+        .map_err(|refused| refused.error)
 }
 
 fn record(enclave: &Enclave) -> Worker<Test> {
@@ -113,7 +117,7 @@ mod registration {
     fn evidence_of_another_root_is_refused() {
         with_chain(|| {
             let forged = Enclave::certified_by(&Root::from_seed([1; 32]), 1, OPERATOR);
-            assert_noop!(forged.register::<Test>(1), Attested::CertificateSignature);
+            assert_noop!(forged.register::<Test>(1), Attested::CertificateChain);
         });
     }
 

@@ -685,8 +685,10 @@ fn registrations_and_heartbeats_verify() {
     let mut host = world.connect();
     let (worker, _) = host.start();
     let Ok(EnclaveReply::Registration(registration)) = host.ask(HostRequest::Register) else { panic!() };
-    let policy =
-        phala_attestation::Policy { simulated_root: Some(phala_attestation::simulated::development_root().public()) };
+    let policy = phala_attestation::Policy {
+        simulated_root: Some(phala_attestation::simulated::development_root().public()),
+        ..Default::default()
+    };
     let verified =
         phala_attestation::verify(&registration.evidence, &Default::default(), &policy, 1_800_000_000).unwrap();
     let statement = verified.bind(&registration.statement).unwrap().statement().clone();

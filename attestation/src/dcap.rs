@@ -9,18 +9,17 @@
 
 use alloc::{format, string::String, vec, vec::Vec};
 use dcap_qvl::{
-    PckCertFlag, QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbInfo, configs::RustCryptoConfig, quote::Report,
-    verify::QuoteVerifier,
+    PckCertFlag, QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbInfo, quote::Report, verify::QuoteVerifier,
 };
 
-use super::{
-    Claim, DcapCollateral, DcapPolicy, Document, Error, Hardware, Kind, MAX_QUOTE_BYTES, Measurements, Platform, Tcb,
-    TcbStatus, Verified,
+use crate::{
+    Claim, ClaimStatus, DcapCollateral, DcapPolicy, Document, Error, Hardware, Kind, KnownSignatures, MAX_QUOTE_BYTES,
+    Measurements, Platform, Tcb, TcbStatus, UnixSeconds, VerifiedEvidence,
     certificates::{Certificate, RevocationList, encode_pem, parse_pem},
     collateral::check_size,
-    platform_id,
+    platform::platform_id,
+    signatures::DcapConfig,
 };
-use crate::{ClaimStatus, UnixSeconds};
 
 const HEADER_BYTES: usize = 48;
 const ENCLAVE_REPORT_BYTES: usize = 384;
@@ -34,17 +33,19 @@ const INTEL_QE: [u8; 16] =
 
 /// The certificates that a quote may carry: PCK, its CA, the root.
 const MAX_CHAIN: usize = 3;
-const TCB_SIGNER: &str = "Intel SGX TCB Signing";
+pub(crate) const TCB_SIGNER: &str = "Intel SGX TCB Signing";
 const PCK: &str = "Intel SGX PCK Certificate";
-const PCK_CAS: [&str; 2] = ["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"];
+pub(crate) const PCK_PLATFORM_CA: &str = "Intel SGX PCK Platform CA";
+pub(crate) const PCK_PROCESSOR_CA: &str = "Intel SGX PCK Processor CA";
+const PCK_CAS: [&str; 2] = [PCK_PLATFORM_CA, PCK_PROCESSOR_CA];
 
 /// The parts of a quote that are needed before `dcap-qvl` parses it.
-pub(super) struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     kind: Kind,
     /// The report of the enclave or guest.
     body: &'a [u8],
     /// The PCK certificate chain in PEM, if the quote carries it.
-    pub(super) chain: Option<&'a [u8]>,
+    pub(crate) chain: Option<&'a [u8]>,
 }
 
 #[cfg(test)]
@@ -55,7 +56,7 @@ impl Frame<'_> {
 }
 
 /// Parses what is around the signed parts. Every length has to be exact; after the quote, only zeros may follow.
-pub(super) fn parse_frame(quote: &[u8]) -> Result<Frame<'_>, Error> {
+pub(crate) fn parse_frame(quote: &[u8]) -> Result<Frame<'_>, Error> {
     if quote.len() > MAX_QUOTE_BYTES {
         return Err(Error::QuoteSize);
     }
@@ -122,7 +123,7 @@ pub(super) fn parse_frame(quote: &[u8]) -> Result<Frame<'_>, Error> {
 
 /// Whether `bytes` start as a quote does, whatever follows.
 #[cfg(feature = "std")]
-pub(super) fn is_quote(bytes: &[u8]) -> bool {
+pub(crate) fn is_quote(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     let version = take_u16(&mut rest);
     version.is_ok_and(|version| (3..=5).contains(&version))
@@ -158,8 +159,11 @@ fn take_last(mut rest: &[u8]) -> Result<&[u8], Error> {
     if rest.is_empty() { Ok(last) } else { Err(Error::QuoteFrame) }
 }
 
-/// The PCK certificate and its CA, DER. A root after them has to be the pinned one.
-fn parse_chain(root: &[u8], pem: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
+/// The PCK certificate and the CA that issued it, DER.
+pub(crate) type PckChain = (Vec<u8>, Vec<u8>);
+
+/// The PCK certificate and its CA, and the root if it is there.
+fn parse_chain(pem: &[u8]) -> Result<(PckChain, Option<Vec<u8>>), Error> {
     let malformed = Error::Malformed(Document::PckChain);
     check_size(Document::PckChain, pem)?;
     let chain = parse_pem(pem, MAX_CHAIN).ok_or(malformed.clone())?;
@@ -168,33 +172,50 @@ fn parse_chain(root: &[u8], pem: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
     }
     let mut chain = chain.into_iter().map(|document| document.der);
     let (Some(pck), Some(ca)) = (chain.next(), chain.next()) else { return Err(malformed) };
-    if chain.next().is_some_and(|last| last != root) { Err(Error::IntelChain) } else { Ok((pck, ca)) }
+    Ok(((pck, ca), chain.next()))
 }
 
-pub(super) fn verify(
+/// The chain that the quote carries, or the one beside it. A root in it has to be `root`, if one is given.
+fn chain_of(frame: &Frame<'_>, given: Option<&PckChain>, root: Option<&[u8]>) -> Result<PckChain, Error> {
+    let Some(pem) = frame.chain else { return given.cloned().ok_or(Error::PckChainMissing) };
+    let (chain, last) = parse_chain(pem)?;
+    if root.zip(last).is_some_and(|(root, last)| last != root) {
+        return Err(Error::IntelChain);
+    }
+    if given.is_some_and(|given| *given != chain) {
+        return Err(Error::Mismatch(Document::PckChain));
+    }
+    Ok(chain)
+}
+
+/// What a quote says of its platform: nothing is verified yet.
+pub(crate) fn parse_chain_of(quote: &[u8], given: Option<&PckChain>) -> Result<(Kind, PckChain), Error> {
+    let frame = parse_frame(quote)?;
+    Ok((frame.kind, chain_of(&frame, given, None)?))
+}
+
+/// The FMSPC in TCB info: 12 hexadecimal digits.
+pub(crate) fn parse_fmspc(text: &str) -> Option<[u8; 6]> {
+    let is_fmspc = text.len() == 12 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let number = u64::from_str_radix(text, 16).ok().filter(|_| is_fmspc)?;
+    number.to_be_bytes().last_chunk().copied()
+}
+
+pub(crate) fn verify<K: KnownSignatures>(
     root: &[u8],
     quote: &[u8],
+    given_chain: Option<&PckChain>,
     collateral: &DcapCollateral,
     policy: &DcapPolicy,
     now: UnixSeconds,
-) -> Result<Verified, Error> {
+) -> Result<VerifiedEvidence, Error> {
     let frame = parse_frame(quote)?;
     check_size(Document::TcbInfo, collateral.tcb_info.as_bytes())?;
     check_size(Document::QeIdentity, collateral.qe_identity.as_bytes())?;
-    let (pck, ca) = match (frame.chain, &collateral.pck_chain) {
-        (Some(pem), given) => {
-            let chain = parse_chain(root, pem)?;
-            if given.as_ref().is_some_and(|given| *given != chain) {
-                return Err(Error::Mismatch(Document::PckChain));
-            }
-            chain
-        }
-        (None, Some(given)) => given.clone(),
-        (None, None) => return Err(Error::PckChainMissing),
-    };
+    let (pck, ca) = chain_of(&frame, given_chain, Some(root))?;
     let lists_until = check_dates(root, &pck, &ca, collateral, now)?;
 
-    let claims = QuoteVerifier::<RustCryptoConfig>::new_with_config(root.to_vec())
+    let claims = QuoteVerifier::<DcapConfig<K>>::new_with_config(root.to_vec())
         .verify_with_policy(quote, library_collateral(&pck, &ca, collateral)?, now, &QuotePolicy::claims_only(now))
         .map_err(|error| classify(&format!("{error:#}")))?;
 
@@ -225,6 +246,10 @@ fn check_dates(
         certificate.validity().check(document, now)?;
         if !names.contains(&certificate.common_name()?.as_str()) {
             return Err(Error::Mismatch(document));
+        }
+        // The library asserts it.
+        if document == Document::IntelRoot && !certificate.names_itself_as_issuer() {
+            return Err(Error::Chain(document));
         }
     }
     let lists = [(Document::RootCaCrl, &collateral.root_ca_crl), (Document::PckCrl, &collateral.pck_crl)];
@@ -300,7 +325,12 @@ fn appraise(claims: &QuoteClaims, policy: &DcapPolicy) -> Result<Tcb, Error> {
     Ok(Tcb { status: Some(status), advisories, evaluation_number: Some(number) })
 }
 
-fn verified(frame: &Frame<'_>, claims: &QuoteClaims, tcb: Tcb, valid_until: UnixSeconds) -> Result<Verified, Error> {
+fn verified(
+    frame: &Frame<'_>,
+    claims: &QuoteClaims,
+    tcb: Tcb,
+    valid_until: UnixSeconds,
+) -> Result<VerifiedEvidence, Error> {
     let pck = &claims.platform.pck;
     let flags = [pck.dynamic_platform, pck.cached_keys, pck.smt_enabled].map(flag);
     let [dynamic_platform, cached_keys, smt] = flags;
@@ -352,8 +382,9 @@ fn verified(frame: &Frame<'_>, claims: &QuoteClaims, tcb: Tcb, valid_until: Unix
         listed.extend([(Claim::TdxModule, ClaimStatus::Checked), (Claim::NotMigratable, ClaimStatus::Checked)]);
         listed.sort_by_key(|(claim, _)| *claim);
     }
-    Ok(Verified {
+    Ok(VerifiedEvidence {
         kind,
+        simulated: false,
         measurements,
         platform: Platform {
             id: Some(platform_id(b"phala/platform/dcap/v1", &pck.ppid)),

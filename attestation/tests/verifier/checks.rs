@@ -1,10 +1,11 @@
 //! Each check by itself: forged evidence whose signatures all hold, with one thing wrong, is refused for that thing.
 
 use super::{
-    super::*,
     evidence::cloud,
     forge::{Dcap, END, Key, NOW, OTHER, START, Snp, critical, key_usage, list},
 };
+use crate::{platform::platform_id, roots::Roots, *};
+use sha2::{Digest, Sha256};
 
 /// Before and after [`NOW`], within the validity of everything else.
 const EARLIER: &str = "270115080500Z";
@@ -192,7 +193,7 @@ fn dcap_lists_are_of_their_issuers() {
         let Collateral::Dcap(mut collateral) = collateral else { unreachable!() };
         change(&mut collateral);
         let roots = Roots { intel: &intel, ..Roots::PINNED };
-        verify_under(&roots, &quote, &Collateral::Dcap(collateral), &Policy::default(), NOW).unwrap_err()
+        verify_under::<NoneKnown>(&roots, &quote, &Collateral::Dcap(collateral), &Policy::default(), NOW).unwrap_err()
     };
     // The key's seeds are those of the forged root (1) and CA (2).
     assert_eq!(
@@ -211,21 +212,23 @@ fn dcap_lists_are_of_their_issuers() {
 
 #[test]
 fn pck_certificates_may_come_with_the_collateral() {
-    let (intel, quote, collateral) = Dcap::tdx().change(|dcap| dcap.certification_type = 3).build();
+    let (intel, without, collateral) = Dcap::tdx().change(|dcap| dcap.certification_type = 3).build();
     let (_, carrying, _) = Dcap::tdx().build();
-    let (Quote::Dcap(bytes), Collateral::Dcap(mut collateral)) = (&carrying, collateral) else { unreachable!() };
-    let chain = dcap::parse_frame(bytes).unwrap().chain.unwrap();
-    let chain: Vec<_> = certificates::parse_pem(chain, 3).unwrap().into_iter().map(|pem| pem.der).collect();
-    collateral.pck_chain = Some((chain[0].clone(), chain[1].clone()));
-    let roots = Roots { intel: &intel, ..Roots::PINNED };
-    let verify = |quote: &Quote, collateral: &DcapCollateral| {
-        verify_under(&roots, quote, &Collateral::Dcap(collateral.clone()), &Policy::default(), NOW)
+    let (Evidence::Dcap { quote: without, .. }, Evidence::Dcap { quote: carrying, .. }) = (without, carrying) else {
+        unreachable!()
     };
-    assert!(verify(&quote, &collateral).is_ok());
-    assert!(verify(&carrying, &collateral).is_ok());
-    collateral.pck_chain = Some((chain[0].clone(), chain[0].clone()));
-    assert_eq!(verify(&quote, &collateral), Err(Error::Mismatch(Document::PckCa)));
-    assert_eq!(verify(&carrying, &collateral), Err(Error::Mismatch(Document::PckChain)));
+    let chain = dcap::parse_frame(&carrying).unwrap().chain.unwrap();
+    let chain: Vec<_> = certificates::parse_pem(chain, 3).unwrap().into_iter().map(|pem| pem.der).collect();
+    let roots = Roots { intel: &intel, ..Roots::PINNED };
+    let verify = |quote: &[u8], pck: usize, ca: usize| {
+        let evidence =
+            Evidence::Dcap { quote: quote.to_vec(), pck_chain: Some((chain[pck].clone(), chain[ca].clone())) };
+        verify_under::<NoneKnown>(&roots, &evidence, &collateral, &Policy::default(), NOW)
+    };
+    assert!(verify(&without, 0, 1).is_ok());
+    assert!(verify(&carrying, 0, 1).is_ok());
+    assert_eq!(verify(&without, 0, 0), Err(Error::Mismatch(Document::PckCa)));
+    assert_eq!(verify(&carrying, 0, 0), Err(Error::Mismatch(Document::PckChain)));
 }
 
 #[test]
@@ -367,12 +370,12 @@ fn a_quoting_enclave_that_is_not_intels_is_refused() {
 /// parsed, at most three certificates are taken from a quote, and nesting is not followed down.
 #[test]
 fn work_before_the_first_signature_check_is_bounded() {
-    let (intel, quote, collateral) = Dcap::sgx().build();
+    let (intel, evidence, collateral) = Dcap::sgx().build();
     let roots = Roots { intel: &intel, ..Roots::PINNED };
-    let (Quote::Dcap(quote), Collateral::Dcap(collateral)) = (quote, collateral) else { unreachable!() };
+    let (Evidence::Dcap { quote, .. }, Collateral::Dcap(collateral)) = (evidence, collateral) else { unreachable!() };
     let verify = |quote: &[u8], collateral: &DcapCollateral| {
-        let (quote, collateral) = (Quote::Dcap(quote.to_vec()), Collateral::Dcap(collateral.clone()));
-        verify_under(&roots, &quote, &collateral, &anything_goes(), NOW)
+        let evidence = Evidence::Dcap { quote: quote.to_vec(), pck_chain: None };
+        verify_under::<NoneKnown>(&roots, &evidence, &Collateral::Dcap(collateral.clone()), &anything_goes(), NOW)
     };
     let mut padded = quote.clone();
     padded.resize(MAX_QUOTE_BYTES, 0);
@@ -401,18 +404,21 @@ fn work_before_the_first_signature_check_is_bounded() {
             fill(&mut collateral, bytes);
             verify(&quote, &collateral)
         };
-        let most = collateral::max_bytes(document);
+        let most = document.max_bytes();
         assert_eq!(filled(most), Err(Error::Malformed(document)));
         assert_eq!(filled(most + 1), Err(Error::DocumentTooLarge(document)));
     }
 
-    let (_, report, collateral) = Snp::milan().build();
-    let (Quote::SevSnp(mut report), Collateral::SevSnp(mut collateral)) = (report, collateral) else { unreachable!() };
-    collateral.intermediate = vec![0x30; collateral::max_bytes(Document::AmdIntermediate) + 1];
+    let (_, evidence, collateral) = Snp::milan().build();
+    let (Evidence::SevSnp { mut report, endorsement }, Collateral::SevSnp(mut collateral)) = (evidence, collateral)
+    else {
+        unreachable!()
+    };
+    collateral.intermediate = vec![0x30; Document::AmdIntermediate.max_bytes() + 1];
     let verify = |report: &[u8], collateral: &SevSnpCollateral| {
-        verify_under(
+        verify_under::<NoneKnown>(
             &roots,
-            &Quote::SevSnp(report.to_vec()),
+            &Evidence::SevSnp { report: report.to_vec(), endorsement: endorsement.clone() },
             &Collateral::SevSnp(collateral.clone()),
             &anything_goes(),
             NOW,
@@ -421,6 +427,10 @@ fn work_before_the_first_signature_check_is_bounded() {
     assert_eq!(verify(&report, &collateral), Err(Error::DocumentTooLarge(Document::AmdIntermediate)));
     report.push(0);
     assert_eq!(verify(&report, &collateral), Err(Error::QuoteSize));
+
+    // The whole.
+    report.resize(MAX_EVIDENCE_BYTES as usize, 0);
+    assert_eq!(verify(&report, &collateral), Err(Error::TooLarge));
 }
 
 /// Seeds of VCEKs of one generation were extracted by software: leaving a generation out evacuates it.
@@ -463,7 +473,7 @@ fn advisories_are_allowed_and_denied_by_name() {
 /// A trust page showed hardware as verified that nobody had checked.
 #[test]
 fn what_was_not_checked_is_listed_as_such() {
-    let status = |verified: &Verified, claim| {
+    let status = |verified: &VerifiedEvidence, claim| {
         verified.claims().iter().find_map(|(listed, status)| (*listed == claim).then_some(*status))
     };
     let (checked, not_checked) = (Some(ClaimStatus::Checked), Some(ClaimStatus::NotChecked));
@@ -523,8 +533,8 @@ fn policies_and_collateral_round_trip() {
     assert_eq!(files::parse_policy(b"{}").unwrap(), Policy::default());
     assert_eq!(files::parse_policy(br#"{"dcap":{"allow_smt":true}}"#).unwrap().dcap.allowed_advisories, Some(vec![]));
     assert!(files::parse_policy(br#"{"dcap":{"allow_debug":true}}"#).is_err());
-    for (_, quote, collateral) in [Dcap::tdx().build(), Snp::milan().build()] {
-        assert_eq!(Quote::decode(&mut &quote.encode()[..]), Ok(quote.clone()));
+    for (_, evidence, collateral) in [Dcap::tdx().build(), Snp::milan().build()] {
+        assert_eq!(Evidence::decode(&mut &evidence.encode()[..]), Ok(evidence.clone()));
         assert_eq!(Collateral::decode(&mut &collateral.encode()[..]), Ok(collateral));
     }
 }
@@ -539,6 +549,6 @@ fn the_pinned_roots_are_the_vendors() {
     assert_eq!(hash(pinned.turin), "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a");
     for ark in [pinned.milan, pinned.genoa, pinned.turin] {
         let ark = certificates::Certificate::parse(Document::Ark, ark).unwrap();
-        assert_eq!(ark.check_issued_by(&ark), Ok(()), "signed by itself");
+        assert_eq!(ark.check_issued_by::<NoneKnown>(&ark).map(drop), Ok(()), "signed by itself");
     }
 }

@@ -3,18 +3,18 @@
 //! Understood, each raw or as hexadecimal text: DCAP quotes; SEV-SNP reports; Azure's HCL reports with an SEV-SNP report
 //! in them; JSON of Intel's PCS (`tcbInfo`, `enclaveIdentity`) and of `dcap-qvl` (`tcb_info`, …), the latter in SCALE too;
 //! certificates and revocation lists in PEM and DER. Nothing is verified here, and what is read goes to
-//! [`verify`](super::verify). Roots in files are compared with the pinned ones, so that a foreign one is told early.
+//! [`verify`](crate::verify). Roots in files are compared with the pinned ones, so that a foreign one is told early.
 //!
 //! ```
-//! use phala_attestation::vendors::{self, Verified, files};
+//! use phala_attestation::{VerifiedEvidence, files};
 //!
-//! fn verify(contents: &[Vec<u8>], policy: &[u8], now: u64) -> Result<Verified, Box<dyn std::error::Error>> {
+//! fn verify(contents: &[Vec<u8>], policy: &[u8], now: u64) -> Result<VerifiedEvidence, Box<dyn std::error::Error>> {
 //!     let mut found = files::Files::default();
 //!     for content in contents {
 //!         found.add(content)?;
 //!     }
-//!     let (quote, collateral) = found.finish()?;
-//!     Ok(vendors::verify(&quote, &collateral, &files::parse_policy(policy)?, now)?)
+//!     let (evidence, collateral) = found.finish()?;
+//!     Ok(phala_attestation::verify(&evidence, &collateral, &files::parse_policy(policy)?, now)?)
 //! }
 //! ```
 
@@ -22,10 +22,13 @@ use codec::Decode;
 use dcap_qvl::QuoteCollateralV3;
 use serde_json::value::RawValue;
 
-use super::{
-    Collateral, DcapCollateral, Document, MAX_QUOTE_BYTES, Policy, Quote, Roots, SevSnpCollateral,
+use crate::{
+    Collateral, DcapCollateral, Document, Evidence, MAX_QUOTE_BYTES, Policy, SevSnpCollateral, SignedDocument,
+    SignedJson,
     certificates::{Certificate, RevocationList, parse_pem},
-    dcap, sev_snp,
+    dcap,
+    roots::Roots,
+    sev_snp,
 };
 
 /// The largest content that is looked at.
@@ -67,10 +70,17 @@ pub enum FileError {
     Policy(#[source] serde_json::Error),
 }
 
+/// What the hardware signed.
+#[derive(Clone, Debug)]
+pub(crate) enum Quote {
+    Dcap(Vec<u8>),
+    SevSnp(Vec<u8>),
+}
+
 /// What was found in files so far.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
-    quote: Option<Quote>,
+    pub(crate) quote: Option<Quote>,
     tcb_info: Option<(String, [u8; 64])>,
     tcb_info_signer: Option<Vec<u8>>,
     qe_identity: Option<(String, [u8; 64])>,
@@ -110,21 +120,15 @@ impl Files {
         }
     }
 
-    /// The quote, as soon as there is one.
-    pub fn quote(&self) -> Option<&Quote> {
-        self.quote.as_ref()
-    }
-
-    /// The quote and its collateral.
+    /// The evidence and its collateral.
     ///
     /// # Errors
     /// [`FileError::NoQuote`] and [`FileError::Missing`].
-    pub fn finish(self) -> Result<(Quote, Collateral), FileError> {
+    pub fn finish(self) -> Result<(Evidence, Collateral), FileError> {
         let missing = |document| move || FileError::Missing(document);
-        let quote = self.quote.ok_or(FileError::NoQuote)?;
-        let collateral = match &quote {
-            Quote::Dcap(bytes) => {
-                let carried = dcap::parse_frame(bytes).ok().and_then(|frame| frame.chain);
+        match self.quote.ok_or(FileError::NoQuote)? {
+            Quote::Dcap(quote) => {
+                let carried = dcap::parse_frame(&quote).ok().and_then(|frame| frame.chain);
                 let issuers = carried.and_then(|pem| parse_pem(pem, MAX_PEM)).unwrap_or_default();
                 let issued_by_platform_ca = issuers
                     .iter()
@@ -139,7 +143,7 @@ impl Files {
                 let (tcb_info, tcb_info_signature) = self.tcb_info.ok_or_else(missing(Document::TcbInfo))?;
                 let (qe_identity, qe_identity_signature) =
                     self.qe_identity.ok_or_else(missing(Document::QeIdentity))?;
-                Collateral::Dcap(DcapCollateral {
+                let collateral = DcapCollateral {
                     tcb_info,
                     tcb_info_signature,
                     tcb_info_signer: self
@@ -154,16 +158,41 @@ impl Files {
                         .ok_or_else(missing(Document::QeIdentitySigner))?,
                     root_ca_crl: self.root_ca_crl.ok_or_else(missing(Document::RootCaCrl))?,
                     pck_crl: pck_crl.ok_or_else(missing(Document::PckCrl))?,
-                    pck_chain: self.pck.zip(ca),
-                })
+                };
+                Ok((Evidence::Dcap { quote, pck_chain: self.pck.zip(ca) }, Collateral::Dcap(collateral)))
             }
-            Quote::SevSnp(_) => Collateral::SevSnp(SevSnpCollateral {
-                endorsement: self.endorsement.ok_or_else(missing(Document::Endorsement))?,
-                intermediate: self.intermediate.ok_or_else(missing(Document::AmdIntermediate))?,
-                crl: self.amd_crl,
-            }),
+            Quote::SevSnp(report) => {
+                let endorsement = self.endorsement.ok_or_else(missing(Document::Endorsement))?;
+                let collateral = SevSnpCollateral {
+                    intermediate: self.intermediate.ok_or_else(missing(Document::AmdIntermediate))?,
+                    crl: self.amd_crl,
+                };
+                Ok((Evidence::SevSnp { report, endorsement }, Collateral::SevSnp(collateral)))
+            }
+        }
+    }
+
+    /// All documents that were found whole, for whoever keeps them: with what it takes to verify each by itself.
+    pub fn documents(self) -> Vec<SignedDocument> {
+        let json = |document: Option<(String, [u8; 64])>, signer: Option<Vec<u8>>| {
+            let ((json, signature), signer) = document.zip(signer.or_else(|| self.signer.clone()))?;
+            Some(SignedJson { json, signature, signer })
         };
-        Ok((quote, collateral))
+        let pck_crl = |list: Option<Vec<u8>>, ca: Option<Vec<u8>>| {
+            list.zip(ca).map(|(list, issuer)| SignedDocument::PckCrl { list, issuer })
+        };
+        [
+            self.root_ca_crl.clone().map(SignedDocument::IntelRootCrl),
+            pck_crl(self.platform_crl, self.platform_ca),
+            pck_crl(self.processor_crl, self.processor_ca),
+            json(self.tcb_info, self.tcb_info_signer).map(SignedDocument::TcbInfo),
+            json(self.qe_identity, self.qe_identity_signer).map(SignedDocument::QeIdentity),
+            self.intermediate.map(SignedDocument::AmdIntermediate),
+            self.amd_crl.map(SignedDocument::AmdCrl),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     fn add_content(&mut self, bytes: &[u8]) -> Result<(), FileError> {

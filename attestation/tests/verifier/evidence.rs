@@ -1,26 +1,20 @@
 //! Recorded evidence of real hardware, whose verdicts are known. It lies outside the repository: without the folder,
 //! these tests say so and pass.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::super::{
-    files::{FileError, Files, MAX_FILE_BYTES},
+#[path = "../recorded/mod.rs"]
+mod recorded;
+
+pub use recorded::*;
+
+use crate::{
+    files::{FileError, Files, MAX_FILE_BYTES, Quote},
     *,
 };
 
-/// The folder with recorded evidence: `PHALA_EVIDENCE`, or `shared/evidence` beside the workspace.
-pub fn folder() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/evidence");
-    let folder = std::env::var_os("PHALA_EVIDENCE").map_or(beside, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("SKIPPED: no recorded evidence in {} (set PHALA_EVIDENCE)", folder.display());
-    None
-}
-
 /// The quote and collateral in `names`, the files of one piece of evidence.
-pub fn load(folder: &Path, names: &[&str]) -> (Quote, Collateral) {
+pub fn load(folder: &Path, names: &[&str]) -> (Evidence, Collateral) {
     let mut files = Files::default();
     for name in names {
         let content = std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -32,6 +26,8 @@ pub fn load(folder: &Path, names: &[&str]) -> (Quote, Collateral) {
 /// What real clouds need.
 pub fn cloud() -> Policy {
     Policy {
+        simulated_root: None,
+        simulated_vendors: None,
         dcap: DcapPolicy {
             minimum_evaluation_number: 0,
             allow_dynamic_platform: true,
@@ -60,44 +56,8 @@ pub fn lenient() -> Policy {
     policy
 }
 
-pub const SGX: [&str; 2] = ["dcap-qvl/sgx_quote", "dcap-qvl/sgx_quote_collateral.json"];
-pub const TDX: [&str; 2] = ["dcap-qvl/tdx_quote", "dcap-qvl/tdx_quote_collateral.json"];
-pub const TDX_15EX: [&str; 2] = ["dcap-qvl/tdx_quote_td15ex", "dcap-qvl/tdx_quote_td15ex_collateral.json"];
-pub const TDX_15: [&str; 2] = ["dcap-qvl/tdx_quote_outdated", "dcap-qvl/tdx_quote_outdated_collateral.json"];
-pub const MILAN: [&str; 3] =
-    ["virtee-sev/report_milan.hex", "virtee-sev/vcek_milan.der", "virtee-sev/cert_chain_milan"];
-pub const VLEK: [&str; 3] =
-    ["trustee/test-vlek-report.bin", "trustee/test-vlek.der", "go-sev-guest/ask_ark_milan_vlek.pem"];
-
-const PHALA: [&str; 2] = ["phala/dcap_quote", "phala/dcap_quote_collateral"];
-const PHALA_JSON: [&str; 2] = ["phala/dcap_quote", "derived/phala_dcap_collateral.json"];
-const MOBILECOIN: [&str; 2] = ["mobilecoin/hw_quote.dat", "derived/mobilecoin_collateral.json"];
-const MOBILECOIN_FILES: [&str; 7] = [
-    "mobilecoin/hw_quote.dat",
-    "mobilecoin/fmspc_00906ED50000_2023_07_12.json",
-    "mobilecoin/qe_identity.json",
-    "mobilecoin/tcb_signer.pem",
-    "mobilecoin/root_ca.pem",
-    "mobilecoin/root_crl.der",
-    "mobilecoin/processor_crl.der",
-];
-const AUTOMATA: [&str; 8] = [
-    "automata/quote_tdx_00806f050000.dat",
-    "automata/tcbinfov3_00806f050000.json",
-    "automata/qeidentityv2_apiv4.json",
-    "automata/signing_cert.pem",
-    "automata/Intel_SGX_Provisioning_Certification_RootCA.cer",
-    "automata/intel_root_ca_crl.der",
-    "automata/pck_platform_crl.pem",
-    "automata/pck_processor_crl.der",
-];
-const GO_SEV_GUEST: [&str; 3] =
-    ["go-sev-guest/attestation.bin", "go-sev-guest/vcek.testcer", "go-sev-guest/ask_ark_milan.pem"];
-const TURIN: [&str; 3] = ["virtee-sev/report_milan.hex", "virtee-sev/vcek_turin.der", "virtee-sev/cert_chain_turin"];
-const AZURE: [&str; 2] = ["azure/hcl-report-snp.bin", "azure/certs.pem"];
-
 /// Verifies one row of the manifest; `None` without the folder.
-fn row(names: &[&str], policy: &Policy, now: UnixSeconds) -> Option<Result<Verified, Error>> {
+fn row(names: &[&str], policy: &Policy, now: UnixSeconds) -> Option<Result<VerifiedEvidence, Error>> {
     let (quote, collateral) = load(&folder()?, names);
     let result = verify(&quote, &collateral, policy, now);
     let verdict = match &result {
@@ -211,7 +171,7 @@ fn quotes_without_collateral_parse() {
     ] {
         let mut files = Files::default();
         files.add(&std::fs::read(folder.join(name)).unwrap()).unwrap();
-        let Some(Quote::Dcap(quote)) = files.quote() else { panic!("{name}") };
+        let Some(Quote::Dcap(quote)) = &files.quote else { panic!("{name}") };
         let frame = dcap::parse_frame(quote).unwrap();
         assert_eq!((frame.kind(), frame.chain.is_some()), (kind, true), "{name}");
         assert!(matches!(files.finish(), Err(FileError::Missing(Document::TcbInfo))));
@@ -285,9 +245,9 @@ fn genoas_intermediate_leads_to_its_root() {
     let parse = |document, der: &[u8]| certificates::Certificate::parse(document, der).unwrap();
     let ask = parse(Document::AmdIntermediate, &chain[0].der);
     assert_eq!(chain[1].der, Roots::PINNED.genoa);
-    assert_eq!(ask.check_issued_by(&parse(Document::Ark, Roots::PINNED.genoa)), Ok(()));
+    assert!(ask.check_issued_by::<NoneKnown>(&parse(Document::Ark, Roots::PINNED.genoa)).is_ok());
     let milan = parse(Document::Ark, Roots::PINNED.milan);
-    assert_eq!(ask.check_issued_by(&milan), Err(Error::Chain(Document::AmdIntermediate)));
+    assert_eq!(ask.check_issued_by::<NoneKnown>(&milan), Err(Error::Chain(Document::AmdIntermediate)));
 }
 
 #[test]

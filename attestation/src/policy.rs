@@ -4,7 +4,7 @@ use alloc::{string::String, vec, vec::Vec};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-use super::{Generation, SigningKey, SnpTcb};
+use crate::{Generation, SigningKey, SnpTcb, roots::Roots};
 
 /// Intel's status of a TCB level (PCS API version 4, TCB info). [`Self::Revoked`] is refused under every policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
@@ -36,10 +36,37 @@ pub enum TcbStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 #[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Policy {
+    /// The root public key (Ed25519) of the simulated vendor, from a chain's genesis. `None` refuses all simulated evidence.
+    #[cfg_attr(feature = "std", serde(skip))]
+    pub simulated_root: Option<[u8; 32]>,
+    /// Roots in the place of the pinned ones, from the genesis of a development network. All evidence under them is simulated,
+    /// and said to be.
+    #[cfg_attr(feature = "std", serde(skip))]
+    pub simulated_vendors: Option<VendorRoots>,
     /// For SGX and TDX.
     pub dcap: DcapPolicy,
     /// For SEV-SNP.
     pub sev_snp: SevSnpPolicy,
+}
+
+/// Root certificates of simulated vendors.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize))]
+pub struct VendorRoots {
+    /// In the place of Intel's, DER.
+    pub intel: Vec<u8>,
+    /// In the place of AMD's, for every generation, DER.
+    pub amd: Vec<u8>,
+}
+
+impl Policy {
+    /// The roots that evidence and documents have to lead to.
+    pub(crate) fn roots(&self) -> Roots<'_> {
+        match &self.simulated_vendors {
+            None => Roots::PINNED,
+            Some(VendorRoots { intel, amd }) => Roots { intel, milan: amd, genoa: amd, turin: amd },
+        }
+    }
 }
 
 /// For SGX and TDX.

@@ -2,28 +2,33 @@
 
 use alloc::{string::String, vec::Vec};
 use der::{Decode, Reader, SliceReader, asn1::ObjectIdentifier, oid::AssociatedOid};
-use rsa::{BoxedUint, RsaPublicKey, pss, signature::Verifier};
-use sha2::Sha384;
+use rsa::{BoxedUint, RsaPublicKey};
 use x509_cert::{
     crl::CertificateList,
     ext::pkix::{BasicConstraints, KeyUsage, KeyUsages},
     name::Name,
 };
 
-use super::{Document, Error, collateral::check_size};
-use crate::UnixSeconds;
+use crate::{
+    Document, Error, KnownSignatures, SignatureId, UnixSeconds,
+    collateral::check_size,
+    signatures::{check_p256, check_pss},
+};
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+pub(crate) const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const SECP256R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+pub(crate) const ECDSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
 /// The salt of AMD's signatures has the length of the hash, SHA-384.
 const SALT_BYTES: usize = 48;
+const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
 /// CRL number and authority key identifier: the extensions of a list that do not change what it means.
-const CRL_EXTENSIONS: [ObjectIdentifier; 2] =
-    [ObjectIdentifier::new_unwrap("2.5.29.20"), ObjectIdentifier::new_unwrap("2.5.29.35")];
+const CRL_EXTENSIONS: [ObjectIdentifier; 2] = [CRL_NUMBER, ObjectIdentifier::new_unwrap("2.5.29.35")];
 
 /// The time in which a document counts, both ends inclusive.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Validity {
+pub(crate) struct Validity {
     pub from: UnixSeconds,
     pub until: UnixSeconds,
 }
@@ -41,7 +46,7 @@ impl Validity {
 }
 
 /// A parsed certificate. Nothing in it is believed before [`Self::check_issued_by`] and the like.
-pub(super) struct Certificate {
+pub(crate) struct Certificate {
     document: Document,
     /// What the signature is over, as received: encoding it again could hide a difference.
     signed: Vec<u8>,
@@ -76,6 +81,16 @@ impl Certificate {
         common_name(self.subject()).ok_or(Error::Malformed(self.document))
     }
 
+    /// Whether it says that it was issued by itself, as roots do.
+    pub fn names_itself_as_issuer(&self) -> bool {
+        self.inner.tbs_certificate().issuer() == self.subject()
+    }
+
+    /// The common name of who issued it.
+    pub fn issuer_name(&self) -> Result<String, Error> {
+        common_name(self.inner.tbs_certificate().issuer()).ok_or(Error::Malformed(self.document))
+    }
+
     /// The content of the extension `oid`: `None` without one, an error with two.
     pub fn extension(&self, oid: ObjectIdentifier) -> Result<Option<&[u8]>, Error> {
         let mut found =
@@ -108,26 +123,32 @@ impl Certificate {
         extensions.into_iter().flatten().any(|extension| extension.critical && !known.contains(&extension.extn_id))
     }
 
-    /// Checks AMD's signature: RSASSA-PSS with SHA-384, by a certificate that may issue others.
-    pub fn check_issued_by(&self, issuer: &Certificate) -> Result<(), Error> {
+    /// Checks the signature by a certificate that may issue others: see [`Self::check_signature`].
+    pub fn check_issued_by<K: KnownSignatures>(&self, issuer: &Certificate) -> Result<SignatureId, Error> {
         let refused = Error::Chain(self.document);
         if !issuer.may(KeyUsages::KeyCertSign)? || self.inner.tbs_certificate().issuer() != issuer.subject() {
             return Err(refused);
         }
         let signature = self.inner.signature().as_bytes().ok_or(refused.clone())?;
-        issuer.check_pss(self.inner.signature_algorithm().oid, &self.signed, signature).map_err(|()| refused)?;
-        if self.has_unknown_critical_extension() { Err(Error::Malformed(self.document)) } else { Ok(()) }
+        let algorithm = self.inner.signature_algorithm().oid;
+        let id = issuer.check_signature::<K>(algorithm, &self.signed, signature).map_err(|()| refused)?;
+        if self.has_unknown_critical_extension() { Err(Error::Malformed(self.document)) } else { Ok(id) }
     }
 
-    fn check_pss(&self, algorithm: ObjectIdentifier, message: &[u8], signature: &[u8]) -> Result<(), ()> {
-        let (key_algorithm, _, bits) = self.public_key().map_err(|_| ())?;
-        if algorithm != RSASSA_PSS || key_algorithm != RSA_ENCRYPTION {
-            return Err(());
+    /// Checks a signature of this certificate's key: AMD's, RSASSA-PSS with SHA-384, or Intel's, ECDSA with P-256.
+    pub fn check_signature<K: KnownSignatures>(
+        &self,
+        algorithm: ObjectIdentifier,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<SignatureId, ()> {
+        match (algorithm, self.public_key().map_err(|_| ())?) {
+            (RSASSA_PSS, (RSA_ENCRYPTION, _, key)) => {
+                check_pss::<K>(key, || rsa_public_key(key), SALT_BYTES, message, signature)
+            }
+            (ECDSA_SHA256, (EC_PUBLIC_KEY, Some(SECP256R1), key)) => check_p256::<K>(key, message, signature),
+            _ => Err(()),
         }
-        let key = rsa_public_key(bits)?;
-        let signature = pss::Signature::try_from(signature).map_err(|_| ())?;
-        let key = pss::VerifyingKey::<Sha384>::new_with_salt_len(key, SALT_BYTES);
-        key.verify(message, &signature).map_err(|_| ())
     }
 }
 
@@ -164,7 +185,7 @@ fn common_name(name: &Name) -> Option<String> {
 }
 
 /// A parsed revocation list. Nothing in it is believed before [`Self::check_issued_by`].
-pub(super) struct RevocationList {
+pub(crate) struct RevocationList {
     document: Document,
     signed: Vec<u8>,
     inner: CertificateList,
@@ -192,26 +213,37 @@ impl RevocationList {
         })
     }
 
-    #[cfg(feature = "std")]
     pub fn issuer(&self) -> Option<String> {
         common_name(&self.inner.tbs_cert_list.issuer)
     }
 
-    /// Checks AMD's signature and that the list is a whole one.
-    pub fn check_issued_by(&self, issuer: &Certificate) -> Result<(), Error> {
+    /// The number of the list, which grows with each (RFC 5280, section 5.2.3): at most 8 bytes are.
+    pub fn number(&self) -> Result<u64, Error> {
+        let malformed = Error::Malformed(self.document);
+        let mut found =
+            self.inner.tbs_cert_list.crl_extensions.iter().flatten().filter(|found| found.extn_id == CRL_NUMBER);
+        match (found.next(), found.next()) {
+            (Some(number), None) => u64::from_der(number.extn_value.as_bytes()).map_err(|_| malformed),
+            _ => Err(malformed),
+        }
+    }
+
+    /// Checks the signature and that the list is a whole one.
+    pub fn check_issued_by<K: KnownSignatures>(&self, issuer: &Certificate) -> Result<SignatureId, Error> {
         let refused = Error::DocumentSignature(self.document);
         let list = &self.inner.tbs_cert_list;
         if !issuer.may(KeyUsages::CRLSign)? || list.issuer != *issuer.subject() {
             return Err(refused);
         }
         let signature = self.inner.signature.as_bytes().ok_or(refused.clone())?;
-        issuer.check_pss(self.inner.signature_algorithm.oid, &self.signed, signature).map_err(|()| refused)?;
+        let algorithm = self.inner.signature_algorithm.oid;
+        let id = issuer.check_signature::<K>(algorithm, &self.signed, signature).map_err(|()| refused)?;
         // Deltas and lists for some certificates only carry a critical extension.
         let unknown = |critical: bool, oid| critical && !CRL_EXTENSIONS.contains(&oid);
         if list.crl_extensions.iter().flatten().any(|extension| unknown(extension.critical, extension.extn_id)) {
             return Err(Error::Malformed(self.document));
         }
-        Ok(())
+        Ok(id)
     }
 
     pub fn revokes(&self, certificate: &Certificate) -> bool {
@@ -221,13 +253,13 @@ impl RevocationList {
 }
 
 /// One PEM document (RFC 7468).
-pub(super) struct Pem {
+pub(crate) struct Pem {
     pub label: String,
     pub der: Vec<u8>,
 }
 
 /// Parses at most `most` PEM documents, with nothing but white space and NUL between and after them.
-pub(super) fn parse_pem(text: &[u8], most: usize) -> Option<Vec<Pem>> {
+pub(crate) fn parse_pem(text: &[u8], most: usize) -> Option<Vec<Pem>> {
     const END: &[u8] = b"-----END ";
     let mut documents = Vec::new();
     let mut rest = trim(text);
@@ -247,7 +279,7 @@ pub(super) fn parse_pem(text: &[u8], most: usize) -> Option<Vec<Pem>> {
 }
 
 /// A PEM certificate with lines of 64 characters.
-pub(super) fn encode_pem(der: &[u8]) -> Option<String> {
+pub(crate) fn encode_pem(der: &[u8]) -> Option<String> {
     der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, der).ok()
 }
 

@@ -6,10 +6,10 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
-    super::*,
     evidence::{MILAN, SGX, TDX, TDX_15EX, VLEK, cloud, folder, lenient, load},
     forge::{Dcap, NOW, Snp},
 };
+use crate::{roots::Roots, *};
 
 /// Changes that the verifier does not look at, and why.
 const NEUTRAL: [(&str, &str); 3] = [
@@ -20,10 +20,10 @@ const NEUTRAL: [(&str, &str); 3] = [
 
 struct Specimen {
     name: &'static str,
-    quote: Quote,
+    evidence: Evidence,
     collateral: Collateral,
     now: UnixSeconds,
-    verified: Verified,
+    verified: VerifiedEvidence,
 }
 
 fn specimens() -> Option<Vec<Specimen>> {
@@ -37,39 +37,45 @@ fn specimens() -> Option<Vec<Specimen>> {
     ];
     Some(
         rows.map(|(name, files, now)| {
-            let (quote, collateral) = load(&folder, files);
-            let verified = verify(&quote, &collateral, &lenient(), now).unwrap();
-            Specimen { name, quote, collateral, now, verified }
+            let (evidence, collateral) = load(&folder, files);
+            let verified = verify(&evidence, &collateral, &lenient(), now).unwrap();
+            Specimen { name, evidence, collateral, now, verified }
         })
         .into(),
     )
 }
 
-fn bytes(quote: &Quote) -> &[u8] {
-    match quote {
-        Quote::Dcap(bytes) | Quote::SevSnp(bytes) => bytes,
+fn bytes(evidence: &Evidence) -> &[u8] {
+    match evidence {
+        Evidence::Dcap { quote, .. } => quote,
+        Evidence::SevSnp { report, .. } => report,
+        Evidence::Simulated(_) => &[],
     }
 }
 
-fn with_bytes(quote: &Quote, bytes: Vec<u8>) -> Quote {
-    match quote {
-        Quote::Dcap(_) => Quote::Dcap(bytes),
-        Quote::SevSnp(_) => Quote::SevSnp(bytes),
+fn with_bytes(evidence: &Evidence, bytes: Vec<u8>) -> Evidence {
+    let mut changed = evidence.clone();
+    match &mut changed {
+        Evidence::Dcap { quote, .. } => *quote = bytes,
+        Evidence::SevSnp { report, .. } => *report = bytes,
+        Evidence::Simulated(_) => {}
     }
+    changed
 }
 
-/// How a document of the collateral is read and replaced.
-type Access = (&'static str, fn(&Collateral) -> Option<Vec<u8>>, fn(&mut Collateral, Vec<u8>));
+/// How a document is read and replaced.
+type Access =
+    (&'static str, fn(&Evidence, &Collateral) -> Option<Vec<u8>>, fn(&mut Evidence, &mut Collateral, Vec<u8>));
 
 macro_rules! access {
     ($kind:ident, $name:literal, $field:ident, $read:expr, $write:expr) => {
         (
             $name,
-            |collateral| match collateral {
+            |_, collateral| match collateral {
                 Collateral::$kind(documents) => Some($read(&documents.$field)),
                 _ => None,
             },
-            |collateral, bytes| {
+            |_, collateral, bytes| {
                 if let Collateral::$kind(documents) = collateral {
                     documents.$field = $write(bytes)
                 }
@@ -88,17 +94,17 @@ fn signature(mut bytes: Vec<u8>) -> [u8; 64] {
     bytes.try_into().unwrap()
 }
 
-/// A certificate of the chain in the collateral, which the quote carries as well.
+/// A certificate of the chain beside the quote, which the quote carries as well.
 macro_rules! chain {
     ($name:literal, $index:tt) => {
         (
             $name,
-            |collateral| match collateral {
-                Collateral::Dcap(documents) => documents.pck_chain.as_ref().map(|chain| chain.$index.clone()),
-                Collateral::SevSnp(_) => None,
+            |evidence, _| match evidence {
+                Evidence::Dcap { pck_chain: Some(chain), .. } => Some(chain.$index.clone()),
+                _ => None,
             },
-            |collateral, bytes| {
-                if let Collateral::Dcap(DcapCollateral { pck_chain: Some(chain), .. }) = collateral {
+            |evidence, _, bytes| {
+                if let Evidence::Dcap { pck_chain: Some(chain), .. } = evidence {
                     chain.$index = bytes
                 }
             },
@@ -118,7 +124,18 @@ const DOCUMENTS: [Access; 12] = [
     access!(Dcap, "root CA CRL", root_ca_crl, Vec::clone, |bytes| bytes),
     access!(Dcap, "PCK CRL", pck_crl, Vec::clone, |bytes| bytes),
     access!(SevSnp, "ASK or ASVK", intermediate, Vec::clone, |bytes| bytes),
-    access!(SevSnp, "VCEK or VLEK", endorsement, Vec::clone, |bytes| bytes),
+    (
+        "VCEK or VLEK",
+        |evidence, _| match evidence {
+            Evidence::SevSnp { endorsement, .. } => Some(endorsement.clone()),
+            _ => None,
+        },
+        |evidence, _, bytes| {
+            if let Evidence::SevSnp { endorsement, .. } = evidence {
+                *endorsement = bytes
+            }
+        },
+    ),
 ];
 
 /// Counts of mutations by class and specimen.
@@ -162,8 +179,8 @@ enum Outcome {
 }
 
 /// `neutral` is whether the mutation is one of [`NEUTRAL`].
-fn outcome(specimen: &Specimen, quote: &Quote, collateral: &Collateral, neutral: bool) -> Outcome {
-    match verify(quote, collateral, &lenient(), specimen.now) {
+fn outcome(specimen: &Specimen, evidence: &Evidence, collateral: &Collateral, neutral: bool) -> Outcome {
+    match verify(evidence, collateral, &lenient(), specimen.now) {
         Err(_) => Outcome::Killed,
         Ok(verified) if neutral && verified == specimen.verified => Outcome::Neutral,
         Ok(_) => Outcome::Survived,
@@ -171,10 +188,10 @@ fn outcome(specimen: &Specimen, quote: &Quote, collateral: &Collateral, neutral:
 }
 
 /// Where the quote has its certificates in PEM.
-fn pem_range(quote: &Quote) -> core::ops::Range<usize> {
-    let Quote::Dcap(bytes) = quote else { return 0..0 };
-    let chain = dcap::parse_frame(bytes).unwrap().chain.unwrap();
-    let start = chain.as_ptr() as usize - bytes.as_ptr() as usize;
+fn pem_range(evidence: &Evidence) -> core::ops::Range<usize> {
+    let Evidence::Dcap { quote, .. } = evidence else { return 0..0 };
+    let chain = dcap::parse_frame(quote).unwrap().chain.unwrap();
+    let start = chain.as_ptr() as usize - quote.as_ptr() as usize;
     start..start + chain.len()
 }
 
@@ -183,43 +200,43 @@ fn is_blank(byte: u8) -> bool {
 }
 
 fn flip_quote(table: &mut Table, specimen: &Specimen) {
-    let original = bytes(&specimen.quote);
-    let pem = pem_range(&specimen.quote);
+    let original = bytes(&specimen.evidence);
+    let pem = pem_range(&specimen.evidence);
     for index in 0..original.len() {
         let mut changed = original.to_vec();
         let bit = index % 8;
         changed[index] ^= 1 << bit;
         let neutral = pem.contains(&index) && is_blank(original[index]) && is_blank(changed[index]);
-        let quote = with_bytes(&specimen.quote, changed);
+        let quote = with_bytes(&specimen.evidence, changed);
         let outcome = outcome(specimen, &quote, &specimen.collateral, neutral);
         table.count("quote: a bit in each byte", specimen, || format!("byte {index} bit {bit}"), outcome);
     }
 }
 
 fn resize_quote(table: &mut Table, specimen: &Specimen) {
-    let original = bytes(&specimen.quote);
+    let original = bytes(&specimen.evidence);
     let significant = original.len() - original.iter().rev().take_while(|byte| **byte == 0).count();
-    let padded = matches!(specimen.quote, Quote::Dcap(_));
+    let padded = matches!(specimen.evidence, Evidence::Dcap { .. });
     for length in (0..original.len()).step_by(61).chain(original.len().saturating_sub(8)..original.len()) {
-        let quote = with_bytes(&specimen.quote, original[..length].to_vec());
+        let quote = with_bytes(&specimen.evidence, original[..length].to_vec());
         let outcome = outcome(specimen, &quote, &specimen.collateral, padded && length >= significant);
         table.count("quote: cut short", specimen, || format!("to {length} bytes"), outcome);
     }
     for (byte, count) in [(0, 1), (0, 100), (1, 1), (0xff, 100)] {
         let longer = [original, &vec![byte; count]].concat();
         let outcome =
-            outcome(specimen, &with_bytes(&specimen.quote, longer), &specimen.collateral, padded && byte == 0);
+            outcome(specimen, &with_bytes(&specimen.evidence, longer), &specimen.collateral, padded && byte == 0);
         table.count("quote: longer", specimen, || format!("by {count} times {byte}"), outcome);
     }
 }
 
 fn change_documents(table: &mut Table, specimen: &Specimen) {
     for (name, read, write) in DOCUMENTS {
-        let Some(original) = read(&specimen.collateral) else { continue };
+        let Some(original) = read(&specimen.evidence, &specimen.collateral) else { continue };
         let mut verify = |class, changed: Vec<u8>, detail: &dyn Fn() -> String| {
-            let mut collateral = specimen.collateral.clone();
-            write(&mut collateral, changed);
-            let outcome = outcome(specimen, &specimen.quote, &collateral, false);
+            let (mut evidence, mut collateral) = (specimen.evidence.clone(), specimen.collateral.clone());
+            write(&mut evidence, &mut collateral, changed);
+            let outcome = outcome(specimen, &evidence, &collateral, false);
             table.count(class, specimen, || format!("{name}, {}", detail()), outcome);
         };
         // Every byte of certificates, lists and signatures; every third of long text, which hits each field.
@@ -244,17 +261,21 @@ fn change_documents(table: &mut Table, specimen: &Specimen) {
 /// Each document, and all of them, of each other platform.
 fn swap_documents(table: &mut Table, specimen: &Specimen, others: &[Specimen]) {
     for other in others.iter().filter(|other| other.name != specimen.name) {
-        let whole = outcome(specimen, &specimen.quote, &other.collateral, false);
+        let whole = outcome(specimen, &specimen.evidence, &other.collateral, false);
         table.count("collateral: another platform's", specimen, || other.name.into(), whole);
         for (name, read, write) in DOCUMENTS {
-            let (Some(own), Some(theirs)) = (read(&specimen.collateral), read(&other.collateral)) else { continue };
+            let (Some(own), Some(theirs)) =
+                (read(&specimen.evidence, &specimen.collateral), read(&other.evidence, &other.collateral))
+            else {
+                continue;
+            };
             // Intel's signers sign for all platforms, and AMD's ASK issues for all chips.
             if own == theirs {
                 continue;
             }
-            let mut collateral = specimen.collateral.clone();
-            write(&mut collateral, theirs);
-            let result = outcome(specimen, &specimen.quote, &collateral, false);
+            let (mut evidence, mut collateral) = (specimen.evidence.clone(), specimen.collateral.clone());
+            write(&mut evidence, &mut collateral, theirs);
+            let result = outcome(specimen, &evidence, &collateral, false);
             table.count(
                 "collateral: a document of another platform",
                 specimen,
@@ -269,15 +290,17 @@ fn swap_documents(table: &mut Table, specimen: &Specimen, others: &[Specimen]) {
 fn permute_documents(table: &mut Table, specimen: &Specimen) {
     for (name, read, write) in DOCUMENTS {
         for (other, read_other, _) in DOCUMENTS {
-            let (Some(own), Some(theirs)) = (read(&specimen.collateral), read_other(&specimen.collateral)) else {
+            let (Some(own), Some(theirs)) =
+                (read(&specimen.evidence, &specimen.collateral), read_other(&specimen.evidence, &specimen.collateral))
+            else {
                 continue;
             };
             if own == theirs {
                 continue;
             }
-            let mut collateral = specimen.collateral.clone();
-            write(&mut collateral, theirs);
-            let result = outcome(specimen, &specimen.quote, &collateral, false);
+            let (mut evidence, mut collateral) = (specimen.evidence.clone(), specimen.collateral.clone());
+            write(&mut evidence, &mut collateral, theirs);
+            let result = outcome(specimen, &evidence, &collateral, false);
             table.count("collateral: documents exchanged", specimen, || format!("{other} as {name}"), result);
         }
     }
@@ -291,7 +314,7 @@ fn replay(table: &mut Table, specimen: &Specimen) {
     let earlier = [0, 1, 1_000_000_000, 1_500_000_000, 1_600_000_000];
     for (class, times) in [("replayed later", later.collect::<Vec<_>>()), ("before its time", earlier.to_vec())] {
         for now in times.into_iter().chain((class == "replayed later").then_some(UnixSeconds::MAX)) {
-            let killed = verify(&specimen.quote, &specimen.collateral, &lenient(), now).is_err();
+            let killed = verify(&specimen.evidence, &specimen.collateral, &lenient(), now).is_err();
             let outcome = if killed { Outcome::Killed } else { Outcome::Survived };
             table.count(class, specimen, || format!("at {now}"), outcome);
         }
@@ -305,7 +328,9 @@ fn other_roots(table: &mut Table, specimen: &Specimen) {
     let ours = Roots { intel: &intel, milan: &amd, genoa: &amd, turin: &amd };
     let exchanged = Roots { intel: Roots::PINNED.milan, milan: Roots::PINNED.genoa, ..Roots::PINNED };
     for (name, roots) in [("ours", ours), ("exchanged", exchanged)] {
-        let killed = verify_under(&roots, &specimen.quote, &specimen.collateral, &lenient(), specimen.now).is_err();
+        let killed =
+            verify_under::<NoneKnown>(&roots, &specimen.evidence, &specimen.collateral, &lenient(), specimen.now)
+                .is_err();
         let outcome = if killed { Outcome::Killed } else { Outcome::Survived };
         table.count("under another root", specimen, || name.into(), outcome);
     }
@@ -313,15 +338,15 @@ fn other_roots(table: &mut Table, specimen: &Specimen) {
 
 /// Quotes with the parts of another platform's.
 fn splice_quotes(table: &mut Table, specimen: &Specimen, others: &[Specimen]) {
-    let own = bytes(&specimen.quote);
+    let own = bytes(&specimen.evidence);
     for other in others.iter().filter(|other| other.name != specimen.name) {
-        let theirs = bytes(&other.quote);
+        let theirs = bytes(&other.evidence);
         for at in (16..own.len().min(theirs.len())).step_by(16) {
             let spliced = [&own[..at], &theirs[at..]].concat();
             if spliced == own || spliced == theirs {
                 continue;
             }
-            let result = outcome(specimen, &with_bytes(&specimen.quote, spliced), &specimen.collateral, false);
+            let result = outcome(specimen, &with_bytes(&specimen.evidence, spliced), &specimen.collateral, false);
             table.count("quote: the end of another's", specimen, || format!("{} from {at}", other.name), result);
         }
     }
@@ -329,11 +354,11 @@ fn splice_quotes(table: &mut Table, specimen: &Specimen, others: &[Specimen]) {
 
 /// Other blanks after the last certificate in the quote.
 fn blank_pem(table: &mut Table, specimen: &Specimen) {
-    let Some(last) = pem_range(&specimen.quote).last() else { return };
+    let Some(last) = pem_range(&specimen.evidence).last() else { return };
     for byte in *b" \t\n\0x" {
-        let mut changed = bytes(&specimen.quote).to_vec();
+        let mut changed = bytes(&specimen.evidence).to_vec();
         changed[last] = byte;
-        let quote = with_bytes(&specimen.quote, changed);
+        let quote = with_bytes(&specimen.evidence, changed);
         let result = outcome(specimen, &quote, &specimen.collateral, is_blank(byte));
         table.count("quote: blanks after the certificates", specimen, || format!("byte {byte}"), result);
     }
@@ -341,10 +366,10 @@ fn blank_pem(table: &mut Table, specimen: &Specimen) {
 
 /// The other signature of the same message.
 fn negate_signature(table: &mut Table, specimen: &Specimen) {
-    let original = bytes(&specimen.quote);
+    let original = bytes(&specimen.evidence);
     let mut changed = original.to_vec();
-    match specimen.quote {
-        Quote::Dcap(_) => {
+    match specimen.evidence {
+        Evidence::Dcap { .. } => {
             let body = match original[0] {
                 3 => 384,
                 4 => 584,
@@ -355,7 +380,7 @@ fn negate_signature(table: &mut Table, specimen: &Specimen) {
             let other = p256::ecdsa::Signature::from_scalars(*signature.r(), -*signature.s()).unwrap();
             changed[at..at + 64].copy_from_slice(&other.to_bytes());
         }
-        Quote::SevSnp(_) => {
+        Evidence::SevSnp { .. } => {
             let scalar = |at: usize| original[at..at + 48].iter().rev().copied().collect::<Vec<_>>();
             let both = [scalar(0x2a0), scalar(0x2e8)].concat();
             let signature = p384::ecdsa::Signature::from_slice(&both).unwrap();
@@ -363,8 +388,9 @@ fn negate_signature(table: &mut Table, specimen: &Specimen) {
             let bytes: Vec<u8> = other.to_bytes()[48..].iter().rev().copied().collect();
             changed[0x2e8..0x318].copy_from_slice(&bytes);
         }
+        Evidence::Simulated(_) => return,
     }
-    let result = outcome(specimen, &with_bytes(&specimen.quote, changed), &specimen.collateral, true);
+    let result = outcome(specimen, &with_bytes(&specimen.evidence, changed), &specimen.collateral, true);
     table.count("quote: n - s for s", specimen, || "signature".into(), result);
 }
 
@@ -412,7 +438,7 @@ fn every_bit_of_a_revocation_list_is_checked() {
     let list = collateral.crl.clone().unwrap();
     let verify = |list: Vec<u8>| {
         let collateral = Collateral::SevSnp(SevSnpCollateral { crl: Some(list), ..collateral.clone() });
-        verify_under(&roots, &quote, &collateral, &Policy::default(), NOW)
+        verify_under::<NoneKnown>(&roots, &quote, &collateral, &Policy::default(), NOW)
     };
     assert!(verify(list.clone()).is_ok());
     for index in 0..list.len() {
@@ -447,7 +473,8 @@ proptest::proptest! {
             let at = at.min(changed.len());
             changed.splice(at..changed.len().min(at + noise.len()), noise.iter().copied());
             for bytes in [noise.clone(), changed] {
-                proptest::prop_assert!(verify(&Quote::Dcap(bytes), &collateral, &cloud(), NOW).is_err());
+                let changed = Evidence::Dcap { quote: bytes, pck_chain: None };
+                proptest::prop_assert!(verify(&changed, &collateral, &cloud(), NOW).is_err());
             }
         }
         let mut report = noise.clone();

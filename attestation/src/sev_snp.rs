@@ -10,16 +10,16 @@ use der::{
 };
 use p384::ecdsa::{Signature, VerifyingKey, signature::Verifier};
 
-use super::{
-    Claim, Document, Error, Generation, Hardware, Kind, Measurements, Platform, Roots, SevSnpCollateral, SevSnpPolicy,
-    SigningKey, SnpTcb, Tcb, Verified,
-    certificates::{Certificate, RevocationList},
-    platform_id,
+use crate::{
+    Claim, ClaimStatus, Document, Error, Generation, Hardware, Kind, KnownSignatures, Measurements, NoneKnown,
+    Platform, SevSnpCollateral, SevSnpPolicy, SigningKey, SnpTcb, Tcb, UnixSeconds, VerifiedEvidence,
+    certificates::{Certificate, EC_PUBLIC_KEY, RevocationList},
+    platform::platform_id,
+    roots::Roots,
 };
-use crate::{ClaimStatus, UnixSeconds};
 
 /// The size of a report with its signature.
-pub(super) const REPORT_BYTES: usize = 0x4a0;
+pub(crate) const REPORT_BYTES: usize = 0x4a0;
 /// Where the signature starts; it is over all before.
 const SIGNED_BYTES: usize = 0x2a0;
 /// `r` and `s` are little-endian with 72 bytes each, of which P-384 has 48.
@@ -35,7 +35,6 @@ const POLICY_DEBUG: u64 = 1 << 19;
 const POLICY_RESERVED_ZERO: u64 = u64::MAX << 26;
 const PLATFORM_ALIAS_CHECK_COMPLETE: u64 = 1 << 5;
 
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const PRODUCT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.2");
 const BOOTLOADER_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.1");
@@ -47,7 +46,7 @@ const HARDWARE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.
 const PROVIDER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.5");
 
 /// The fields of a report that are looked at, at their offsets.
-pub(super) struct Report<'a> {
+pub(crate) struct Report<'a> {
     bytes: &'a [u8; REPORT_BYTES],
 }
 
@@ -207,7 +206,7 @@ fn parse_hardware_id(value: &[u8], generation: Generation) -> Option<[u8; 64]> {
 }
 
 /// The generation and kind of key that an ASK or ASVK issues certificates for, by its name. Its signature follows.
-fn parse_intermediate_name(name: &str) -> Option<(Generation, SigningKey)> {
+pub(crate) fn parse_intermediate_name(name: &str) -> Option<(Generation, SigningKey)> {
     Some(match name {
         "SEV-Milan" => (Generation::Milan, SigningKey::Vcek),
         "SEV-Genoa" => (Generation::Genoa, SigningKey::Vcek),
@@ -219,8 +218,18 @@ fn parse_intermediate_name(name: &str) -> Option<(Generation, SigningKey)> {
     })
 }
 
+/// The generation of an ARK, by its name.
+pub(crate) fn parse_root_name(name: &str) -> Option<Generation> {
+    Some(match name {
+        "ARK-Milan" => Generation::Milan,
+        "ARK-Genoa" => Generation::Genoa,
+        "ARK-Turin" => Generation::Turin,
+        _ => return None,
+    })
+}
+
 #[cfg(feature = "std")]
-pub(super) fn is_intermediate(name: &str) -> bool {
+pub(crate) fn is_intermediate(name: &str) -> bool {
     parse_intermediate_name(name).is_some()
 }
 
@@ -234,13 +243,14 @@ fn is_product_of(product: &str, generation: Generation) -> bool {
     product.split('-').next() == Some(family)
 }
 
-pub(super) fn verify(
+pub(crate) fn verify<K: KnownSignatures>(
     roots: &Roots<'_>,
     report: &[u8],
+    endorsement: &[u8],
     collateral: &SevSnpCollateral,
     policy: &SevSnpPolicy,
     now: UnixSeconds,
-) -> Result<Verified, Error> {
+) -> Result<VerifiedEvidence, Error> {
     let report = Report::parse(report)?;
     let signature = report.signature()?;
 
@@ -249,9 +259,9 @@ pub(super) fn verify(
     let (generation, issues) =
         parse_intermediate_name(&intermediate.common_name()?).ok_or(Error::Mismatch(Document::AmdIntermediate))?;
     let root = Certificate::parse(Document::Ark, roots.amd(generation))?;
-    intermediate.check_issued_by(&root)?;
-    let certificate = Certificate::parse(Document::Endorsement, &collateral.endorsement)?;
-    certificate.check_issued_by(&intermediate)?;
+    intermediate.check_issued_by::<K>(&root)?;
+    let certificate = Certificate::parse(Document::Endorsement, endorsement)?;
+    certificate.check_issued_by::<NoneKnown>(&intermediate)?;
     let mut valid_until = UnixSeconds::MAX;
     for (document, validity) in [
         (Document::Ark, root.validity()),
@@ -264,7 +274,7 @@ pub(super) fn verify(
     let revocation = match &collateral.crl {
         Some(list) => {
             let list = RevocationList::parse(Document::AmdCrl, list)?;
-            list.check_issued_by(&root)?;
+            list.check_issued_by::<K>(&root)?;
             let validity = list.validity()?;
             validity.check(Document::AmdCrl, now)?;
             // The list is of what the ARK issued. Chips are revoked by their TCB: see the policy's minimum.
@@ -307,8 +317,9 @@ pub(super) fn verify(
         SigningKey::Vcek => ClaimStatus::Checked,
         SigningKey::Vlek => ClaimStatus::NotChecked,
     };
-    Ok(Verified {
+    Ok(VerifiedEvidence {
         kind: Kind::SevSnp,
+        simulated: false,
         measurements: Measurements::SevSnp {
             measurement: report.field(0x90),
             host_data: report.field(0xc0),

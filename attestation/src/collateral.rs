@@ -4,16 +4,20 @@ use alloc::{string::String, vec::Vec};
 use codec::{Decode, DecodeWithMemTracking, Encode};
 use scale_info::TypeInfo;
 
-use super::{Document, Error};
+use crate::{Document, Error};
 
-/// Documents for one quote. Roots are not among them: they are pinned.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+/// Documents for one piece of evidence. Roots are not among them: they are pinned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 #[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Collateral {
-    /// For [`Quote::Dcap`](super::Quote::Dcap).
+    /// For [`Evidence::Simulated`](crate::Evidence::Simulated), whose vendor publishes nothing.
+    #[default]
+    #[codec(index = 0)]
+    None,
+    /// For [`Evidence::Dcap`](crate::Evidence::Dcap).
     #[codec(index = 1)]
     Dcap(DcapCollateral),
-    /// For [`Quote::SevSnp`](super::Quote::SevSnp).
+    /// For [`Evidence::SevSnp`](crate::Evidence::SevSnp).
     #[codec(index = 2)]
     SevSnp(SevSnpCollateral),
 }
@@ -37,40 +41,38 @@ pub struct DcapCollateral {
     pub root_ca_crl: Vec<u8>,
     /// The list of revoked platforms of the CA that issued the platform's certificate, DER.
     pub pck_crl: Vec<u8>,
-    /// The platform's PCK certificate and the CA that issued it, DER: only for quotes that do not carry them. If both
-    /// have them, they have to be the same.
-    pub pck_chain: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// From AMD's Key Distribution Service, or the cloud provider.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 pub struct SevSnpCollateral {
-    /// The certificate of the key that signed the report, VCEK or VLEK, DER.
-    pub endorsement: Vec<u8>,
-    /// The certificate of the key that issued it, ASK or ASVK, DER. The ARK issues it directly.
+    /// The certificate of the key that issued the report's, ASK or ASVK, DER. The ARK issues it directly.
     pub intermediate: Vec<u8>,
     /// The ARK's revocation list, DER. Without, revocation is not checked, which the policy may refuse.
     pub crl: Option<Vec<u8>>,
 }
 
-/// The most bytes of each document that are looked at: several times what vendors publish today.
-pub(super) fn max_bytes(document: Document) -> usize {
-    match document {
-        Document::TcbInfo => 64 * 1024,
-        Document::PckCrl | Document::AmdCrl => 128 * 1024,
-        Document::RootCaCrl | Document::QeIdentity => 8 * 1024,
-        Document::PckChain => 12 * 1024,
-        Document::IntelRoot
-        | Document::TcbInfoSigner
-        | Document::QeIdentitySigner
-        | Document::PckCa
-        | Document::Pck
-        | Document::Ark
-        | Document::AmdIntermediate
-        | Document::Endorsement => 4 * 1024,
+impl Document {
+    /// The most bytes of it that are looked at: several times what vendors publish today.
+    pub const fn max_bytes(self) -> usize {
+        match self {
+            Document::TcbInfo => 64 * 1024,
+            Document::PckCrl | Document::AmdCrl => 128 * 1024,
+            Document::RootCaCrl | Document::QeIdentity => 8 * 1024,
+            Document::PckChain => 12 * 1024,
+            Document::IntelRoot
+            | Document::TcbInfoSigner
+            | Document::QeIdentitySigner
+            | Document::PckCa
+            | Document::Pck
+            | Document::Ark
+            | Document::AmdIntermediate
+            | Document::Endorsement
+            | Document::SimulatedPlatform => 4 * 1024,
+        }
     }
 }
 
-pub(super) fn check_size(document: Document, bytes: &[u8]) -> Result<(), Error> {
-    if bytes.len() > max_bytes(document) { Err(Error::DocumentTooLarge(document)) } else { Ok(()) }
+pub(crate) fn check_size(document: Document, bytes: &[u8]) -> Result<(), Error> {
+    if bytes.len() > document.max_bytes() { Err(Error::DocumentTooLarge(document)) } else { Ok(()) }
 }

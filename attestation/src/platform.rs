@@ -1,0 +1,161 @@
+//! Who made a TEE, of which kind it is, and on which hardware it runs.
+
+use alloc::{string::String, vec::Vec};
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use scale_info::TypeInfo;
+use sha2::{Digest, Sha256};
+
+use crate::TcbStatus;
+
+/// Who made the TEE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Vendor {
+    /// Intel: SGX and TDX.
+    #[codec(index = 1)]
+    Intel,
+    /// AMD: SEV-SNP.
+    #[codec(index = 2)]
+    Amd,
+    /// Nobody: there is no TEE, for development only.
+    #[codec(index = 255)]
+    Simulated,
+}
+
+/// The kind of TEE that made evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Kind {
+    /// Intel SGX: an enclave in a process.
+    Sgx,
+    /// Intel TDX: a virtual machine.
+    Tdx,
+    /// AMD SEV-SNP: a virtual machine.
+    SevSnp,
+    /// No TEE at all: development only.
+    #[codec(index = 255)]
+    Simulated,
+}
+
+impl Kind {
+    /// Who made it.
+    pub fn vendor(self) -> Vendor {
+        match self {
+            Self::Sgx | Self::Tdx => Vendor::Intel,
+            Self::SevSnp => Vendor::Amd,
+            Self::Simulated => Vendor::Simulated,
+        }
+    }
+}
+
+/// A generation of AMD EPYC processors, each with its own root key.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Generation {
+    /// EPYC 7003.
+    Milan,
+    /// EPYC 9004 and 8004, Bergamo and Siena included.
+    Genoa,
+    /// EPYC 9005.
+    Turin,
+}
+
+/// The security versions of an AMD platform's firmware (TCB_VERSION, firmware ABI 56860, section 2.2).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct SnpTcb {
+    /// The FMC, which only Turin has; 0 elsewhere.
+    #[cfg_attr(feature = "std", serde(default))]
+    pub fmc: u8,
+    /// The boot loader of the secure processor.
+    pub bootloader: u8,
+    /// The operating system of the secure processor.
+    pub tee: u8,
+    /// The SEV-SNP firmware.
+    pub snp: u8,
+    /// The lowest microcode patch level of all cores.
+    pub microcode: u8,
+}
+
+/// Which of AMD's two kinds of key signed a report.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum SigningKey {
+    /// The versioned chip endorsement key: one chip's.
+    Vcek,
+    /// The versioned loaded endorsement key: one that AMD gave to a cloud provider. It identifies no chip.
+    Vlek,
+}
+
+/// The identity of one physical platform (PPID, chip id), hashed to 32 bytes.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct PlatformId(pub [u8; 32]);
+
+/// The hardware that signed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct Platform {
+    /// One physical platform: SHA-256 over `phala/platform/dcap/v1` and the PPID, or over `phala/platform/sev-snp/v1` and
+    /// the chip id. `None` where the quote identifies no chip (VLEK with a masked chip id).
+    pub id: Option<PlatformId>,
+    /// What is known of its kind.
+    pub hardware: Hardware,
+}
+
+/// What a certificate says of a platform's kind.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub enum Hardware {
+    /// From the PCK certificate. Flags are `None` on platforms with a single package, whose certificates have none.
+    Intel {
+        /// Family, model, stepping, platform and custom SKU.
+        fmspc: [u8; 6],
+        /// 0 standard (client), 1 scalable (server), 2 scalable with integrity.
+        sgx_type: u8,
+        /// Whether packages may be added.
+        dynamic_platform: Option<bool>,
+        /// Whether Intel keeps the platform's root keys.
+        cached_keys: Option<bool>,
+        /// Whether two threads share a core.
+        smt: Option<bool>,
+    },
+    /// From the certificate of the endorsement key.
+    Amd {
+        /// The generation.
+        generation: Generation,
+        /// The product's name, such as `Milan-B0`.
+        product: String,
+        /// The TCB that the key was derived for.
+        tcb: SnpTcb,
+        /// The kind of key.
+        signing_key: SigningKey,
+        /// The cloud provider that the VLEK was given to.
+        provider: Option<String>,
+    },
+    /// None: the evidence is simulated.
+    Simulated {
+        /// What its certificate says.
+        tcb_level: u16,
+    },
+}
+
+/// The vendor's opinion of a platform's TCB.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct Tcb {
+    /// Intel's status. `None` elsewhere: AMD publishes none: the policy's minimum is all there is.
+    pub status: Option<TcbStatus>,
+    /// Intel's advisories for this level, such as `INTEL-SA-00615`, sorted.
+    pub advisories: Vec<String>,
+    /// The lower `tcbEvaluationDataNumber` of TCB info and QE identity.
+    pub evaluation_number: Option<u32>,
+}
+
+pub(crate) fn platform_id(domain: &[u8], identity: &[u8]) -> PlatformId {
+    PlatformId(Sha256::new_with_prefix(domain).chain_update(identity).finalize().into())
+}
