@@ -4,7 +4,7 @@ use alloc::{vec, vec::Vec};
 
 pub(crate) fn tlv(tag: u8, content: impl AsRef<[u8]>) -> Vec<u8> {
     let content = content.as_ref();
-    let length = content.len().to_be_bytes();
+    let length = (content.len() as u64).to_be_bytes();
     let header = match content.len() {
         0..128 => vec![tag, content.len() as u8],
         128..256 => vec![tag, 0x81, length[7]],
