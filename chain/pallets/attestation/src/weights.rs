@@ -1,9 +1,8 @@
 
 //! Weights of `pallet_phala_attestation`, measured: do not edit.
 //!
-//! STEPS 20, REPEAT 10, CPU `AMD EPYC`, WASM execution `Compiled`.
-//! Made by `scripts/weights`, but for those of vendors' documents and evidence (`set_hardware_policy` and all after it): they
-//! are bounds set by hand, several times what native code takes, until they are measured.
+//! STEPS 12, REPEAT 4, CPU `AMD EPYC`, WASM execution `Compiled`.
+//! Made by `scripts/weights`.
 
 #![cfg_attr(rustfmt, rustfmt_skip)]
 #![allow(unused_parens, unused_imports, missing_docs, clippy::unnecessary_cast)]
@@ -18,10 +17,10 @@ pub trait WeightInfo {
     fn set_verdict_lifetime() -> Weight;
     fn set_hardware_policy() -> Weight;
     fn set_early_period() -> Weight;
-    fn remove_document() -> Weight;
     fn submit_tcb_info(k: u32, ) -> Weight;
     fn submit_pck_crl(k: u32, ) -> Weight;
     fn submit_amd_crl(k: u32, ) -> Weight;
+    fn remove_document() -> Weight;
     fn verify_dcap(t: u32, l: u32, ) -> Weight;
     fn verify_sev_snp(l: u32, ) -> Weight;
 }
@@ -33,85 +32,215 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Attestation::Images` (r:0 w:1)
     /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
     fn allow_image() -> Weight {
-        Weight::from_parts(10_316_000, 0)
+        Weight::from_parts(10_686_000, 0)
             .saturating_add(T::DbWeight::get().writes(1))
     }
     /// Storage: `Attestation::Images` (r:1 w:1)
     /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
     fn forbid_image() -> Weight {
-        Weight::from_parts(14_712_000, 3518)
+        Weight::from_parts(14_942_000, 3518)
             .saturating_add(T::DbWeight::get().reads(1))
             .saturating_add(T::DbWeight::get().writes(1))
     }
     /// Storage: `Attestation::VerdictLifetime` (r:0 w:1)
     /// Proof: `Attestation::VerdictLifetime` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     fn set_verdict_lifetime() -> Weight {
-        Weight::from_parts(7_511_000, 0)
+        Weight::from_parts(8_112_000, 0)
             .saturating_add(T::DbWeight::get().writes(1))
     }
+    /// Storage: `Attestation::Hardware` (r:0 w:1)
+    /// Proof: `Attestation::Hardware` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
     fn set_hardware_policy() -> Weight {
-        Weight::from_parts(10_000_000, 0).saturating_add(T::DbWeight::get().writes(1))
+        Weight::from_parts(261_920_000, 0)
+            .saturating_add(T::DbWeight::get().writes(1))
     }
+    /// Storage: `Attestation::EarlyPeriod` (r:0 w:1)
+    /// Proof: `Attestation::EarlyPeriod` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     fn set_early_period() -> Weight {
-        Weight::from_parts(10_000_000, 0).saturating_add(T::DbWeight::get().writes(1))
+        Weight::from_parts(8_152_000, 0)
+            .saturating_add(T::DbWeight::get().writes(1))
     }
-    fn remove_document() -> Weight {
-        Weight::from_parts(40_000_000_000, 0).saturating_add(T::DbWeight::get().reads_writes(6, 6))
-    }
+    /// Storage: `Timestamp::Now` (r:1 w:0)
+    /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Hardware` (r:1 w:0)
+    /// Proof: `Attestation::Hardware` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::SimulatedRoot` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedRoot` (`max_values`: Some(1), `max_size`: Some(32), added: 527, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::SimulatedVendors` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedVendors` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::Documents` (r:1 w:1)
+    /// Proof: `Attestation::Documents` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::EarlyDocuments` (r:1 w:1)
+    /// Proof: `Attestation::EarlyDocuments` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::EarlyPeriod` (r:1 w:0)
+    /// Proof: `Attestation::EarlyPeriod` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::KnownSignatures` (r:2 w:2)
+    /// Proof: `Attestation::KnownSignatures` (`max_values`: None, `max_size`: Some(36), added: 2511, mode: `MaxEncodedLen`)
     fn submit_tcb_info(k: u32, ) -> Weight {
-        Weight::from_parts(40_000_000_000, 0).saturating_add(Weight::from_parts(500_000_000, 1024).saturating_mul(k.into()))
+        Weight::from_parts(1_790_934_534, 6012)
+            .saturating_add(Weight::from_parts(43_028_074, 0).saturating_mul(k.into()))
+            .saturating_add(T::DbWeight::get().reads(9))
+            .saturating_add(T::DbWeight::get().writes(4))
+            .saturating_add(Weight::from_parts(0, 2049).saturating_mul(k.into()))
     }
+    /// Storage: `Timestamp::Now` (r:1 w:0)
+    /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Hardware` (r:1 w:0)
+    /// Proof: `Attestation::Hardware` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::SimulatedRoot` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedRoot` (`max_values`: Some(1), `max_size`: Some(32), added: 527, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::SimulatedVendors` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedVendors` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::Documents` (r:1 w:1)
+    /// Proof: `Attestation::Documents` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::EarlyDocuments` (r:1 w:0)
+    /// Proof: `Attestation::EarlyDocuments` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::KnownSignatures` (r:2 w:2)
+    /// Proof: `Attestation::KnownSignatures` (`max_values`: None, `max_size`: Some(36), added: 2511, mode: `MaxEncodedLen`)
     fn submit_pck_crl(k: u32, ) -> Weight {
-        Weight::from_parts(40_000_000_000, 0).saturating_add(Weight::from_parts(500_000_000, 1024).saturating_mul(k.into()))
+        Weight::from_parts(1_787_297_610, 6012)
+            .saturating_add(Weight::from_parts(66_092_936, 0).saturating_mul(k.into()))
+            .saturating_add(T::DbWeight::get().reads(8))
+            .saturating_add(T::DbWeight::get().writes(3))
+            .saturating_add(Weight::from_parts(0, 1024).saturating_mul(k.into()))
     }
+    /// Storage: `Timestamp::Now` (r:1 w:0)
+    /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Hardware` (r:1 w:0)
+    /// Proof: `Attestation::Hardware` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::SimulatedRoot` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedRoot` (`max_values`: Some(1), `max_size`: Some(32), added: 527, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::SimulatedVendors` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedVendors` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::Documents` (r:1 w:1)
+    /// Proof: `Attestation::Documents` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::EarlyDocuments` (r:1 w:0)
+    /// Proof: `Attestation::EarlyDocuments` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::KnownSignatures` (r:1 w:1)
+    /// Proof: `Attestation::KnownSignatures` (`max_values`: None, `max_size`: Some(36), added: 2511, mode: `MaxEncodedLen`)
     fn submit_amd_crl(k: u32, ) -> Weight {
-        Weight::from_parts(40_000_000_000, 0).saturating_add(Weight::from_parts(500_000_000, 1024).saturating_mul(k.into()))
+        Weight::from_parts(670_357_019, 5155)
+            .saturating_add(Weight::from_parts(98_806_725, 0).saturating_mul(k.into()))
+            .saturating_add(T::DbWeight::get().reads(7))
+            .saturating_add(T::DbWeight::get().writes(2))
+            .saturating_add(Weight::from_parts(0, 1024).saturating_mul(k.into()))
     }
+    /// Storage: `Attestation::Documents` (r:1 w:1)
+    /// Proof: `Attestation::Documents` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::EarlyDocuments` (r:1 w:1)
+    /// Proof: `Attestation::EarlyDocuments` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::KnownSignatures` (r:2 w:2)
+    /// Proof: `Attestation::KnownSignatures` (`max_values`: None, `max_size`: Some(36), added: 2511, mode: `MaxEncodedLen`)
+    fn remove_document() -> Weight {
+        Weight::from_parts(153_728_000, 127851)
+            .saturating_add(T::DbWeight::get().reads(4))
+            .saturating_add(T::DbWeight::get().writes(4))
+    }
+    /// Storage: `Attestation::Documents` (r:4 w:0)
+    /// Proof: `Attestation::Documents` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::EarlyDocuments` (r:4 w:0)
+    /// Proof: `Attestation::EarlyDocuments` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::EarlyPeriod` (r:1 w:0)
+    /// Proof: `Attestation::EarlyPeriod` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Hardware` (r:1 w:0)
+    /// Proof: `Attestation::Hardware` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::SimulatedRoot` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedRoot` (`max_values`: Some(1), `max_size`: Some(32), added: 527, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::SimulatedVendors` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedVendors` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::KnownSignatures` (r:9 w:0)
+    /// Proof: `Attestation::KnownSignatures` (`max_values`: None, `max_size`: Some(36), added: 2511, mode: `MaxEncodedLen`)
     fn verify_dcap(t: u32, l: u32, ) -> Weight {
-        Weight::from_parts(40_000_000_000, 0).saturating_add(Weight::from_parts(500_000_000, 1024).saturating_mul(t.saturating_add(l).into()))
+        Weight::from_parts(1_796_363_795, 23589)
+            .saturating_add(Weight::from_parts(51_557_203, 0).saturating_mul(t.into()))
+            .saturating_add(Weight::from_parts(134_423_427, 0).saturating_mul(l.into()))
+            .saturating_add(T::DbWeight::get().reads(21))
+            .saturating_add(Weight::from_parts(0, 1024).saturating_mul(l.into()))
+            .saturating_add(Weight::from_parts(0, 1024).saturating_mul(t.into()))
     }
+    /// Storage: `Attestation::Documents` (r:2 w:0)
+    /// Proof: `Attestation::Documents` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::EarlyDocuments` (r:2 w:0)
+    /// Proof: `Attestation::EarlyDocuments` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::EarlyPeriod` (r:1 w:0)
+    /// Proof: `Attestation::EarlyPeriod` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Hardware` (r:1 w:0)
+    /// Proof: `Attestation::Hardware` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::SimulatedRoot` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedRoot` (`max_values`: Some(1), `max_size`: Some(32), added: 527, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::SimulatedVendors` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedVendors` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::KnownSignatures` (r:2 w:0)
+    /// Proof: `Attestation::KnownSignatures` (`max_values`: None, `max_size`: Some(36), added: 2511, mode: `MaxEncodedLen`)
     fn verify_sev_snp(l: u32, ) -> Weight {
-        Weight::from_parts(40_000_000_000, 0).saturating_add(Weight::from_parts(500_000_000, 1024).saturating_mul(l.into()))
+        Weight::from_parts(5_529_479_090, 8423)
+            .saturating_add(Weight::from_parts(40_148_995, 0).saturating_mul(l.into()))
+            .saturating_add(T::DbWeight::get().reads(10))
+            .saturating_add(Weight::from_parts(0, 1024).saturating_mul(l.into()))
     }
 }
 
 /// The same, for tests.
 impl WeightInfo for () {
     fn allow_image() -> Weight {
-        Weight::from_parts(10_316_000, 0)
+        Weight::from_parts(10_686_000, 0)
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn forbid_image() -> Weight {
-        Weight::from_parts(14_712_000, 3518)
+        Weight::from_parts(14_942_000, 3518)
             .saturating_add(RocksDbWeight::get().reads(1))
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn set_verdict_lifetime() -> Weight {
-        Weight::from_parts(7_511_000, 0)
+        Weight::from_parts(8_112_000, 0)
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn set_hardware_policy() -> Weight {
-        Weight::from_parts(10_000_000, 0).saturating_add(RocksDbWeight::get().writes(1))
+        Weight::from_parts(261_920_000, 0)
+            .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn set_early_period() -> Weight {
-        Weight::from_parts(10_000_000, 0).saturating_add(RocksDbWeight::get().writes(1))
-    }
-    fn remove_document() -> Weight {
-        Weight::from_parts(40_000_000_000, 0).saturating_add(RocksDbWeight::get().reads_writes(6, 6))
+        Weight::from_parts(8_152_000, 0)
+            .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn submit_tcb_info(k: u32, ) -> Weight {
-        Weight::from_parts(40_000_000_000, 0).saturating_add(Weight::from_parts(500_000_000, 1024).saturating_mul(k.into()))
+        Weight::from_parts(1_790_934_534, 6012)
+            .saturating_add(Weight::from_parts(43_028_074, 0).saturating_mul(k.into()))
+            .saturating_add(RocksDbWeight::get().reads(9))
+            .saturating_add(RocksDbWeight::get().writes(4))
+            .saturating_add(Weight::from_parts(0, 2049).saturating_mul(k.into()))
     }
     fn submit_pck_crl(k: u32, ) -> Weight {
-        Weight::from_parts(40_000_000_000, 0).saturating_add(Weight::from_parts(500_000_000, 1024).saturating_mul(k.into()))
+        Weight::from_parts(1_787_297_610, 6012)
+            .saturating_add(Weight::from_parts(66_092_936, 0).saturating_mul(k.into()))
+            .saturating_add(RocksDbWeight::get().reads(8))
+            .saturating_add(RocksDbWeight::get().writes(3))
+            .saturating_add(Weight::from_parts(0, 1024).saturating_mul(k.into()))
     }
     fn submit_amd_crl(k: u32, ) -> Weight {
-        Weight::from_parts(40_000_000_000, 0).saturating_add(Weight::from_parts(500_000_000, 1024).saturating_mul(k.into()))
+        Weight::from_parts(670_357_019, 5155)
+            .saturating_add(Weight::from_parts(98_806_725, 0).saturating_mul(k.into()))
+            .saturating_add(RocksDbWeight::get().reads(7))
+            .saturating_add(RocksDbWeight::get().writes(2))
+            .saturating_add(Weight::from_parts(0, 1024).saturating_mul(k.into()))
+    }
+    fn remove_document() -> Weight {
+        Weight::from_parts(153_728_000, 127851)
+            .saturating_add(RocksDbWeight::get().reads(4))
+            .saturating_add(RocksDbWeight::get().writes(4))
     }
     fn verify_dcap(t: u32, l: u32, ) -> Weight {
-        Weight::from_parts(40_000_000_000, 0).saturating_add(Weight::from_parts(500_000_000, 1024).saturating_mul(t.saturating_add(l).into()))
+        Weight::from_parts(1_796_363_795, 23589)
+            .saturating_add(Weight::from_parts(51_557_203, 0).saturating_mul(t.into()))
+            .saturating_add(Weight::from_parts(134_423_427, 0).saturating_mul(l.into()))
+            .saturating_add(RocksDbWeight::get().reads(21))
+            .saturating_add(Weight::from_parts(0, 1024).saturating_mul(l.into()))
+            .saturating_add(Weight::from_parts(0, 1024).saturating_mul(t.into()))
     }
     fn verify_sev_snp(l: u32, ) -> Weight {
-        Weight::from_parts(40_000_000_000, 0).saturating_add(Weight::from_parts(500_000_000, 1024).saturating_mul(l.into()))
+        Weight::from_parts(5_529_479_090, 8423)
+            .saturating_add(Weight::from_parts(40_148_995, 0).saturating_mul(l.into()))
+            .saturating_add(RocksDbWeight::get().reads(10))
+            .saturating_add(Weight::from_parts(0, 1024).saturating_mul(l.into()))
     }
 }
