@@ -63,9 +63,11 @@ fn with_bytes(evidence: &Evidence, bytes: Vec<u8>) -> Evidence {
     changed
 }
 
+type Read = fn(&Evidence, &Collateral) -> Option<Vec<u8>>;
+type Replace = fn(&mut Evidence, &mut Collateral, Vec<u8>);
+
 /// How a document is read and replaced.
-type Access =
-    (&'static str, fn(&Evidence, &Collateral) -> Option<Vec<u8>>, fn(&mut Evidence, &mut Collateral, Vec<u8>));
+type Access = (&'static str, Read, Replace);
 
 macro_rules! access {
     ($kind:ident, $name:literal, $field:ident, $read:expr, $write:expr) => {
@@ -187,6 +189,13 @@ fn outcome(specimen: &Specimen, evidence: &Evidence, collateral: &Collateral, ne
     }
 }
 
+/// The outcome with one document replaced.
+fn outcome_with(specimen: &Specimen, write: Replace, document: Vec<u8>) -> Outcome {
+    let (mut evidence, mut collateral) = (specimen.evidence.clone(), specimen.collateral.clone());
+    write(&mut evidence, &mut collateral, document);
+    outcome(specimen, &evidence, &collateral, false)
+}
+
 /// Where the quote has its certificates in PEM.
 fn pem_range(evidence: &Evidence) -> core::ops::Range<usize> {
     let Evidence::Dcap { quote, .. } = evidence else { return 0..0 };
@@ -234,9 +243,7 @@ fn change_documents(table: &mut Table, specimen: &Specimen) {
     for (name, read, write) in DOCUMENTS {
         let Some(original) = read(&specimen.evidence, &specimen.collateral) else { continue };
         let mut verify = |class, changed: Vec<u8>, detail: &dyn Fn() -> String| {
-            let (mut evidence, mut collateral) = (specimen.evidence.clone(), specimen.collateral.clone());
-            write(&mut evidence, &mut collateral, changed);
-            let outcome = outcome(specimen, &evidence, &collateral, false);
+            let outcome = outcome_with(specimen, write, changed);
             table.count(class, specimen, || format!("{name}, {}", detail()), outcome);
         };
         // Every byte of certificates, lists and signatures; every third of long text, which hits each field.
@@ -273,9 +280,7 @@ fn swap_documents(table: &mut Table, specimen: &Specimen, others: &[Specimen]) {
             if own == theirs {
                 continue;
             }
-            let (mut evidence, mut collateral) = (specimen.evidence.clone(), specimen.collateral.clone());
-            write(&mut evidence, &mut collateral, theirs);
-            let result = outcome(specimen, &evidence, &collateral, false);
+            let result = outcome_with(specimen, write, theirs);
             table.count(
                 "collateral: a document of another platform",
                 specimen,
@@ -298,9 +303,7 @@ fn permute_documents(table: &mut Table, specimen: &Specimen) {
             if own == theirs {
                 continue;
             }
-            let (mut evidence, mut collateral) = (specimen.evidence.clone(), specimen.collateral.clone());
-            write(&mut evidence, &mut collateral, theirs);
-            let result = outcome(specimen, &evidence, &collateral, false);
+            let result = outcome_with(specimen, write, theirs);
             table.count("collateral: documents exchanged", specimen, || format!("{other} as {name}"), result);
         }
     }
