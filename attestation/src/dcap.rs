@@ -14,10 +14,11 @@ use dcap_qvl::{
 
 use crate::{
     Claim, ClaimStatus, DcapCollateral, DcapPolicy, Document, Error, Hardware, Kind, KnownSignatures, MAX_QUOTE_BYTES,
-    Measurements, Platform, Tcb, TcbStatus, UnixSeconds, VerifiedEvidence,
+    Measurements, Platform, Policy, Tcb, TcbStatus, Tier, UnixSeconds, VerifiedEvidence,
     certificates::{Certificate, RevocationList, encode_pem, parse_pem},
     collateral::check_size,
     platform::platform_id,
+    policy::appraise_tiers,
     signatures::DcapConfig,
 };
 
@@ -206,7 +207,7 @@ pub(crate) fn verify<K: KnownSignatures>(
     quote: &[u8],
     given_chain: Option<&PckChain>,
     collateral: &DcapCollateral,
-    policy: &DcapPolicy,
+    policy: &Policy,
     now: UnixSeconds,
 ) -> Result<VerifiedEvidence, Error> {
     let frame = parse_frame(quote)?;
@@ -220,9 +221,10 @@ pub(crate) fn verify<K: KnownSignatures>(
         .map_err(|error| classify(&format!("{error:#}")))?;
 
     check_tcb_info(&claims, collateral)?;
-    let tcb = appraise(&claims, policy)?;
+    let limited = policy.limited.as_ref().map(|limited| &limited.dcap);
+    let (tier, tcb) = appraise_tiers(&policy.dcap, limited, |policy| appraise(&claims, policy))?;
     // The library counts the second in which the next list has to be there, too.
-    verified(&frame, &claims, tcb, claims.earliest_expiration_date.min(lists_until))
+    verified(&frame, &claims, tier, tcb, claims.earliest_expiration_date.min(lists_until))
 }
 
 /// Each certificate and list by name, so that who has to renew something knows what; the library checks them again.
@@ -328,6 +330,7 @@ fn appraise(claims: &QuoteClaims, policy: &DcapPolicy) -> Result<Tcb, Error> {
 fn verified(
     frame: &Frame<'_>,
     claims: &QuoteClaims,
+    tier: Tier,
     tcb: Tcb,
     valid_until: UnixSeconds,
 ) -> Result<VerifiedEvidence, Error> {
@@ -390,6 +393,7 @@ fn verified(
             id: Some(platform_id(b"phala/platform/dcap/v1", &pck.ppid)),
             hardware: Hardware::Intel { fmspc: pck.fmspc, sgx_type: pck.sgx_type, dynamic_platform, cached_keys, smt },
         },
+        tier,
         tcb,
         report_data,
         valid_until,

@@ -62,8 +62,8 @@ pub use documents::{
 };
 pub use error::{Document, Error};
 pub use measurement::{Measurement, Measurements};
-pub use platform::{Generation, Hardware, Kind, Platform, PlatformId, SigningKey, SnpTcb, Tcb, Vendor};
-pub use policy::{DcapPolicy, MinimumTcb, Policy, SevSnpPolicy, TcbStatus, VendorRoots};
+pub use platform::{Family, Generation, Hardware, Kind, Platform, PlatformId, SigningKey, SnpTcb, Tcb, Vendor};
+pub use policy::{DcapPolicy, MinimumTcb, Policy, Requirements, SevSnpPolicy, TcbStatus, Tier, VendorRoots};
 pub use signatures::{KnownSignatures, NoneKnown, SignatureId};
 pub use statement::{Role, Statement};
 pub use verdict::{Claim, ClaimStatus, Verdict, VerifiedEvidence};
@@ -152,10 +152,10 @@ fn verify_under<K: KnownSignatures>(
     }
     match (evidence, collateral) {
         (Evidence::Dcap { quote, pck_chain }, Collateral::Dcap(collateral)) => {
-            dcap::verify::<K>(roots.intel, quote, pck_chain.as_ref(), collateral, &policy.dcap, now)
+            dcap::verify::<K>(roots.intel, quote, pck_chain.as_ref(), collateral, policy, now)
         }
         (Evidence::SevSnp { report, endorsement }, Collateral::SevSnp(collateral)) => {
-            sev_snp::verify::<K>(roots, report, endorsement, collateral, &policy.sev_snp, now)
+            sev_snp::verify::<K>(roots, report, endorsement, collateral, policy, now)
         }
         (Evidence::Simulated(quote), Collateral::None) => {
             let root = policy.simulated_root.ok_or(Error::SimulatedForbidden)?;

@@ -23,7 +23,7 @@ use alloc::{format, vec::Vec};
 
 use crate::{Collateral, Evidence, SignedDocument, UnixSeconds, VendorRoots, split_collateral};
 
-/// When everything made here starts to be valid: 15 January 2027, 8:00 UTC.
+/// When everything made by a default [`Mint`] starts to be valid: 15 January 2027, 8:00 UTC.
 pub const VALID_FROM: UnixSeconds = 1_800_000_000;
 
 /// The last second at which it is: a day later.
@@ -34,22 +34,100 @@ pub fn roots() -> VendorRoots {
     VendorRoots { intel: intel::Dcap::sgx().build().0, amd: amd::Snp::milan().build().0 }
 }
 
-/// Of an SGX enclave: evidence with this report data, and the documents that it is verified with.
+/// A platform that runs one image, and what its vendors say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mint {
+    /// When certificates, documents and lists start to be valid.
+    pub from: UnixSeconds,
+    /// The last second at which they are.
+    pub until: UnixSeconds,
+    /// Its identity.
+    pub platform: [u8; 16],
+    /// MRENCLAVE, or the first 32 of the 48 bytes of MRTD or of the launch measurement; the rest are zeros.
+    pub measurement: [u8; 32],
+}
+
+impl Default for Mint {
+    fn default() -> Self {
+        Self { from: VALID_FROM, until: VALID_UNTIL, platform: [0x33; 16], measurement: [0x11; 32] }
+    }
+}
+
+impl Mint {
+    /// Of an SGX enclave: evidence with this report data, and the documents that it is verified with.
+    pub fn sgx(&self, report_data: &[u8; 64]) -> (Evidence, Vec<SignedDocument>) {
+        self.dcap(intel::Dcap::sgx().change(|dcap| {
+            dcap.body[64..96].copy_from_slice(&self.measurement);
+            dcap.body[320..].copy_from_slice(report_data);
+        }))
+    }
+
+    /// Of a TDX guest.
+    pub fn tdx(&self, report_data: &[u8; 64]) -> (Evidence, Vec<SignedDocument>) {
+        self.dcap(intel::Dcap::tdx().change(|dcap| {
+            dcap.body[136..184].copy_from_slice(&self.long_measurement());
+            dcap.body[520..].copy_from_slice(report_data);
+        }))
+    }
+
+    /// Of an SEV-SNP guest on an EPYC 7003.
+    pub fn sev_snp(&self, report_data: &[u8; 64]) -> (Evidence, Vec<SignedDocument>) {
+        let chip_id = self.platform.repeat(4);
+        let snp = amd::Snp::milan().valid(self.from, self.until).change(|snp| {
+            snp.report[0x50..0x90].copy_from_slice(report_data);
+            snp.report[0x90..0xc0].copy_from_slice(&self.long_measurement());
+            snp.report[0x1a0..0x1e0].copy_from_slice(&chip_id);
+            snp.hardware_id = Some(chip_id);
+        });
+        with_documents(snp.build())
+    }
+
+    fn dcap(&self, dcap: intel::Dcap) -> (Evidence, Vec<SignedDocument>) {
+        let dcap = dcap.valid(self.from, self.until).change(|dcap| dcap.ppid = self.platform);
+        with_documents(dcap.build())
+    }
+
+    fn long_measurement(&self) -> [u8; 48] {
+        let mut long = [0; 48];
+        long[..32].copy_from_slice(&self.measurement);
+        long
+    }
+
+    /// TCB info for SGX with this evaluation number.
+    pub fn tcb_info(&self, evaluation_number: u32) -> SignedDocument {
+        self.tcb_info_saying("UpToDate", evaluation_number)
+    }
+
+    /// The same of a TCB recovery that [this platform](Self::sgx) was not updated for.
+    pub fn tcb_recovery(&self, evaluation_number: u32) -> SignedDocument {
+        self.tcb_info_saying("OutOfDate", evaluation_number)
+    }
+
+    fn tcb_info_saying(&self, status: &str, evaluation_number: u32) -> SignedDocument {
+        let number = format!(r#""tcbEvaluationDataNumber":{evaluation_number}"#);
+        let dcap = intel::Dcap::sgx().tcb_info(r#""tcbEvaluationDataNumber":20"#, &number).tcb_info("UpToDate", status);
+        self.dcap(dcap).1.swap_remove(2)
+    }
+}
+
+/// Of a default [`Mint`].
 pub fn sgx(report_data: &[u8; 64]) -> (Evidence, Vec<SignedDocument>) {
-    let dcap = intel::Dcap::sgx().change(|dcap| dcap.body[320..].copy_from_slice(report_data));
-    with_documents(dcap.build())
+    Mint::default().sgx(report_data)
 }
 
-/// Of a TDX guest.
+/// Of a default [`Mint`].
 pub fn tdx(report_data: &[u8; 64]) -> (Evidence, Vec<SignedDocument>) {
-    let dcap = intel::Dcap::tdx().change(|dcap| dcap.body[520..].copy_from_slice(report_data));
-    with_documents(dcap.build())
+    Mint::default().tdx(report_data)
 }
 
-/// Of an SEV-SNP guest on an EPYC 7003.
+/// Of a default [`Mint`].
 pub fn sev_snp(report_data: &[u8; 64]) -> (Evidence, Vec<SignedDocument>) {
-    let snp = amd::Snp::milan().change(|snp| snp.report[0x50..0x90].copy_from_slice(report_data));
-    with_documents(snp.build())
+    Mint::default().sev_snp(report_data)
+}
+
+/// TCB info for [`sgx`] with another evaluation number, made `age` seconds after [`VALID_FROM`].
+pub fn tcb_info(evaluation_number: u32, age: u32) -> SignedDocument {
+    Mint { from: VALID_FROM + UnixSeconds::from(age), ..Mint::default() }.tcb_info(evaluation_number)
 }
 
 /// TCB info and a PCK revocation list, both for [`sgx`], of about `tcb_info_kib` and `list_kib` KiB, at most 60 each.
@@ -67,17 +145,6 @@ pub fn large_documents(tcb_info_kib: u32, list_kib: u32) -> (SignedDocument, Sig
 pub fn large_amd_crl(kib: u32) -> SignedDocument {
     let revoked = (1_000_000..).take(kib as usize * 1024 / 22).collect();
     with_documents(amd::Snp::milan().change(|snp| snp.crl = Some(revoked)).build()).1.swap_remove(1)
-}
-
-/// TCB info for [`sgx`] with another evaluation number, made `age` seconds after [`VALID_FROM`].
-pub fn tcb_info(evaluation_number: u32, age: u32) -> SignedDocument {
-    let dcap = intel::Dcap::sgx()
-        .tcb_info(r#""tcbEvaluationDataNumber":20"#, &format!(r#""tcbEvaluationDataNumber":{evaluation_number}"#))
-        .tcb_info(
-            "2027-01-15T08:00:00Z",
-            &format!("2027-01-15T{:02}:{:02}:{:02}Z", 8 + age / 3600, age / 60 % 60, age % 60),
-        );
-    with_documents(dcap.build()).1.swap_remove(2)
 }
 
 fn with_documents((_, evidence, collateral): (Vec<u8>, Evidence, Collateral)) -> (Evidence, Vec<SignedDocument>) {

@@ -145,6 +145,34 @@ pub enum Hardware {
     },
 }
 
+impl Hardware {
+    /// The platforms that this one shares its weaknesses with.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Intel { fmspc, .. } => Family::Fmspc(*fmspc),
+            Self::Amd { generation, .. } => Family::Generation(*generation),
+            Self::Simulated { .. } => Family::Simulated,
+        }
+    }
+}
+
+/// Platforms of one design, which a weakness of the design breaks together.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Family {
+    /// Intel's, by family, model, stepping, platform and custom SKU.
+    #[codec(index = 1)]
+    Fmspc([u8; 6]),
+    /// AMD's.
+    #[codec(index = 2)]
+    Generation(Generation),
+    /// Without hardware.
+    #[codec(index = 255)]
+    Simulated,
+}
+
 /// The vendor's opinion of a platform's TCB.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 pub struct Tcb {

@@ -4,7 +4,7 @@ use alloc::{string::String, vec, vec::Vec};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-use crate::{Generation, SigningKey, SnpTcb, roots::Roots};
+use crate::{Error, Generation, SigningKey, SnpTcb, roots::Roots};
 
 /// Intel's status of a TCB level (PCS API version 4, TCB info). [`Self::Revoked`] is refused under every policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
@@ -47,6 +47,30 @@ pub struct Policy {
     pub dcap: DcapPolicy,
     /// For SEV-SNP.
     pub sev_snp: SevSnpPolicy,
+    /// What is asked of platforms that fail the above, to be of the [limited](Tier::Limited) tier. `None`: there is none.
+    pub limited: Option<Requirements>,
+}
+
+/// What is asked of platforms.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Requirements {
+    /// Of SGX and TDX.
+    pub dcap: DcapPolicy,
+    /// Of SEV-SNP.
+    pub sev_snp: SevSnpPolicy,
+}
+
+/// What a policy thinks of a platform that it accepts.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Tier {
+    /// Good enough to work, at a lower weight; not to be a gatekeeper.
+    Limited,
+    /// Good enough for every role.
+    Full,
 }
 
 /// Root certificates of simulated vendors.
@@ -57,6 +81,19 @@ pub struct VendorRoots {
     pub intel: Vec<u8>,
     /// In the place of AMD's, for every generation, DER.
     pub amd: Vec<u8>,
+}
+
+/// The best tier whose requirements `appraise` finds met, and what it gives for them. The error is that of the last.
+pub(crate) fn appraise_tiers<R, T>(
+    full: &R,
+    limited: Option<&R>,
+    appraise: impl Fn(&R) -> Result<T, Error>,
+) -> Result<(Tier, T), Error> {
+    match (appraise(full), limited) {
+        (Ok(found), _) => Ok((Tier::Full, found)),
+        (Err(_), Some(limited)) => Ok((Tier::Limited, appraise(limited)?)),
+        (Err(error), None) => Err(error),
+    }
 }
 
 impl Policy {

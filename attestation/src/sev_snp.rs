@@ -12,9 +12,10 @@ use p384::ecdsa::{Signature, VerifyingKey, signature::Verifier};
 
 use crate::{
     Claim, ClaimStatus, Document, Error, Generation, Hardware, Kind, KnownSignatures, Measurements, NoneKnown,
-    Platform, SevSnpCollateral, SevSnpPolicy, SigningKey, SnpTcb, Tcb, UnixSeconds, VerifiedEvidence,
+    Platform, Policy, SevSnpCollateral, SevSnpPolicy, SigningKey, SnpTcb, Tcb, UnixSeconds, VerifiedEvidence,
     certificates::{Certificate, EC_PUBLIC_KEY, RevocationList},
     platform::platform_id,
+    policy::appraise_tiers,
     roots::Roots,
 };
 
@@ -248,7 +249,7 @@ pub(crate) fn verify<K: KnownSignatures>(
     report: &[u8],
     endorsement: &[u8],
     collateral: &SevSnpCollateral,
-    policy: &SevSnpPolicy,
+    policy: &Policy,
     now: UnixSeconds,
 ) -> Result<VerifiedEvidence, Error> {
     let report = Report::parse(report)?;
@@ -284,7 +285,6 @@ pub(crate) fn verify<K: KnownSignatures>(
             valid_until = valid_until.min(validity.until);
             ClaimStatus::Checked
         }
-        None if policy.require_crl => return Err(Error::CrlMissing),
         None => ClaimStatus::NotChecked,
     };
 
@@ -311,7 +311,11 @@ pub(crate) fn verify<K: KnownSignatures>(
     if endorsement.hardware_id.is_some_and(|id| id != chip_id) {
         return Err(Error::ChipId);
     }
-    appraise(&report, generation, endorsement.kind, policy)?;
+    check_guest(&report)?;
+    let limited = policy.limited.as_ref().map(|limited| &limited.sev_snp);
+    let (tier, ()) = appraise_tiers(&policy.sev_snp, limited, |policy| {
+        appraise(&report, generation, endorsement.kind, revocation, policy)
+    })?;
 
     let checked_for_vcek = match endorsement.kind {
         SigningKey::Vcek => ClaimStatus::Checked,
@@ -337,6 +341,7 @@ pub(crate) fn verify<K: KnownSignatures>(
                 provider: endorsement.provider,
             },
         },
+        tier,
         tcb: Tcb { status: None, advisories: vec![], evaluation_number: None },
         report_data: report.field(0x50),
         valid_until,
@@ -360,12 +365,8 @@ pub(crate) fn verify<K: KnownSignatures>(
     })
 }
 
-fn appraise(
-    report: &Report<'_>,
-    generation: Generation,
-    signing_key: SigningKey,
-    policy: &SevSnpPolicy,
-) -> Result<(), Error> {
+/// What is refused under every policy.
+fn check_guest(report: &Report<'_>) -> Result<(), Error> {
     let guest = report.policy();
     if guest & POLICY_DEBUG != 0 {
         return Err(Error::Debug);
@@ -376,7 +377,20 @@ fn appraise(
     if guest & POLICY_RESERVED_ONE == 0 || guest & POLICY_RESERVED_ZERO != 0 {
         return Err(Error::ReservedBits);
     }
-    if guest & POLICY_SMT != 0 && !policy.allow_smt {
+    Ok(())
+}
+
+fn appraise(
+    report: &Report<'_>,
+    generation: Generation,
+    signing_key: SigningKey,
+    revocation: ClaimStatus,
+    policy: &SevSnpPolicy,
+) -> Result<(), Error> {
+    if policy.require_crl && revocation == ClaimStatus::NotChecked {
+        return Err(Error::CrlMissing);
+    }
+    if report.policy() & POLICY_SMT != 0 && !policy.allow_smt {
         return Err(Error::Smt);
     }
     if !policy.allowed_signing_keys.contains(&signing_key) {

@@ -10,7 +10,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use scale_info::TypeInfo;
 
 use crate::{
-    Claim, ClaimStatus, Document, Error, Hardware, Kind, Measurement, Measurements, PlatformId, Tcb, UnixSeconds,
+    Claim, ClaimStatus, Document, Error, Hardware, Kind, Measurement, Measurements, PlatformId, Tcb, Tier, UnixSeconds,
     VerifiedEvidence,
 };
 
@@ -99,6 +99,7 @@ pub(crate) fn verify(quote: &Quote, root: &[u8; 32], now: UnixSeconds) -> Result
             id: Some(certificate.platform),
             hardware: Hardware::Simulated { tcb_level: certificate.tcb_level },
         },
+        tier: Tier::Full,
         tcb: Tcb { status: None, advisories: vec![], evaluation_number: None },
         report_data: quote.report.report_data,
         valid_until: certificate.not_after,

@@ -2,7 +2,7 @@ use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode};
 use scale_info::TypeInfo;
 
-use crate::{Error, Kind, Measurement, Measurements, Platform, PlatformId, Statement, Tcb, UnixSeconds, Vendor};
+use crate::{Error, Kind, Measurement, Measurements, Platform, PlatformId, Statement, Tcb, Tier, UnixSeconds, Vendor};
 
 /// One thing that evidence can prove. What each means for a vendor is said where it is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
@@ -66,6 +66,7 @@ pub struct VerifiedEvidence {
     pub(crate) simulated: bool,
     pub(crate) measurements: Measurements,
     pub(crate) platform: Platform,
+    pub(crate) tier: Tier,
     pub(crate) tcb: Tcb,
     pub(crate) report_data: [u8; 64],
     pub(crate) valid_until: UnixSeconds,
@@ -105,6 +106,11 @@ impl VerifiedEvidence {
     /// The hardware that signed.
     pub fn platform(&self) -> &Platform {
         &self.platform
+    }
+
+    /// What the policy thinks of the platform.
+    pub fn tier(&self) -> Tier {
+        self.tier
     }
 
     /// The vendor's opinion of the TCB.

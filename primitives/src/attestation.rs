@@ -1,8 +1,11 @@
 //! What the chain keeps about attestation.
 
 use alloc::vec::Vec;
-use codec::{Decode, DecodeWithMemTracking, Encode};
-use phala_attestation::{DcapPolicy, SevSnpPolicy, SignatureId, SignedDocument, UnixSeconds, VerifiedDocument};
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use phala_attestation::{
+    DcapPolicy, Family, Measurement, PlatformId, Requirements, SevSnpPolicy, SignatureId, SignedDocument, Tier,
+    UnixSeconds, VerifiedDocument,
+};
 use scale_info::TypeInfo;
 
 /// Which platforms are good enough. The default is strict.
@@ -12,6 +15,30 @@ pub struct HardwarePolicy {
     pub dcap: DcapPolicy,
     /// For SEV-SNP.
     pub sev_snp: SevSnpPolicy,
+    /// For platforms of the limited tier; `None`: there is none.
+    pub limited: Option<Requirements>,
+}
+
+/// Enclaves that break together.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum Class {
+    /// All that run this image.
+    Image(Measurement),
+    /// All on this platform.
+    Platform(PlatformId),
+    /// All on platforms of this family.
+    Family(Family),
+}
+
+/// What became of evidence when documents of a TCB recovery, which do not count yet, were tried on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Outlook {
+    /// When the first of them begins to count.
+    pub from: UnixSeconds,
+    /// The tier under them; `None`: the evidence is refused.
+    pub tier: Option<Tier>,
 }
 
 /// A vendor's document whose signatures were verified.
@@ -57,6 +84,12 @@ impl EarlyDocument {
     pub fn counts(&self, current: Option<&KeptDocument>, now: UnixSeconds, period: u64) -> bool {
         let is_due = now >= self.since.saturating_add(period) && now <= self.kept.valid_until;
         is_due || current.is_none_or(|current| now > current.valid_until)
+    }
+
+    /// The first second at which it counts.
+    pub fn counts_from(&self, current: Option<&KeptDocument>, period: u64) -> UnixSeconds {
+        let current_ended = current.map_or(0, |current| current.valid_until.saturating_add(1));
+        self.since.saturating_add(period).min(current_ended)
     }
 
     /// The document that counts at `now`: the early one if it does, or the current one.

@@ -5,7 +5,9 @@ use core::fmt;
 use scale_info::TypeInfo;
 use sha2::{Digest, Sha256};
 
-use crate::{AppId, Balance, Hash, WorkerId};
+use phala_attestation::{Family, Measurement, PlatformId};
+
+use crate::{AppId, Balance, Hash, WorkerId, attestation::Class};
 
 /// The largest program that can be published, in bytes.
 pub const MAX_CODE_BYTES: u32 = 64 * 1024 * 1024;
@@ -198,6 +200,28 @@ pub struct Assignment<BlockNumber> {
     pub assigned_at: BlockNumber,
     /// The last block in which this worker's receipt is accepted; then the job goes to another.
     pub due: BlockNumber,
+}
+
+/// Who was given a job's secrets by an assignment, and on what it ran then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Holder<BlockNumber> {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its image.
+    pub measurement: Measurement,
+    /// Its platform.
+    pub platform: PlatformId,
+    /// The platform's family.
+    pub family: Family,
+    /// The block of the assignment.
+    pub since: BlockNumber,
+}
+
+impl<BlockNumber> Holder<BlockNumber> {
+    /// The classes that it was of.
+    pub fn classes(&self) -> [Class; 3] {
+        [Class::Image(self.measurement), Class::Platform(self.platform), Class::Family(self.family)]
+    }
 }
 
 /// How a job was paid.

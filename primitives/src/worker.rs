@@ -4,9 +4,12 @@ use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-use phala_attestation::{Measurement, PlatformId, Vendor};
+use phala_attestation::{Family, Measurement, PlatformId, Tier, UnixSeconds, Vendor};
 
-use crate::{Balance, Hash, WorkerId};
+use crate::{
+    Balance, Hash, WorkerId,
+    attestation::{Class, Outlook},
+};
 
 /// Bounds on the length of a worker's endpoint URL, in bytes.
 pub const MAX_ENDPOINT_BYTES: u32 = 256;
@@ -35,10 +38,18 @@ pub struct Worker<AccountId, BlockNumber> {
     pub measurement: Measurement,
     /// The platform that it runs on.
     pub platform: PlatformId,
+    /// The platform's family.
+    pub family: Family,
     /// Who made its TEE.
     pub vendor: Vendor,
-    /// When its verdict ends, in seconds since the Unix epoch.
-    pub verdict_expires: u64,
+    /// What the policy thought of the platform.
+    pub tier: Tier,
+    /// When its evidence was verified.
+    pub verified_at: UnixSeconds,
+    /// When its verdict ends.
+    pub verdict_expires: UnixSeconds,
+    /// What a TCB recovery will make of its evidence, if that is worse; the operator has to update the platform before.
+    pub outlook: Option<Outlook>,
     /// SHA-256 of the SCALE encoding of `(Statement, Evidence)`: users fetch both from the host and check.
     pub evidence_hash: Hash,
     /// The block of its registration.
@@ -46,6 +57,18 @@ pub struct Worker<AccountId, BlockNumber> {
     /// The newest finalized block that its enclave has named: in a heartbeat, or in the statement of its registration or
     /// renewal.
     pub last_heartbeat: BlockNumber,
+}
+
+impl<AccountId, BlockNumber> Worker<AccountId, BlockNumber> {
+    /// The classes that it is of.
+    pub fn classes(&self) -> [Class; 3] {
+        [Class::Image(self.measurement), Class::Platform(self.platform), Class::Family(self.family)]
+    }
+
+    /// Whether its evidence will be refused by documents that do not count yet.
+    pub fn is_exposed(&self) -> bool {
+        self.outlook.is_some_and(|outlook| outlook.tier.is_none())
+    }
 }
 
 /// Whether a worker gets jobs. A worker whose verdict has ended gets none, whatever its status.
@@ -58,6 +81,8 @@ pub enum WorkerStatus {
     Draining,
     /// Has named no block that is recent enough; gets jobs again after its next heartbeat.
     Unresponsive,
+    /// Its image, platform or family was declared broken: lost its jobs, and comes back by new evidence, once that is accepted.
+    Cordoned,
 }
 
 /// What the enclave measured of its own machine.

@@ -3,11 +3,12 @@
 use alloc::{format, vec, vec::Vec};
 
 use super::{
-    certificates::{Draft, END_TEXT, START_TEXT, list_with},
+    VALID_FROM, VALID_UNTIL,
+    certificates::{Draft, list_with},
     der::{extension, integer, tlv},
     keys::Key,
 };
-use crate::{Collateral, Evidence, SevSnpCollateral};
+use crate::{Collateral, Evidence, SevSnpCollateral, UnixSeconds};
 
 /// An SEV-SNP report and its collateral, to be changed and then signed.
 #[derive(Clone)]
@@ -22,7 +23,7 @@ pub(crate) struct Snp {
     pub hardware_id: Option<Vec<u8>>,
     pub provider: Option<&'static str>,
     pub crl: Option<Vec<u64>>,
-    pub crl_dates: (&'static str, &'static str),
+    pub crl_dates: (UnixSeconds, UnixSeconds),
     pub crl_issuer: &'static str,
     pub crl_key: usize,
     pub crl_extensions: Vec<Vec<u8>>,
@@ -46,7 +47,7 @@ impl Snp {
         }
         Self {
             report,
-            ark: Draft::authority("ARK-Milan", "ARK-Milan"),
+            ark: Draft::root("ARK-Milan"),
             ask: Draft { serial: 8, ..Draft::authority("ARK-Milan", "SEV-Milan") },
             endorsement: Draft::new("SEV-Milan", "SEV-VCEK"),
             product: "Milan-B0",
@@ -54,7 +55,7 @@ impl Snp {
             hardware_id: Some(vec![0x44; 64]),
             provider: None,
             crl: Some(vec![]),
-            crl_dates: (START_TEXT.0, END_TEXT.0),
+            crl_dates: (VALID_FROM, VALID_UNTIL),
             crl_issuer: "ARK-Milan",
             crl_key: 0,
             crl_extensions: vec![],
@@ -76,7 +77,7 @@ impl Snp {
 
     pub fn turin() -> Self {
         Self::milan().change(|snp| {
-            snp.ark = Draft::authority("ARK-Turin", "ARK-Turin");
+            snp.ark = Draft::root("ARK-Turin");
             snp.ask = Draft { serial: 8, ..Draft::authority("ARK-Turin", "SEV-Turin") };
             snp.endorsement = Draft::new("SEV-Turin", "SEV-VCEK");
             snp.crl_issuer = "ARK-Turin";
@@ -89,6 +90,15 @@ impl Snp {
                 snp.report[offset..offset + 8].copy_from_slice(&[1, 2, 3, 4, 0, 0, 0, 70]);
             }
         })
+    }
+
+    /// Everything but the root from `from` until `until`.
+    pub fn valid(mut self, from: UnixSeconds, until: UnixSeconds) -> Self {
+        for draft in [&mut self.ask, &mut self.endorsement] {
+            (draft.from, draft.until) = (from, until);
+        }
+        self.crl_dates = (from, until);
+        self
     }
 
     pub fn change(mut self, change: impl FnOnce(&mut Self)) -> Self {

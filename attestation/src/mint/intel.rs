@@ -9,11 +9,12 @@ use alloc::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    certificates::{Draft, END_TEXT, START_TEXT, list_with},
+    VALID_FROM, VALID_UNTIL,
+    certificates::{Draft, json_time, list_with},
     der::{extension, integer, octets, oid, seq, tlv},
     keys::Key,
 };
-use crate::{Collateral, DcapCollateral, Evidence};
+use crate::{Collateral, DcapCollateral, Evidence, UnixSeconds};
 
 /// A DCAP quote and its collateral, to be changed and then signed.
 #[derive(Clone)]
@@ -29,6 +30,7 @@ pub(crate) struct Dcap {
     pub certification_type: u16,
     pub tcb_info: String,
     pub qe_identity: String,
+    pub ppid: [u8; 16],
     pub fmspc: [u8; 6],
     pub pce_svn: u64,
     pub cpu_svn: [u8; 16],
@@ -41,8 +43,8 @@ pub(crate) struct Dcap {
     pub qe_identity_signer: Draft,
     pub revoked_by_root: Vec<u64>,
     pub revoked_by_ca: Vec<u64>,
-    pub crl_until: [&'static str; 2],
-    pub crl_from: [&'static str; 2],
+    pub crl_until: [UnixSeconds; 2],
+    pub crl_from: [UnixSeconds; 2],
     /// Signs what another key should: the quote's report, the QE's report.
     pub attestation_key: u8,
     pub claimed_attestation_key: u8,
@@ -74,7 +76,7 @@ impl Dcap {
             format!(",{}", components("tdxtcbcomponents")),
         ];
         let [module, tdx_components] = if sgx { [String::new(), String::new()] } else { tdx };
-        let dates = format!(r#""issueDate":"{}","nextUpdate":"{}""#, START_TEXT.1, END_TEXT.1);
+        let dates = format!(r#""issueDate":"{}","nextUpdate":"{}""#, json_time(VALID_FROM), json_time(VALID_UNTIL));
         let signer = Draft::new("Intel SGX Root CA", "Intel SGX TCB Signing");
         Self {
             version,
@@ -98,19 +100,20 @@ impl Dcap {
                 zeros = "0".repeat(30),
                 ones = "F".repeat(14),
             ),
+            ppid: [0x33; 16],
             fmspc: [0, 0xa0, 0x67, 0x11, 0, 0],
             pce_svn: 11,
             cpu_svn: [2; 16],
             flags: Some([false; 3]),
-            root: Draft::authority("Intel SGX Root CA", "Intel SGX Root CA"),
+            root: Draft::root("Intel SGX Root CA"),
             ca: Draft::authority("Intel SGX Root CA", "Intel SGX PCK Platform CA"),
             pck: Draft::new("Intel SGX PCK Platform CA", "Intel SGX PCK Certificate"),
             tcb_info_signer: signer.clone(),
             qe_identity_signer: signer,
             revoked_by_root: vec![],
             revoked_by_ca: vec![],
-            crl_from: [START_TEXT.0; 2],
-            crl_until: [END_TEXT.0; 2],
+            crl_from: [VALID_FROM; 2],
+            crl_until: [VALID_UNTIL; 2],
             attestation_key: ATTESTATION,
             claimed_attestation_key: ATTESTATION,
             qe_report_key: PCK,
@@ -143,6 +146,19 @@ impl Dcap {
         body.extend_from_slice(&svn);
         body.extend_from_slice(&[0; 48]);
         Self::new(0x81, 5, body)
+    }
+
+    /// Everything but the root from `from` until `until`.
+    pub fn valid(mut self, from: UnixSeconds, until: UnixSeconds) -> Self {
+        for draft in [&mut self.ca, &mut self.pck, &mut self.tcb_info_signer, &mut self.qe_identity_signer] {
+            (draft.from, draft.until) = (from, until);
+        }
+        (self.crl_from, self.crl_until) = ([from; 2], [until; 2]);
+        for json in [&mut self.tcb_info, &mut self.qe_identity] {
+            *json = json.replace(&json_time(VALID_FROM), &json_time(from));
+            *json = json.replace(&json_time(VALID_UNTIL), &json_time(until));
+        }
+        self
     }
 
     /// Replaces text that occurs once in the TCB info.
@@ -244,7 +260,7 @@ impl Dcap {
     fn sgx_extension(&self) -> Vec<u8> {
         let id = |suffix: &str| oid(&format!("1.2.840.113741.1.13.1.{suffix}"));
         let mut entries = vec![
-            seq(&[id("1"), octets(&[0x33; 16])]),
+            seq(&[id("1"), octets(&self.ppid)]),
             seq(&[
                 id("2"),
                 seq(&[seq(&[id("2.17"), integer(self.pce_svn)]), seq(&[id("2.18"), octets(&self.cpu_svn)])]),

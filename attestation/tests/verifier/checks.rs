@@ -8,8 +8,8 @@ use crate::{platform::platform_id, roots::Roots, *};
 use sha2::{Digest, Sha256};
 
 /// Before and after [`NOW`], within the validity of everything else.
-const EARLIER: &str = "270115080500Z";
-const LATER: &str = "270115100000Z";
+const EARLIER: UnixSeconds = START + 300;
+const LATER: UnixSeconds = START + 7200;
 
 /// As lenient as a policy can be.
 fn anything_goes() -> Policy {
@@ -42,8 +42,37 @@ fn good_evidence_passes_the_strictest_policy_while_it_is_valid() {
     let verify = |now| Snp::milan().verify(&Policy::default(), now);
     assert_eq!(verify(START).unwrap().valid_until(), END - 1, "the lists end first");
     assert_eq!(verify(END), Err(Error::Expired(Document::AmdCrl)));
-    assert_eq!(verify(START - 1), Err(Error::NotYetValid(Document::Ark)));
-    assert_eq!(verify(END + 1), Err(Error::Expired(Document::Ark)));
+    assert_eq!(verify(START - 1), Err(Error::NotYetValid(Document::AmdIntermediate)));
+    assert_eq!(verify(END + 1), Err(Error::Expired(Document::AmdIntermediate)));
+}
+
+/// A weaker tier takes what the best one does not; what no tier takes has the error of the last.
+#[test]
+fn a_platform_is_of_the_best_tier_that_takes_it() {
+    let dcap = |statuses: &[TcbStatus]| DcapPolicy { allowed_statuses: statuses.to_vec(), ..DcapPolicy::default() };
+    let limited = Requirements {
+        dcap: dcap(&[TcbStatus::UpToDate, TcbStatus::OutOfDate]),
+        sev_snp: SevSnpPolicy { allow_smt: true, ..SevSnpPolicy::default() },
+    };
+    let policy = Policy { limited: Some(limited), ..Policy::default() };
+    let sgx = |status: &str| Dcap::sgx().tcb_info("UpToDate", status);
+    let tier = |forged: &Dcap, policy| forged.verify(policy, NOW).map(|verified| verified.tier());
+    assert_eq!(tier(&sgx("UpToDate"), &policy), Ok(Tier::Full));
+    assert_eq!(tier(&sgx("OutOfDate"), &policy), Ok(Tier::Limited));
+    assert_eq!(tier(&sgx("OutOfDate"), &Policy::default()), Err(Error::TcbStatus(TcbStatus::OutOfDate)));
+    let configuration = TcbStatus::ConfigurationNeeded;
+    assert_eq!(tier(&sgx("ConfigurationNeeded"), &policy), Err(Error::TcbStatus(configuration)));
+    assert_eq!(tier(&sgx("Revoked"), &policy), Err(Error::TcbRevoked));
+
+    let smt = Snp::milan().change(|snp| snp.report[0x0a] |= 1);
+    let tier = |forged: &Snp, policy| forged.verify(policy, NOW).map(|verified| verified.tier());
+    assert_eq!(tier(&Snp::milan(), &policy), Ok(Tier::Full));
+    assert_eq!(tier(&smt, &policy), Ok(Tier::Limited));
+    assert_eq!(tier(&smt, &Policy::default()), Err(Error::Smt));
+    let debug = Snp::milan().change(|snp| snp.report[0x0a] |= 8);
+    assert_eq!(tier(&debug, &policy), Err(Error::Debug));
+    let no_list = smt.change(|snp| snp.crl = None);
+    assert_eq!(tier(&no_list, &policy), Err(Error::CrlMissing));
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub fn load(folder: &Path, names: &[&str]) -> (Evidence, Collateral) {
 /// What real clouds need.
 pub fn cloud() -> Policy {
     Policy {
+        limited: None,
         simulated_root: None,
         simulated_vendors: None,
         dcap: DcapPolicy {

@@ -195,6 +195,7 @@ impl pallet_phala_attestation::Config for Runtime {
     type Time = Timestamp;
     // 20 minutes to make evidence, fetch collateral and get the registration into a block.
     type Recency = ConstU32<600>;
+    type OnCompromise = Workers;
     type WeightInfo = pallet_phala_attestation::weights::SubstrateWeight<Runtime>;
 }
 
@@ -204,6 +205,7 @@ impl pallet_phala_workers::Config for Runtime {
     type HeartbeatTimeout = ConstU32<30>;
     type MaxCapacity = ConstU32<MAX_CAPACITY>;
     type MaxChecksPerBlock = ConstU32<64>;
+    type MaxCordonsPerBlock = ConstU32<128>;
     type OnUnavailable = Jobs;
     type WeightInfo = pallet_phala_workers::weights::SubstrateWeight<Runtime>;
 }

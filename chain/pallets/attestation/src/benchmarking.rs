@@ -142,6 +142,27 @@ mod benchmarks {
         Ok(())
     }
 
+    #[benchmark]
+    fn compromise() -> Result<(), BenchmarkError> {
+        let origin = T::AdminOrigin::try_successful_origin().map_err(|()| BenchmarkError::Weightless)?;
+        let class = Class::Image(IMAGE);
+        #[extrinsic_call]
+        _(origin as T::RuntimeOrigin, class);
+        assert!(Compromised::<T>::contains_key(class));
+        Ok(())
+    }
+
+    #[benchmark]
+    fn restore() -> Result<(), BenchmarkError> {
+        let origin = T::AdminOrigin::try_successful_origin().map_err(|()| BenchmarkError::Weightless)?;
+        let class = Class::Image(IMAGE);
+        Pallet::<T>::compromise(origin.clone(), class)?;
+        #[extrinsic_call]
+        _(origin as T::RuntimeOrigin, class);
+        assert!(!Compromised::<T>::contains_key(class));
+        Ok(())
+    }
+
     /// Evidence of SGX, with TCB info of `t` KiB and a revocation list of `l` KiB.
     #[benchmark]
     fn verify_dcap(t: Linear<1, 60>, l: Linear<1, 60>) -> Result<(), BenchmarkError> {

@@ -13,6 +13,11 @@
 //! current one has ended, so that operators have time to update. Meanwhile the current one is refreshed, and the early one
 //! too; one of yet another recovery has to wait.
 //!
+//! Whoever proves itself meanwhile is told what becomes of its evidence then: [`VerifiedEnclave::outlook`].
+//!
+//! Governance declares a [`Class`] of enclaves broken in one call, [`Call::compromise`]: from that block on no evidence of the
+//! class is accepted, and [`OnCompromise`] is told, which takes its enclaves out.
+//!
 //! # Invariants
 //! - Simulated evidence is accepted only where genesis named a simulated root; no call can set one.
 //! - A statement counts only with this chain's genesis hash, its sender as operator, and number and hash of one of the last
@@ -33,6 +38,8 @@
 //!   hold for; whoever submits what is not newer by [`FREE_DOCUMENT_INTERVAL`], or not the vendor's, pays for it.
 //! - *A broken image*: [`Call::forbid_image`] takes it out at once; workers that run it get no more jobs and their
 //!   heartbeats and receipts are refused.
+//! - *A broken platform, product generation or image that leaks what it is given*: [`Call::compromise`].
+//! - *A TCB recovery that surprises operators*: its documents are early, and their workers warned and drained first.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -52,7 +59,7 @@ mod types;
 pub mod weights;
 
 pub use pallet::*;
-pub use types::{Image, VerifiedEnclave};
+pub use types::{Image, OnCompromise, VerifiedEnclave};
 pub use weights::WeightInfo;
 
 extern crate alloc;
@@ -65,12 +72,12 @@ use frame_support::{
 };
 use frame_system::pallet_prelude::*;
 use phala_attestation::{
-    Document, DocumentId, Evidence, MAX_EVIDENCE_BYTES, Measurement, PlatformId, Policy, Role, SignatureId,
+    Collateral, Document, DocumentId, Evidence, MAX_EVIDENCE_BYTES, Measurement, PlatformId, Policy, Role, SignatureId,
     SignedDocument, Statement, UnixSeconds, VendorRoots, VerifiedEvidence,
 };
 use phala_primitives::{
     WorkerId,
-    attestation::{EarlyDocument, HardwarePolicy, KeptDocument},
+    attestation::{Class, EarlyDocument, HardwarePolicy, KeptDocument, Outlook},
 };
 use sp_runtime::traits::{Saturating, Zero};
 
@@ -115,6 +122,8 @@ pub mod pallet {
         /// For how many blocks a statement that names a block is fresh. At most `BlockHashCount`.
         #[pallet::constant]
         type Recency: Get<BlockNumberFor<Self>>;
+        /// Who has to take enclaves of a class out that was declared broken.
+        type OnCompromise: OnCompromise;
         /// Measured weights.
         type WeightInfo: WeightInfo;
     }
@@ -154,6 +163,14 @@ pub mod pallet {
     /// How long documents of a TCB recovery are early, in seconds.
     #[pallet::storage]
     pub type EarlyPeriod<T> = StorageValue<_, u64, ValueQuery, ConstU64<DEFAULT_EARLY_PERIOD>>;
+
+    /// When the first document of the latest TCB recovery was submitted: verdicts from before know nothing of it.
+    #[pallet::storage]
+    pub type LastRecovery<T> = StorageValue<_, UnixSeconds, ValueQuery>;
+
+    /// The classes that are declared broken, and when each was.
+    #[pallet::storage]
+    pub type Compromised<T> = StorageMap<_, Blake2_128Concat, Class, UnixSeconds>;
 
     /// Which worker runs on a platform.
     #[pallet::storage]
@@ -260,6 +277,16 @@ pub mod pallet {
             /// What it was about.
             id: DocumentId,
         },
+        /// A class was declared broken: nothing of it is accepted or used from now on.
+        Compromised {
+            /// What is broken.
+            class: Class,
+        },
+        /// A class is no longer declared broken: its enclaves may prove themselves anew.
+        Restored {
+            /// What is good again.
+            class: Class,
+        },
     }
 
     /// Why a call or a piece of evidence was refused.
@@ -321,6 +348,12 @@ pub mod pallet {
         MalformedDocument,
         /// The evidence is larger than 32 KiB.
         EvidenceTooLarge,
+        /// The image, the platform or its family is declared broken.
+        Compromised,
+        /// The class is declared broken already.
+        AlreadyCompromised,
+        /// The class is not declared broken.
+        NotCompromised,
     }
 
     #[pallet::hooks]
@@ -408,6 +441,28 @@ pub mod pallet {
             Self::deposit_event(Event::DocumentRemoved { id });
             Ok(())
         }
+
+        /// Declares a class of enclaves broken. From this block on its evidence is refused and its workers get no jobs; those
+        /// that they have go to others in this block and the next ones.
+        #[pallet::call_index(7)]
+        pub fn compromise(origin: OriginFor<T>, class: Class) -> DispatchResult {
+            T::AdminOrigin::ensure_origin(origin)?;
+            ensure!(!Compromised::<T>::contains_key(class), Error::<T>::AlreadyCompromised);
+            Compromised::<T>::insert(class, Self::now());
+            T::OnCompromise::on_compromise(class)?;
+            Self::deposit_event(Event::Compromised { class });
+            Ok(())
+        }
+
+        /// Takes back [`Call::compromise`]. Workers of the class come back by new evidence.
+        #[pallet::call_index(8)]
+        pub fn restore(origin: OriginFor<T>, class: Class) -> DispatchResult {
+            T::AdminOrigin::ensure_origin(origin)?;
+            Compromised::<T>::take(class).ok_or(Error::<T>::NotCompromised)?;
+            T::OnCompromise::on_restore(class);
+            Self::deposit_event(Event::Restored { class });
+            Ok(())
+        }
     }
 }
 
@@ -436,13 +491,19 @@ impl<T: Config> Pallet<T> {
 
     /// The policy under which this chain accepts evidence.
     pub fn policy() -> Policy {
-        let HardwarePolicy { dcap, sev_snp } = Hardware::<T>::get();
+        let HardwarePolicy { dcap, sev_snp, limited } = Hardware::<T>::get();
         Policy {
             simulated_root: SimulatedRoot::<T>::get(),
             simulated_vendors: SimulatedVendors::<T>::get(),
             dcap,
             sev_snp,
+            limited,
         }
+    }
+
+    /// Whether any of these is declared broken.
+    pub fn any_compromised(classes: impl IntoIterator<Item = Class>) -> bool {
+        classes.into_iter().any(|class| Compromised::<T>::contains_key(class))
     }
 
     /// Whether an image is allowed for a role.
@@ -473,22 +534,67 @@ impl<T: Config> Pallet<T> {
         let (verified, weight) = Self::verify_evidence(evidence, now)?;
         let verdict = verified.bind(statement).map_err(Error::<T>::from)?;
         ensure!(Self::image_allowed(&verdict.measurement(), role), Error::<T>::ImageNotAllowed);
-        Ok(VerifiedEnclave {
+        let mut enclave = VerifiedEnclave {
             measurement: verdict.measurement(),
             platform: verdict.platform(),
+            family: verdict.evidence().platform().hardware.family(),
             vendor: verdict.vendor(),
+            tier: verdict.evidence().tier(),
             expires: now.saturating_add(VerdictLifetime::<T>::get()).min(verdict.valid_until()),
+            outlook: None,
             weight,
-        })
+        };
+        ensure!(!Self::any_compromised(enclave.classes()), Error::<T>::Compromised);
+        if let Some((outlook, weight)) = Self::outlook(evidence, now)? {
+            enclave.weight.saturating_accrue(weight);
+            if outlook.tier < Some(enclave.tier) {
+                enclave.expires = enclave.expires.min(outlook.from);
+                enclave.outlook = Some(outlook);
+            }
+        }
+        Ok(enclave)
     }
 
     /// Verifies evidence with the documents that count at `now`. Also gives what it weighs, beside what a call with simulated
     /// evidence does.
     fn verify_evidence(evidence: &Evidence, now: UnixSeconds) -> Result<(VerifiedEvidence, Weight), Error<T>> {
+        let (collateral, weight) = Self::collect_collateral(evidence, |id| Self::document(id, now))?;
+        let verified = phala_attestation::verify_knowing::<Known<T>>(evidence, &collateral, &Self::policy(), now)?;
+        Ok((verified, weight))
+    }
+
+    /// What becomes of evidence when the early documents count that concern it, if there are any, and what that weighs.
+    fn outlook(evidence: &Evidence, now: UnixSeconds) -> Result<Option<(Outlook, Weight)>, Error<T>> {
+        let period = EarlyPeriod::<T>::get();
+        let mut first = None;
+        let (collateral, weight) = Self::collect_collateral(evidence, |id| {
+            let current = Documents::<T>::get(id);
+            match EarlyDocuments::<T>::get(id) {
+                Some(early) if now <= early.kept.valid_until => {
+                    let from = early.counts_from(current.as_ref(), period);
+                    if from > now {
+                        first = Some(first.map_or(from, |first: UnixSeconds| first.min(from)));
+                    }
+                    Some(early.kept)
+                }
+                early => EarlyDocument::choose(current, early, now, period),
+            }
+        })?;
+        let Some(from) = first else { return Ok(None) };
+        let verified = phala_attestation::verify_knowing::<Known<T>>(evidence, &collateral, &Self::policy(), now);
+        let tier = verified.ok().map(|verified| verified.tier());
+        Ok(Some((Outlook { from, tier }, weight)))
+    }
+
+    /// The documents that `evidence` has to be verified with, each as `document` gives it, and what that weighs.
+    fn collect_collateral(
+        evidence: &Evidence,
+        mut document: impl FnMut(DocumentId) -> Option<KeptDocument>,
+    ) -> Result<(Collateral, Weight), Error<T>> {
         ensure!(evidence.encoded_size() <= MAX_EVIDENCE_BYTES as usize, Error::<T>::EvidenceTooLarge);
         let (mut tcb_info_bytes, mut list_bytes) = (0, 0);
         let collateral = phala_attestation::collect_collateral(evidence, |id| {
-            let document = Self::document(id, now)?.document;
+            let document = document(id)?.document;
             match &document {
                 SignedDocument::PckCrl { list, .. } | SignedDocument::AmdCrl(list) => list_bytes = list.len(),
                 SignedDocument::TcbInfo(signed) => tcb_info_bytes = signed.json.len(),
@@ -503,20 +609,20 @@ impl<T: Config> Pallet<T> {
             Evidence::SevSnp { .. } => T::WeightInfo::verify_sev_snp(kibibytes(list_bytes)),
             Evidence::Simulated(_) => Weight::zero(),
         };
-        let verified = phala_attestation::verify_knowing::<Known<T>>(evidence, &collateral, &Self::policy(), now)?;
-        Ok((verified, weight))
+        Ok((collateral, weight))
     }
 
-    /// The most that [`Self::verify_enclave`] can weigh, beside what a call with simulated evidence does.
+    /// The most that [`Self::verify_enclave`] can weigh, beside what a call with simulated evidence does: with an outlook.
     pub fn evidence_weight(evidence: &Evidence) -> Weight {
-        match evidence {
+        let once = match evidence {
             Evidence::Dcap { .. } => T::WeightInfo::verify_dcap(
                 kibibytes(Document::TcbInfo.max_bytes()),
                 kibibytes(Document::PckCrl.max_bytes()),
             ),
             Evidence::SevSnp { .. } => T::WeightInfo::verify_sev_snp(kibibytes(Document::AmdCrl.max_bytes())),
             Evidence::Simulated(_) => Weight::zero(),
-        }
+        };
+        once.saturating_mul(2)
     }
 
     /// The document that counts at `now`: see [`EarlyDocument::choose`].
@@ -559,7 +665,10 @@ impl<T: Config> Pallet<T> {
             KnownSignatures::<T>::mutate(signature, |count| *count = count.saturating_add(1));
         }
         match since {
-            Some(since) => EarlyDocuments::<T>::insert(id, EarlyDocument { kept, since }),
+            Some(since) => {
+                EarlyDocuments::<T>::insert(id, EarlyDocument { kept, since });
+                LastRecovery::<T>::mutate(|last| *last = since.max(*last));
+            }
             None => Documents::<T>::insert(id, kept),
         }
         Self::forget(replaced);

@@ -38,6 +38,7 @@ impl pallet_phala_attestation::Config for Test {
     type AdminOrigin = frame_system::EnsureRoot<AccountId32>;
     type Time = Timestamp;
     type Recency = ConstU32<RECENCY>;
+    type OnCompromise = ();
     type WeightInfo = ();
 }
 

@@ -1,7 +1,7 @@
 use crate::{mock::*, *};
 use frame_support::{assert_noop, assert_ok};
 use phala_attestation::{
-    DcapPolicy, SevSnpPolicy, TcbStatus, Vendor, mint,
+    DcapPolicy, Family, SevSnpPolicy, TcbStatus, Tier, Vendor, mint,
     simulated::{Platform, Quote, Report, Root, development_root},
 };
 use sp_runtime::{AccountId32, traits::BadOrigin};
@@ -416,6 +416,7 @@ fn governance_decides_which_platforms_are_good_enough() {
         let policy = HardwarePolicy {
             dcap: DcapPolicy { minimum_evaluation_number: 21, ..DcapPolicy::default() },
             sev_snp: SevSnpPolicy { minimum_tcb: vec![], ..SevSnpPolicy::default() },
+            limited: None,
         };
         assert_noop!(Attestation::set_hardware_policy(RuntimeOrigin::signed(OPERATOR), policy.clone()), BadOrigin);
         assert_ok!(Attestation::set_hardware_policy(RuntimeOrigin::root(), policy));
@@ -429,5 +430,76 @@ fn governance_decides_which_platforms_are_good_enough() {
             Attestation::set_early_period(RuntimeOrigin::root(), MAX_EARLY_PERIOD + 1),
             Error::<Test>::PeriodOutOfRange
         );
+    });
+}
+
+/// What a TCB recovery does to who runs on a platform that was not updated is told as long as its documents are early.
+#[test]
+fn an_outlook_tells_what_a_tcb_recovery_will_do() {
+    with_vendors(|| {
+        assert_ok!(Attestation::set_early_period(RuntimeOrigin::root(), 600));
+        let (evidence, documents) = mint::sgx(&statement().report_data());
+        submit_all(documents);
+        let (image, _) = Attestation::verify_evidence(&evidence, Attestation::now()).unwrap();
+        assert_ok!(Attestation::allow_image(RuntimeOrigin::root(), image.measurement(), Role::Worker, 1));
+        let before = verify_evidence(&evidence).unwrap();
+        assert_eq!((before.outlook, before.tier, before.expires), (None, Tier::Full, mint::VALID_UNTIL - 1));
+        assert_eq!(before.family, Family::Fmspc([0, 0xa0, 0x67, 0x11, 0, 0]));
+
+        // One that it is good enough for.
+        assert_ok!(submit(mint::tcb_info(21, 1)));
+        let now = Attestation::now();
+        assert_eq!(LastRecovery::<Test>::get(), now);
+        let good = verify_evidence(&evidence).unwrap();
+        assert_eq!((good.outlook, good.expires), (None, mint::VALID_UNTIL - 1));
+        assert!(good.weight.all_gt(before.weight) && good.weight.all_lte(Attestation::evidence_weight(&evidence)));
+
+        // One that it is not, or only for the limited tier.
+        let recovery = |age| mint::Mint { from: mint::VALID_FROM + age, ..Default::default() }.tcb_recovery(21);
+        assert_ok!(submit(recovery(2)));
+        let bad = verify_evidence(&evidence).unwrap();
+        assert_eq!((bad.outlook, bad.expires), (Some(Outlook { from: now + 600, tier: None }), now + 600));
+        let mut limited = phala_attestation::Requirements::default();
+        limited.dcap.allowed_statuses.push(TcbStatus::OutOfDate);
+        let policy = HardwarePolicy { limited: Some(limited), ..Default::default() };
+        assert_ok!(Attestation::set_hardware_policy(RuntimeOrigin::root(), policy));
+        let worse = verify_evidence(&evidence).unwrap();
+        let outlook = Outlook { from: now + 600, tier: Some(Tier::Limited) };
+        assert_eq!((worse.outlook, worse.tier), (Some(outlook), Tier::Full));
+
+        // Then it is what counts.
+        set_time(now + 600);
+        let (verified, _) = Attestation::verify_evidence(&evidence, now + 600).unwrap();
+        assert_eq!(verified.tier(), Tier::Limited);
+        assert!(Attestation::outlook(&evidence, now + 600).unwrap().is_none());
+        assert_ok!(Attestation::set_hardware_policy(RuntimeOrigin::root(), HardwarePolicy::default()));
+        assert!(matches!(Attestation::verify_evidence(&evidence, now + 600), Err(Error::TcbRefused)));
+    });
+}
+
+#[test]
+fn nothing_of_a_class_that_is_declared_broken_is_accepted() {
+    with_image(|| {
+        let statement = statement();
+        let compromise = |class| Attestation::compromise(RuntimeOrigin::root(), class);
+        let classes = [Class::Image(IMAGE), Class::Platform(platform().id()), Class::Family(Family::Simulated)];
+        for class in classes {
+            assert_noop!(Attestation::compromise(RuntimeOrigin::signed(OPERATOR), class), BadOrigin);
+            assert_noop!(Attestation::restore(RuntimeOrigin::root(), class), Error::<Test>::NotCompromised);
+            assert_ok!(compromise(class));
+            System::assert_last_event(Event::Compromised { class }.into());
+            assert_noop!(compromise(class), Error::<Test>::AlreadyCompromised);
+            assert_refused(&statement, quote(&statement), Error::Compromised);
+            assert_noop!(Attestation::restore(RuntimeOrigin::signed(OPERATOR), class), BadOrigin);
+            assert_ok!(Attestation::restore(RuntimeOrigin::root(), class));
+            assert_ok!(verify(&statement, quote(&statement)));
+        }
+        // Others are none of it.
+        let (image, platform) = (Measurement([1; 32]), phala_attestation::PlatformId([1; 32]));
+        let family = Family::Generation(phala_attestation::Generation::Milan);
+        for class in [Class::Image(image), Class::Platform(platform), Class::Family(family)] {
+            assert_ok!(compromise(class));
+            assert_ok!(verify(&statement, quote(&statement)));
+        }
     });
 }

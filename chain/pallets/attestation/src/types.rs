@@ -1,6 +1,7 @@
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
-use frame_support::weights::Weight;
-use phala_attestation::{Measurement, PlatformId, Role, UnixSeconds, Vendor};
+use frame_support::{dispatch::DispatchResult, weights::Weight};
+use phala_attestation::{Family, Measurement, PlatformId, Role, Tier, UnixSeconds, Vendor};
+use phala_primitives::attestation::{Class, Outlook};
 use scale_info::TypeInfo;
 
 /// What governance knows of an allowed image.
@@ -19,10 +20,43 @@ pub struct VerifiedEnclave {
     pub measurement: Measurement,
     /// The platform.
     pub platform: PlatformId,
+    /// Its family.
+    pub family: Family,
     /// Who made the TEE.
     pub vendor: Vendor,
+    /// What the policy thinks of the platform.
+    pub tier: Tier,
     /// When the verdict ends.
     pub expires: UnixSeconds,
+    /// What becomes of the evidence under early documents, if that is worse.
+    pub outlook: Option<Outlook>,
     /// What its verification weighed, beside what a call with simulated evidence does.
     pub weight: Weight,
+}
+
+impl VerifiedEnclave {
+    /// The classes that it is of.
+    pub fn classes(&self) -> [Class; 3] {
+        [Class::Image(self.measurement), Class::Platform(self.platform), Class::Family(self.family)]
+    }
+}
+
+/// Who takes enclaves out whose class was declared broken.
+pub trait OnCompromise {
+    /// Takes out all of `class`.
+    ///
+    /// # Errors
+    /// When it cannot: the class is not declared broken then.
+    fn on_compromise(class: Class) -> DispatchResult;
+
+    /// Lets enclaves of `class` come back.
+    fn on_restore(class: Class);
+}
+
+impl OnCompromise for () {
+    fn on_compromise(_: Class) -> DispatchResult {
+        Ok(())
+    }
+
+    fn on_restore(_: Class) {}
 }

@@ -21,6 +21,8 @@ pub trait WeightInfo {
     fn submit_pck_crl(k: u32, ) -> Weight;
     fn submit_amd_crl(k: u32, ) -> Weight;
     fn remove_document() -> Weight;
+    fn compromise() -> Weight;
+    fn restore() -> Weight;
     fn verify_dcap(t: u32, l: u32, ) -> Weight;
     fn verify_sev_snp(l: u32, ) -> Weight;
 }
@@ -178,6 +180,14 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
             .saturating_add(T::DbWeight::get().reads(10))
             .saturating_add(Weight::from_parts(0, 1024).saturating_mul(l.into()))
     }
+    fn compromise() -> Weight {
+        Weight::from_parts(50_000_000, 4000)
+            .saturating_add(T::DbWeight::get().reads_writes(3, 2))
+    }
+    fn restore() -> Weight {
+        Weight::from_parts(50_000_000, 4000)
+            .saturating_add(T::DbWeight::get().reads_writes(3, 2))
+    }
 }
 
 /// The same, for tests.
@@ -242,5 +252,13 @@ impl WeightInfo for () {
             .saturating_add(Weight::from_parts(40_148_995, 0).saturating_mul(l.into()))
             .saturating_add(RocksDbWeight::get().reads(10))
             .saturating_add(Weight::from_parts(0, 1024).saturating_mul(l.into()))
+    }
+    fn compromise() -> Weight {
+        Weight::from_parts(50_000_000, 4000)
+            .saturating_add(RocksDbWeight::get().reads_writes(3, 2))
+    }
+    fn restore() -> Weight {
+        Weight::from_parts(50_000_000, 4000)
+            .saturating_add(RocksDbWeight::get().reads_writes(3, 2))
     }
 }

@@ -1,10 +1,10 @@
 //! What the hook does in each block: wakes jobs, forgets jobs, and draws workers.
 
 use super::*;
-use alloc::vec::Vec;
 use codec::Encode;
 use frame_support::defensive;
-use pallet_phala_workers::{OnUnavailable, market};
+use pallet_phala_workers::{OnUnavailable, Unavailable, Worker, market};
+use phala_attestation::Tier;
 
 impl<T: Config> Pallet<T> {
     /// Takes overdue jobs from their workers, and ends jobs for which there is no more time.
@@ -61,15 +61,15 @@ impl<T: Config> Pallet<T> {
                 Self::lose(id, job, worker, RequeueReason::Overdue);
             }
             JobStatus::Settled(_) | JobStatus::Cancelled { .. } | JobStatus::Expired { .. } => {
-                // Noted before ended jobs had a place of their own.
+                defensive!("a wake of a job that has ended");
                 Wakes::<T>::remove(block, id);
-                Jobs::<T>::remove(id);
             }
         }
     }
 
     fn do_forget_one(block: BlockNumberFor<T>, id: JobId) {
         Forgets::<T>::remove(block, id);
+        Holders::<T>::remove(id);
         Jobs::<T>::remove(id);
     }
 
@@ -99,8 +99,8 @@ impl<T: Config> Pallet<T> {
                 continue;
             }
             match Self::draw(id, &job, active, seconds, &seed) {
-                Some((worker, price)) if Workers::<T>::assign(&worker).is_ok() => {
-                    Self::give(id, job, worker, price, now);
+                Some((worker, record)) if Workers::<T>::assign(&worker).is_ok() => {
+                    Self::give(id, job, worker, &record, now);
                 }
                 _ => Self::wait(id),
             }
@@ -116,20 +116,22 @@ impl<T: Config> Pallet<T> {
         (for_waiting, new.min(looks.saturating_sub(for_waiting)))
     }
 
-    fn give(id: JobId, mut job: Job<T>, worker: WorkerId, price: Balance, now: BlockNumberFor<T>) {
-        LastWorker::<T>::remove(id);
+    fn give(id: JobId, mut job: Job<T>, worker: WorkerId, record: &Worker<T>, now: BlockNumberFor<T>) {
+        let (measurement, platform, family) = (record.measurement, record.platform, record.family);
+        Holders::<T>::append(id, Holder { worker, measurement, platform, family, since: now });
         Assigned::<T>::insert(worker, id, ());
         job.attempts = job.attempts.saturating_add(1);
         let attempt = job.attempts;
         let due = Self::due(&job.limits, now);
-        Self::change(id, job, JobStatus::Assigned(Assignment { worker, price, assigned_at: now, due }));
+        Self::change(id, job, JobStatus::Assigned(Assignment { worker, price: record.price, assigned_at: now, due }));
         Self::deposit_event(Event::Assigned { job: id, worker, attempt });
     }
 
-    /// Draws a worker for a job among a sample of the active ones.
-    fn draw(id: JobId, job: &Job<T>, active: u32, seconds: u64, seed: &Hash) -> Option<(WorkerId, Balance)> {
-        let last = LastWorker::<T>::get(id);
-        let mut candidates = Vec::new();
+    /// Draws a worker for a job among a sample of the active ones. One whose evidence a TCB recovery will refuse is drawn only
+    /// where there is no other, and the one that lost the job last only where there is not even such.
+    fn draw(id: JobId, job: &Job<T>, active: u32, seconds: u64, seed: &Hash) -> Option<(WorkerId, Worker<T>)> {
+        let last = Holders::<T>::get(id).last().map(|holder| holder.worker);
+        let (mut candidates, mut exposed) = (Vec::new(), Vec::new());
         let mut last_resort = None;
         for index in 0..active.min(SAMPLE) {
             let position = if active <= SAMPLE {
@@ -143,17 +145,22 @@ impl<T: Config> Pallet<T> {
                 continue;
             };
             if last == Some(worker) {
-                last_resort = Some((worker, record.price));
-                continue;
+                last_resort = Some((worker, record));
+            } else if record.is_exposed() {
+                exposed.push((worker, record));
+            } else {
+                candidates.push((worker, record));
             }
-            candidates.push((worker, record.price, score(&record)));
         }
-        let total = candidates.iter().fold(0u128, |sum, (_, _, score)| sum.saturating_add(*score));
+        if candidates.is_empty() {
+            candidates = exposed;
+        }
+        let total = candidates.iter().fold(0u128, |sum, (_, record)| sum.saturating_add(score::<T>(record)));
         let mut ticket = random(seed, id, SAMPLE).checked_rem(total).unwrap_or(0);
-        for (worker, price, score) in candidates {
-            match ticket.checked_sub(score) {
+        for (worker, record) in candidates {
+            match ticket.checked_sub(score::<T>(&record)) {
                 Some(rest) => ticket = rest,
-                None => return Some((worker, price)),
+                None => return Some((worker, record)),
             }
         }
         last_resort
@@ -178,11 +185,11 @@ impl<T: Config> Pallet<T> {
 
     /// Takes a job from its worker and puts it at the queue's end, or ends it when there is no time for another.
     fn lose(id: JobId, job: Job<T>, worker: WorkerId, reason: RequeueReason) {
-        if !Self::has_time(&job, frame_system::Pallet::<T>::block_number()) {
+        let has_time = Self::has_time(&job, frame_system::Pallet::<T>::block_number());
+        if !has_time || job.attempts >= MAX_ATTEMPTS {
             return Self::expire(id, job);
         }
         Self::unassign(id, &worker);
-        LastWorker::<T>::insert(id, worker);
         Self::change(id, job, JobStatus::Queued);
         Self::enqueue(id);
         Self::deposit_event(Event::Requeued { job: id, worker, reason });
@@ -191,26 +198,35 @@ impl<T: Config> Pallet<T> {
 
 impl<T: Config> OnUnavailable for Pallet<T> {
     /// Gives the worker's jobs to others, or ends them; a worker has no more than `MaxCapacity`.
-    fn on_unavailable(worker: &WorkerId) -> Weight {
+    fn on_unavailable(worker: &WorkerId, why: Unavailable) -> Weight {
+        let reason = match why {
+            Unavailable::Silent => RequeueReason::WorkerUnresponsive,
+            Unavailable::Cordoned => RequeueReason::WorkerCordoned,
+        };
         let jobs: Vec<JobId> = Assigned::<T>::iter_key_prefix(worker).collect();
         let count = jobs.len() as u32;
         for id in jobs {
             if let Some(job) = Jobs::<T>::get(id) {
-                Self::lose(id, job, *worker, RequeueReason::WorkerUnresponsive);
+                Self::lose(id, job, *worker, reason);
             }
         }
         Weights::<T>::lose(count)
     }
 }
 
-/// Speed × free capacity ÷ price, scaled so that cheap and dear workers differ; at least one.
-fn score<AccountId, BlockNumber>(worker: &phala_primitives::worker::Worker<AccountId, BlockNumber>) -> u128 {
+/// Speed × free capacity ÷ price, and half of it for the limited tier, scaled so that cheap and dear workers differ; at least
+/// one.
+fn score<T: Config>(worker: &Worker<T>) -> u128 {
     /// At most 2⁶⁴ fuel × 2²⁰ jobs × this is below 2¹²⁴, so that sixteen of them add up.
     const SCALE: u128 = 1 << 36;
     let free = worker.performance.capacity.saturating_sub(worker.running);
+    let scale = match worker.tier {
+        Tier::Full => SCALE,
+        Tier::Limited => SCALE / 2,
+    };
     u128::from(worker.performance.fuel_per_second)
         .saturating_mul(free.into())
-        .saturating_mul(SCALE)
+        .saturating_mul(scale)
         .checked_div(worker.price)
         .unwrap_or(1)
         .max(1)

@@ -4,7 +4,7 @@ use super::*;
 use frame_benchmarking::v2::*;
 use frame_system::RawOrigin;
 use pallet_phala_workers::{
-    OnUnavailable,
+    OnUnavailable, Unavailable,
     enclave::{Enclave, MEASUREMENT, accept, enter_block},
 };
 use phala_primitives::Receipt;
@@ -204,7 +204,7 @@ mod benchmarks {
         let worker = enclave::<T>(0).id();
         #[block]
         {
-            Pallet::<T>::on_unavailable(&worker);
+            Pallet::<T>::on_unavailable(&worker, Unavailable::Silent);
         }
         assert!(all_expired::<T>(count));
     }

@@ -13,7 +13,12 @@
 //! ```
 //!
 //! A job that is assigned in block *b* is due at *b* + its wall time + [`Config::ReceiptGrace`]. It is taken, queued and
-//! assigned only as long as that is no later than its deadline: then there is *time* for it.
+//! assigned only as long as that is no later than its deadline: then there is *time* for it. One that [`MAX_ATTEMPTS`] workers
+//! lost has none, either.
+//!
+//! # Who could read it
+//! A worker that has a job can read all of it. [`Holders`] has everyone that had one, and what it ran on, for as long as the job
+//! is kept: once a class is declared broken, that tells which jobs it touched.
 //!
 //! # Invariants
 //! - *Conservation*: what is on hold of an account for [`HoldReason::Job`] is the sum of `max_price` of its live jobs; at the
@@ -36,7 +41,8 @@
 //! # How a worker is drawn
 //! Up to [`SAMPLE`] active workers are looked at: all when there are no more, else as many draws. Of those that may get the
 //! job one is drawn with a probability in proportion to speed × free capacity ÷ price. The worker that lost the job last
-//! gets it back only if no other can have it.
+//! gets it back only if no other can have it; one whose evidence a TCB recovery will refuse is drained before that happens: it
+//! gets a job only if none of the rest can. A worker of a broken class gets none.
 //!
 //! # Attacks
 //! - *A receipt that somebody else made*: it is signed by the key that evidence bound to an allowed image.
@@ -79,7 +85,7 @@ use types::Next;
 pub use types::RequeueReason;
 pub use weights::WeightInfo;
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 use frame_support::{
     dispatch::PostDispatchInfo,
     pallet_prelude::*,
@@ -92,7 +98,7 @@ use frame_support::{
 use frame_system::pallet_prelude::*;
 use phala_primitives::{
     AppId, Balance, Hash, JobId, Limits, Outcome, SignedReceipt, WorkerId,
-    job::{Assignment, JobStatus, Visibility},
+    job::{Assignment, Holder, JobStatus, Visibility},
     units::fee,
 };
 use sp_runtime::{
@@ -102,6 +108,9 @@ use sp_runtime::{
 
 /// How many active workers are looked at for one job.
 pub const SAMPLE: u32 = 16;
+
+/// How many workers get a job, one after the other, before it ends without a result.
+pub const MAX_ATTEMPTS: u32 = 32;
 
 /// A job's record.
 pub type Job<T> = phala_primitives::job::Job<<T as frame_system::Config>::AccountId, BlockNumberFor<T>>;
@@ -211,9 +220,10 @@ pub mod pallet {
     #[pallet::storage]
     pub type Assigned<T> = StorageDoubleMap<_, Blake2_128Concat, WorkerId, Twox64Concat, JobId, ()>;
 
-    /// The worker that lost a queued job.
+    /// Who was given each job, in turn, until it is forgotten: at most [`MAX_ATTEMPTS`].
     #[pallet::storage]
-    pub type LastWorker<T> = StorageMap<_, Twox64Concat, JobId, WorkerId>;
+    #[pallet::unbounded]
+    pub type Holders<T: Config> = StorageMap<_, Twox64Concat, JobId, Vec<Holder<BlockNumberFor<T>>>, ValueQuery>;
 
     /// In which block to look at a live job again.
     #[pallet::storage]
@@ -340,6 +350,8 @@ pub mod pallet {
         WrongMeasurement,
         /// The worker's image is not allowed (any more).
         ImageNotAllowed,
+        /// The worker's image, platform or family was declared broken.
+        WorkerBroken,
         /// The receipt names a block that is not this chain's or was before the assignment.
         WrongBlock,
         /// The receipt claims more fuel than the job allows.
@@ -543,7 +555,6 @@ impl<T: Config> Pallet<T> {
 
     /// Ends a live job whose escrow is gone, and forgets everything that a live job has.
     fn end(id: JobId, job: Job<T>, status: JobStatus<T::AccountId, BlockNumberFor<T>>) {
-        LastWorker::<T>::remove(id);
         if let JobStatus::Assigned(assignment) = &job.status {
             Self::unassign(id, &assignment.worker);
         }

@@ -72,6 +72,7 @@ impl pallet_phala_attestation::Config for Test {
     type AdminOrigin = frame_system::EnsureRoot<AccountId32>;
     type Time = Timestamp;
     type Recency = ConstU32<40>;
+    type OnCompromise = Workers;
     type WeightInfo = ();
 }
 
@@ -79,6 +80,7 @@ impl pallet_phala_workers::Config for Test {
     type HeartbeatTimeout = ConstU32<TIMEOUT>;
     type MaxCapacity = ConstU32<8>;
     type MaxChecksPerBlock = ConstU32<8>;
+    type MaxCordonsPerBlock = ConstU32<8>;
     type OnUnavailable = Jobs;
     type WeightInfo = ();
 }

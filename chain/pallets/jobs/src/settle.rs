@@ -61,6 +61,7 @@ impl<T: Config> Pallet<T> {
         let worker = pallet_phala_workers::Workers::<T>::get(receipt.worker).ok_or(Error::<T>::NotAssigned)?;
         ensure!(receipt.measurement == worker.measurement.0, Error::<T>::WrongMeasurement);
         ensure!(Attestation::<T>::image_allowed(&worker.measurement, Role::Worker), Error::<T>::ImageNotAllowed);
+        ensure!(!Workers::<T>::is_broken(&worker), Error::<T>::WorkerBroken);
         ensure!(Self::is_block_of(receipt, &assignment, now), Error::<T>::WrongBlock);
         ensure!(receipt.fuel <= job.limits.fuel, Error::<T>::FuelOverLimit);
         ensure!(

@@ -922,3 +922,106 @@ mod receipts {
         });
     }
 }
+
+mod classes {
+    use super::*;
+    use phala_attestation::Tier;
+    use phala_primitives::attestation::{Class, Outlook};
+
+    fn compromise(class: Class) {
+        assert_ok!(Attestation::compromise(RuntimeOrigin::root(), class));
+    }
+
+    fn platform(enclave: &Enclave) -> Class {
+        Class::Platform(pallet_phala_workers::Workers::<Test>::get(enclave.id()).unwrap().platform)
+    }
+
+    fn change(enclave: &Enclave, change: impl FnOnce(&mut pallet_phala_workers::Worker<Test>)) {
+        pallet_phala_workers::Workers::<Test>::mutate_extant(enclave.id(), change);
+    }
+
+    #[test]
+    fn running_jobs_of_a_broken_class_go_to_others() {
+        with_assigned_job(|first, id| {
+            let second = worker(2);
+            compromise(platform(&first));
+            // Not even in this block.
+            assert_noop!(send(sign(&first, receipt(&first, id))), Refused::WorkerBroken);
+            next_block();
+            let reason = RequeueReason::WorkerCordoned;
+            System::assert_has_event(Event::Requeued { job: id, worker: first.id(), reason }.into());
+            assert_eq!(assigned_to(id), Some(second.id()));
+            next_block();
+            assert_noop!(send(sign(&first, Receipt { worker: first.id(), ..receipt(&second, id) })), Refused::NotAssigned);
+            assert_ok!(send(sign(&second, receipt(&second, id))));
+        });
+    }
+
+    /// Of a job that is settled long ago, too, until it is forgotten.
+    #[test]
+    fn who_had_a_job_is_known_for_as_long_as_the_job_is() {
+        with_assigned_job(|first, id| {
+            let since = assignment(id).unwrap().assigned_at;
+            let second = worker(2);
+            compromise(platform(&first));
+            next_block();
+            next_block();
+            assert_ok!(send(sign(&second, receipt(&second, id))));
+            assert_ok!(Workers::deregister(signed(OPERATOR), first.id()));
+            let holders = Holders::<Test>::get(id);
+            assert_eq!(holders.iter().map(|holder| holder.worker).collect::<Vec<_>>(), [first.id(), second.id()]);
+            assert_eq!(holders[0].since, since);
+            assert_eq!(holders[0].classes()[0], Class::Image(MEASUREMENT));
+            run_to(System::block_number() + RETENTION + 2, &[]);
+            assert!(crate::Jobs::<Test>::get(id).is_none() && Holders::<Test>::iter().count() == 0);
+        });
+    }
+
+    #[test]
+    fn a_worker_that_a_tcb_recovery_will_refuse_is_drained_before() {
+        with_chain(|| {
+            let [exposed, other] = [worker(1), worker(2)];
+            change(&exposed, |record| record.outlook = Some(Outlook { from: START + 500, tier: None }));
+            // As many as the other has place for, and the rest all the same.
+            let ids: Vec<_> = (0..5).map(|_| submit()).collect();
+            run_to(4, &[]);
+            let with_other = ids.iter().filter(|id| assigned_to(**id) == Some(other.id())).count();
+            assert_eq!(with_other, 4);
+            assert_eq!(ids.iter().filter(|id| assigned_to(**id) == Some(exposed.id())).count(), 1);
+        });
+    }
+
+    #[test]
+    fn a_worker_of_the_limited_tier_gets_fewer_jobs() {
+        with_chain(|| {
+            let [limited, full] = [worker(1), worker(2)];
+            change(&limited, |record| record.tier = Tier::Limited);
+            let mut count = 0;
+            for round in 0..60_u8 {
+                Luck::set(Some(sp_core::H256([round; 32])));
+                let id = submit();
+                next_block();
+                let enclave = if assigned_to(id) == Some(full.id()) { &full } else { &limited };
+                count += u32::from(enclave.id() == full.id());
+                beat(&limited);
+                beat(&full);
+                next_block();
+                assert_ok!(send(sign(enclave, receipt(enclave, id))));
+            }
+            // Two thirds of them, give or take.
+            assert!((30..54).contains(&count), "{count} of 60");
+        });
+    }
+
+    #[test]
+    fn a_job_that_too_many_workers_lost_ends() {
+        with_assigned_job(|enclave, id| {
+            crate::Jobs::<Test>::mutate_extant(id, |job| job.attempts = MAX_ATTEMPTS);
+            let holder = Holders::<Test>::get(id)[0];
+            Holders::<Test>::insert(id, vec![holder; MAX_ATTEMPTS as usize]);
+            run_to(assignment(id).unwrap().due + 1, &[&enclave]);
+            System::assert_has_event(Event::Expired { job: id }.into());
+            assert_eq!(held(&ALICE), 0);
+        });
+    }
+}

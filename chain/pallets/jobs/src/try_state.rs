@@ -35,7 +35,9 @@ impl<T: Config> Pallet<T> {
                 JobStatus::Assigned(assignment) => {
                     ensure!(assignment.due <= job.deadline, "an assignment is due after the deadline");
                     ensure!(Assigned::<T>::contains_key(assignment.worker, id), "an assigned job has no worker");
-                    ensure!(!LastWorker::<T>::contains_key(id), "an assigned job has lost a worker");
+                    let last = Holders::<T>::get(id).last().map(|holder| (holder.worker, holder.since));
+                    let named = Some((assignment.worker, assignment.assigned_at));
+                    ensure!(last == named, "the last holder of an assigned job is not its worker");
                     running.entry(assignment.worker).or_default().saturating_inc();
                     true
                 }
@@ -50,6 +52,10 @@ impl<T: Config> Pallet<T> {
                 escrow.entry(job.owner).or_default().saturating_accrue(job.max_price);
                 uses.entry(job.app).or_default().saturating_inc();
             }
+        }
+        for (id, holders) in Holders::<T>::iter() {
+            let attempts = Jobs::<T>::get(id).map(|job| job.attempts);
+            ensure!(attempts == u32::try_from(holders.len()).ok(), "not every attempt at a job has its holder");
         }
         for (owner, amount) in escrow {
             let on_hold = <T as Config>::Currency::balance_on_hold(&HoldReason::Job.into(), &owner);

@@ -8,6 +8,8 @@ pub enum RequeueReason {
     Overdue,
     /// It sent no heartbeats.
     WorkerUnresponsive,
+    /// Its image, platform or family was declared broken.
+    WorkerCordoned,
 }
 
 /// What the hook does with a job next, and in which block.

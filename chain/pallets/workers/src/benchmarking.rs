@@ -191,5 +191,18 @@ mod benchmarks {
         assert_eq!(ActiveCount::<T>::get(), MARKET);
     }
 
+    /// The hook, when the class of `n` workers was declared broken.
+    #[benchmark]
+    fn cordon(n: Linear<0, 128>) {
+        let count = n.min(T::MaxCordonsPerBlock::get());
+        checked::<T>(count);
+        Pallet::<T>::on_compromise(Class::Image(crate::enclave::MEASUREMENT)).unwrap();
+        #[block]
+        {
+            Pallet::<T>::do_cordon();
+        }
+        assert_eq!(ActiveCount::<T>::get(), MARKET);
+    }
+
     impl_benchmark_test_suite!(Pallet, crate::mock::new_chain(), crate::mock::Test);
 }

@@ -13,16 +13,21 @@
 //!             Draining ◄─────────────────────────────────────────────┘
 //!
 //!  deregister: from every state, when it has no job
+//!  its class declared broken: from every state to Cordoned; renew: back to Active
 //! ```
 //!
 //! A heartbeat names the newest finalized block that the enclave has verified, and is as fresh as that block:
 //! `last_heartbeat` is the newest that the enclave has named, in a heartbeat or in a statement, and a worker is silent when
 //! it is more than [`Config::HeartbeatTimeout`] blocks old.
 //!
+//! When governance declares a class of enclaves broken, its workers get nothing from that block on ([`Cordoning`]), and lose
+//! what they have: in each block [`Config::MaxCordonsPerBlock`] of them, or of their jobs.
+//!
 //! # Invariants
 //! - Every worker's evidence was verified in the runtime, and its platform backs no other worker.
 //! - The market ([`market`]) holds exactly the workers whose status is `Active`, each at its price.
 //! - A worker that is active, or drains and still answers, has exactly one entry in [`Checks`], at [`CheckAt`].
+//! - [`Members`] has every worker that is not cordoned, under its image and its family.
 //! - `running` is the number of jobs that are assigned to it.
 //! - The hook does no more in a block than [`Config::MaxChecksPerBlock`] allows; the rest waits for the next.
 //!
@@ -37,7 +42,9 @@
 //! - *An image found broken, a verdict that ended*: the worker gets no job, and its heartbeats are refused, so that it drops
 //!   out of the market.
 //! - *A platform locked by an operator who left*: who proves anew to run on it takes it over, once the verdict of the worker
-//!   that had it has ended and that worker has no job.
+//!   that had it has ended and that worker has no job. The same operator need not wait for the end: an enclave on a
+//!   platform that cannot seal has other keys after each start.
+//! - *A cordon left by draining and resuming*: a cordoned worker cannot drain.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -61,15 +68,17 @@ mod types;
 pub mod weights;
 
 pub use pallet::*;
-pub use types::{OnUnavailable, Slot};
+pub use types::{OnUnavailable, Slot, Unavailable};
 pub use weights::WeightInfo;
 
 use codec::Encode;
 use frame_support::{dispatch::PostDispatchInfo, pallet_prelude::*};
 use frame_system::pallet_prelude::*;
+use pallet_phala_attestation::OnCompromise;
 use phala_attestation::{Evidence, PlatformId, Role, Statement};
 use phala_primitives::{
     Balance, WorkerId,
+    attestation::{Class, Outlook},
     worker::{MAX_ENDPOINT_BYTES, SignedHeartbeat, SignedPerformanceReport, WorkerStatus},
 };
 use sp_runtime::traits::{One, Saturating, Zero};
@@ -79,6 +88,9 @@ pub type Worker<T> = phala_primitives::worker::Worker<<T as frame_system::Config
 
 /// How many checks of workers that answered one that did not counts for, against [`Config::MaxChecksPerBlock`].
 const COST_OF_SILENCE: u32 = 8;
+
+/// The most classes whose workers are being cordoned at once.
+pub const MAX_CORDONS: u32 = 64;
 
 /// How many each job counts for that such a worker loses.
 const COST_OF_JOB: u32 = 2;
@@ -111,7 +123,11 @@ pub mod pallet {
         /// more jobs it loses; the last may go beyond the bound.
         #[pallet::constant]
         type MaxChecksPerBlock: Get<u32>;
-        /// Who is told that a worker does not answer: the jobs pallet, which takes back what the worker has.
+        /// The most workers, and jobs of theirs, that are taken out in one block when a class is declared broken; the last
+        /// worker may go beyond the bound.
+        #[pallet::constant]
+        type MaxCordonsPerBlock: Get<u32>;
+        /// Who is told that a worker is out: the jobs pallet, which takes back what the worker has.
         type OnUnavailable: OnUnavailable;
         /// Measured weights.
         type WeightInfo: WeightInfo;
@@ -121,6 +137,14 @@ pub mod pallet {
     #[pallet::storage]
     #[pallet::unbounded]
     pub type Workers<T: Config> = StorageMap<_, Blake2_128Concat, WorkerId, Worker<T>>;
+
+    /// The workers that are not cordoned, by image and family.
+    #[pallet::storage]
+    pub type Members<T> = StorageDoubleMap<_, Blake2_128Concat, Class, Blake2_128Concat, WorkerId, ()>;
+
+    /// The classes that were declared broken and may have workers left that are not cordoned yet.
+    #[pallet::storage]
+    pub type Cordoning<T> = StorageValue<_, BoundedVec<Class, ConstU32<MAX_CORDONS>>, ValueQuery>;
 
     /// The number of active workers, which are at the positions below it in [`ActiveIndex`].
     #[pallet::storage]
@@ -185,6 +209,15 @@ pub mod pallet {
             /// Its status from now on.
             status: WorkerStatus,
         },
+        /// A TCB recovery will make a worker's evidence worse: its operator has to update the platform.
+        OperatorWarned {
+            /// The worker.
+            worker: WorkerId,
+            /// Who owns it.
+            operator: T::AccountId,
+            /// When, and to what.
+            outlook: Outlook,
+        },
         /// A worker is gone.
         Deregistered {
             /// The worker.
@@ -235,17 +268,22 @@ pub mod pallet {
         HasJobs,
         /// The worker runs as many jobs as it can.
         Busy,
+        /// The worker's image, platform or family was declared broken: only new evidence brings it back.
+        Cordoned,
+        /// Too many classes were declared broken at once: wait until the workers of the first are out.
+        TooManyCordons,
     }
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn on_initialize(now: BlockNumberFor<T>) -> Weight {
-            Self::do_check_heartbeats(now)
+            Self::do_cordon().saturating_add(Self::do_check_heartbeats(now))
         }
 
         fn integrity_test() {
             assert!(!T::HeartbeatTimeout::get().is_zero(), "HeartbeatTimeout is at least one block");
             assert!(T::MaxCapacity::get() > 0 && T::MaxChecksPerBlock::get() > 0, "bounds are at least one");
+            assert!(T::MaxCordonsPerBlock::get() > 0, "workers of a broken class are taken out");
             assert!(
                 T::HeartbeatTimeout::get() <= <T as frame_system::Config>::BlockHashCount::get(),
                 "HeartbeatTimeout is at most BlockHashCount: older hashes are forgotten"
@@ -356,7 +394,14 @@ impl<T: Config> Pallet<T> {
                 && record.verdict_expires > now
                 && phala_primitives::units::fee(fuel, record.price) <= max_price
                 && Attestation::<T>::image_allowed(&record.measurement, Role::Worker)
+                && !Self::is_broken(record)
         })
+    }
+
+    /// Whether the worker is of a class that was declared broken.
+    pub fn is_broken(record: &Worker<T>) -> bool {
+        let cordoning = Cordoning::<T>::get();
+        record.status == WorkerStatus::Cordoned || record.classes().iter().any(|class| cordoning.contains(class))
     }
 
     /// Counts one job more.
@@ -401,7 +446,7 @@ impl<T: Config> Pallet<T> {
         Self::ensure_endpoint(&endpoint)?;
         Self::ensure_performance(&worker, &performance)?;
         let verified = Attestation::<T>::verify_enclave(Role::Worker, &operator, &statement, &evidence)?;
-        Self::evict(&verified.platform);
+        Self::evict(&verified.platform, &operator);
         Attestation::<T>::claim_platform(&verified.platform, &worker)?;
         let last_heartbeat = statement.block_number.into();
         let record = Worker::<T> {
@@ -414,16 +459,26 @@ impl<T: Config> Pallet<T> {
             status: WorkerStatus::Active,
             measurement: verified.measurement,
             platform: verified.platform,
+            family: verified.family,
             vendor: verified.vendor,
+            tier: verified.tier,
+            verified_at: Attestation::<T>::now(),
             verdict_expires: verified.expires,
+            outlook: verified.outlook,
             evidence_hash: evidence_hash(&statement, &evidence),
             registered_at: frame_system::Pallet::<T>::block_number(),
             last_heartbeat,
         };
+        Self::join_classes(&worker, &record);
         Workers::<T>::insert(worker, record);
         market::insert::<T>(worker, price);
         Self::schedule_check(&worker, last_heartbeat);
-        Self::deposit_event(Event::Registered { worker, operator, verdict_expires: verified.expires });
+        Self::deposit_event(Event::Registered {
+            worker,
+            operator: operator.clone(),
+            verdict_expires: verified.expires,
+        });
+        Self::warn(worker, operator, verified.outlook);
         Ok(Some(<T as Config>::WeightInfo::register().saturating_add(verified.weight)).into())
     }
 
@@ -439,12 +494,23 @@ impl<T: Config> Pallet<T> {
         let verified = Attestation::<T>::verify_enclave(Role::Worker, &operator, &statement, &evidence)?;
         ensure!(verified.platform == record.platform, Error::<T>::PlatformChanged);
         ensure!(statement.encryption_key == record.encryption_key, Error::<T>::EncryptionKeyChanged);
+        if record.status == WorkerStatus::Cordoned {
+            record.status = WorkerStatus::Unresponsive;
+        } else {
+            Self::leave_classes(&worker, &record);
+        }
         record.performance = performance.report.performance;
         record.measurement = verified.measurement;
+        record.family = verified.family;
         record.vendor = verified.vendor;
+        record.tier = verified.tier;
+        record.verified_at = Attestation::<T>::now();
         record.verdict_expires = verified.expires;
+        record.outlook = verified.outlook;
         record.evidence_hash = evidence_hash(&statement, &evidence);
+        Self::join_classes(&worker, &record);
         Self::deposit_event(Event::Renewed { worker, verdict_expires: verified.expires });
+        Self::warn(worker, operator, verified.outlook);
         Self::answered(worker, record, statement.block_number.into());
         Ok(Some(<T as Config>::WeightInfo::renew().saturating_add(verified.weight)).into())
     }
@@ -492,6 +558,7 @@ impl<T: Config> Pallet<T> {
 
     fn do_drain(operator: T::AccountId, worker: WorkerId) -> DispatchResult {
         Self::mutate_owned(&operator, &worker, |record| {
+            ensure!(record.status != WorkerStatus::Cordoned, Error::<T>::Cordoned);
             ensure!(record.status != WorkerStatus::Draining, Error::<T>::AlreadyDraining);
             record.status = WorkerStatus::Draining;
             Ok(())
@@ -518,24 +585,27 @@ impl<T: Config> Pallet<T> {
     fn do_deregister(operator: T::AccountId, worker: WorkerId) -> DispatchResult {
         let record = Self::owned(&operator, &worker)?;
         ensure!(record.running == 0, Error::<T>::HasJobs);
-        Self::remove(worker, &record.platform);
+        Self::remove(worker, &record);
         Ok(())
     }
 
-    /// Removes the worker of a platform, if it has no job and its verdict has ended.
-    fn evict(platform: &PlatformId) {
+    /// Removes the worker of a platform on behalf of `operator`, if it has no job, and is the operator's own or its verdict has
+    /// ended.
+    fn evict(platform: &PlatformId, operator: &T::AccountId) {
         let Some(worker) = pallet_phala_attestation::Platforms::<T>::get(platform) else { return };
         let Some(record) = Workers::<T>::get(worker) else { return };
-        if record.running == 0 && record.verdict_expires <= Attestation::<T>::now() {
-            Self::remove(worker, platform);
+        let is_free = record.operator == *operator || record.verdict_expires <= Attestation::<T>::now();
+        if record.running == 0 && is_free {
+            Self::remove(worker, &record);
         }
     }
 
     /// Removes a worker that has no job, and frees its platform.
-    fn remove(worker: WorkerId, platform: &PlatformId) {
+    fn remove(worker: WorkerId, record: &Worker<T>) {
         market::remove::<T>(&worker);
         Self::unschedule_check(&worker);
-        Attestation::<T>::release_platform(platform, &worker);
+        Self::leave_classes(&worker, record);
+        Attestation::<T>::release_platform(&record.platform, &worker);
         Workers::<T>::remove(worker);
         Self::deposit_event(Event::Deregistered { worker });
     }
@@ -543,7 +613,7 @@ impl<T: Config> Pallet<T> {
     /// Stores `record` as that of a worker that has named block `named`, which ends its silence when that is recent.
     fn answered(worker: WorkerId, mut record: Worker<T>, named: BlockNumberFor<T>) {
         record.last_heartbeat = record.last_heartbeat.max(named);
-        if !Self::is_silent(&record) {
+        if !Self::is_silent(&record) && record.status != WorkerStatus::Cordoned {
             if record.status == WorkerStatus::Unresponsive {
                 record.status = WorkerStatus::Active;
                 market::insert::<T>(worker, record.price);
@@ -600,7 +670,71 @@ impl<T: Config> Pallet<T> {
             Workers::<T>::insert(worker, &record);
             Self::deposit_event(Event::StatusChanged { worker, status: record.status });
         }
-        T::OnUnavailable::on_unavailable(&worker)
+        T::OnUnavailable::on_unavailable(&worker, Unavailable::Silent)
+    }
+
+    /// Takes out workers of the classes that were declared broken.
+    fn do_cordon() -> Weight {
+        let mut classes = Cordoning::<T>::get();
+        if classes.is_empty() {
+            return <T as Config>::WeightInfo::cordon(0);
+        }
+        let mut left = T::MaxCordonsPerBlock::get();
+        let mut cordoned = 0u32;
+        let mut hook_weight = Weight::zero();
+        while let Some(class) = classes.first().copied().filter(|_| left > 0) {
+            let mut cost = 1u32;
+            match Self::member(&class) {
+                Some((worker, record)) => {
+                    cost.saturating_accrue(record.running);
+                    hook_weight.saturating_accrue(Self::do_cordon_one(worker, record));
+                    cordoned.saturating_inc();
+                }
+                None => drop(classes.remove(0)),
+            }
+            left = left.saturating_sub(cost);
+        }
+        Cordoning::<T>::put(classes);
+        <T as Config>::WeightInfo::cordon(cordoned).saturating_add(hook_weight)
+    }
+
+    fn do_cordon_one(worker: WorkerId, mut record: Worker<T>) -> Weight {
+        market::remove::<T>(&worker);
+        Self::unschedule_check(&worker);
+        Self::leave_classes(&worker, &record);
+        record.status = WorkerStatus::Cordoned;
+        Workers::<T>::insert(worker, &record);
+        Self::deposit_event(Event::StatusChanged { worker, status: record.status });
+        T::OnUnavailable::on_unavailable(&worker, Unavailable::Cordoned)
+    }
+
+    /// A worker of the class that is not cordoned.
+    fn member(class: &Class) -> Option<(WorkerId, Worker<T>)> {
+        let worker = match class {
+            Class::Platform(platform) => pallet_phala_attestation::Platforms::<T>::get(platform),
+            Class::Image(_) | Class::Family(_) => Members::<T>::iter_key_prefix(class).next(),
+        }?;
+        let record = Workers::<T>::get(worker)?;
+        (record.status != WorkerStatus::Cordoned).then_some((worker, record))
+    }
+
+    /// Lists a worker under the classes that have more than one.
+    fn join_classes(worker: &WorkerId, record: &Worker<T>) {
+        for class in shared_classes::<T>(record) {
+            Members::<T>::insert(class, worker, ());
+        }
+    }
+
+    fn leave_classes(worker: &WorkerId, record: &Worker<T>) {
+        for class in shared_classes::<T>(record) {
+            Members::<T>::remove(class, worker);
+        }
+    }
+
+    fn warn(worker: WorkerId, operator: T::AccountId, outlook: Option<Outlook>) {
+        if let Some(outlook) = outlook {
+            Self::deposit_event(Event::OperatorWarned { worker, operator, outlook });
+        }
     }
 
     /// Has a worker looked at when it will be silent, and not before the next block.
@@ -680,10 +814,16 @@ impl<T: Config> Pallet<T> {
                 );
             }
             let check = CheckAt::<T>::get(worker);
+            for class in shared_classes::<T>(&record) {
+                ensure!(
+                    Members::<T>::contains_key(class, worker) == (record.status != WorkerStatus::Cordoned),
+                    "a worker is not listed under its class, or a cordoned one is"
+                );
+            }
             ensure!(
                 match record.status {
                     WorkerStatus::Active => check.is_some(),
-                    WorkerStatus::Unresponsive => check.is_none(),
+                    WorkerStatus::Unresponsive | WorkerStatus::Cordoned => check.is_none(),
                     WorkerStatus::Draining => true,
                 },
                 "status and heartbeat check disagree"
@@ -713,6 +853,21 @@ impl<T: Config> Pallet<T> {
         ensure!(claims == Workers::<T>::iter_keys().count(), "a platform is claimed by no worker");
         Ok(())
     }
+}
+
+impl<T: Config> OnCompromise for Pallet<T> {
+    fn on_compromise(class: Class) -> DispatchResult {
+        Cordoning::<T>::try_append(class).map_err(|()| Error::<T>::TooManyCordons.into())
+    }
+
+    fn on_restore(class: Class) {
+        Cordoning::<T>::mutate(|classes| classes.retain(|other| *other != class));
+    }
+}
+
+/// The classes of a worker that others can be of, too.
+fn shared_classes<T: Config>(record: &Worker<T>) -> [Class; 2] {
+    [Class::Image(record.measurement), Class::Family(record.family)]
 }
 
 fn evidence_hash(statement: &Statement, evidence: &Evidence) -> [u8; 32] {

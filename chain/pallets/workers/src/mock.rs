@@ -1,6 +1,6 @@
 //! A runtime with attestation and workers.
 
-use crate::{self as pallet_phala_workers, OnUnavailable, enclave};
+use crate::{self as pallet_phala_workers, OnUnavailable, Unavailable, enclave};
 use frame_support::{
     derive_impl, parameter_types,
     traits::{ConstU32, Hooks},
@@ -18,6 +18,7 @@ type Block = frame_system::mocking::MockBlockU32<Test>;
 pub const TIMEOUT: u32 = 20;
 pub const RECENCY: u32 = 40;
 pub const CHECKS: u32 = 32;
+pub const CORDONS: u32 = 4;
 
 /// The time of block 0, in seconds.
 pub const START: u64 = 1_800_000_000;
@@ -46,6 +47,7 @@ impl pallet_phala_attestation::Config for Test {
     type AdminOrigin = frame_system::EnsureRoot<AccountId32>;
     type Time = Timestamp;
     type Recency = ConstU32<RECENCY>;
+    type OnCompromise = Workers;
     type WeightInfo = ();
 }
 
@@ -56,7 +58,7 @@ parameter_types! {
 pub struct Record;
 
 impl OnUnavailable for Record {
-    fn on_unavailable(worker: &WorkerId) -> Weight {
+    fn on_unavailable(worker: &WorkerId, _: Unavailable) -> Weight {
         Lost::mutate(|lost| lost.push(*worker));
         Weight::zero()
     }
@@ -66,6 +68,7 @@ impl pallet_phala_workers::Config for Test {
     type HeartbeatTimeout = ConstU32<TIMEOUT>;
     type MaxCapacity = ConstU32<8>;
     type MaxChecksPerBlock = ConstU32<CHECKS>;
+    type MaxCordonsPerBlock = ConstU32<CORDONS>;
     type OnUnavailable = Record;
     type WeightInfo = ();
 }

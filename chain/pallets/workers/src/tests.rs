@@ -134,8 +134,22 @@ mod registration {
     fn one_platform_backs_one_worker() {
         with_chain(|| {
             registered(1, 1);
+            let second = Enclave::new(2, SOMEBODY).moved_to(enclave(1));
+            assert_noop!(second.register::<Test>(1), Attested::PlatformTaken);
+        });
+    }
+
+    /// An enclave whose platform cannot seal has other keys after each start.
+    #[test]
+    fn the_same_operator_takes_a_platform_over_as_soon_as_its_worker_has_no_job() {
+        with_chain(|| {
+            let first = registered(1, 1);
+            assert_ok!(Workers::assign(&first.id()));
             let second = enclave(2).moved_to(enclave(1));
             assert_noop!(second.register::<Test>(1), Attested::PlatformTaken);
+            Workers::release(&first.id());
+            assert_ok!(second.register::<Test>(1));
+            assert!(!crate::Workers::<Test>::contains_key(first.id()));
         });
     }
 
@@ -640,5 +654,128 @@ mod the_market {
                 }
             });
         }
+    }
+}
+
+mod cordons {
+    use super::*;
+    use phala_attestation::Family;
+
+    fn compromise(class: Class) {
+        assert_ok!(Attestation::compromise(RuntimeOrigin::root(), class));
+    }
+
+    fn is_eligible(enclave: &Enclave) -> bool {
+        Workers::eligible(&enclave.id(), 1, Balance::MAX, Attestation::now()).is_some()
+    }
+
+    #[test]
+    fn a_broken_class_gets_nothing_from_the_same_block_on_and_loses_what_it_has_in_the_next() {
+        with_chain(|| {
+            let [first, second] = [registered(1, 1), registered(2, 2)];
+            let class = Class::Platform(record(&first).platform);
+            assert!(is_eligible(&first));
+            compromise(class);
+            assert!(!is_eligible(&first) && is_eligible(&second));
+            assert_eq!(status(&first), WorkerStatus::Active);
+            next_block();
+            assert_eq!((status(&first), status(&second)), (WorkerStatus::Cordoned, WorkerStatus::Active));
+            System::assert_has_event(
+                Event::StatusChanged { worker: first.id(), status: WorkerStatus::Cordoned }.into(),
+            );
+            assert_eq!((Lost::get(), prices()), (vec![first.id()], vec![2]));
+            assert!(Cordoning::<Test>::get().is_empty());
+            assert!(!is_eligible(&first));
+        });
+    }
+
+    #[test]
+    fn many_workers_are_cordoned_over_several_blocks() {
+        with_chain(|| {
+            let enclaves: Vec<_> = (0..2 * CORDONS).map(|number| registered(number, 1)).collect();
+            let cordoned =
+                || enclaves.iter().filter(|enclave| status(enclave) == WorkerStatus::Cordoned).count() as u32;
+            // Jobs count, too.
+            for _ in 0..3 {
+                assert_ok!(Workers::assign(&enclaves[0].id()));
+            }
+            compromise(Class::Family(Family::Simulated));
+            next_block();
+            assert!((1..=CORDONS).contains(&cordoned()));
+            assert!(enclaves.iter().all(|enclave| !is_eligible(enclave)));
+            for _ in 0..3 {
+                next_block();
+            }
+            assert_eq!(cordoned(), 2 * CORDONS);
+            assert_eq!(Lost::get().len() as u32, 2 * CORDONS);
+            assert_eq!(Members::<Test>::iter().count(), 0);
+            for _ in 0..3 {
+                Workers::release(&enclaves[0].id());
+            }
+        });
+    }
+
+    #[test]
+    fn a_cordoned_worker_comes_back_by_new_evidence_alone() {
+        with_chain(|| {
+            let enclave = registered(1, 1);
+            let class = Class::Image(MEASUREMENT);
+            compromise(class);
+            next_block();
+            assert_noop!(Workers::drain(origin(), enclave.id()), Refused::Cordoned);
+            assert_noop!(Workers::resume(origin(), enclave.id()), Refused::NotDraining);
+            assert_noop!(renew(&enclave), Attested::Compromised);
+            next_block();
+            assert_ok!(heartbeat(&enclave));
+            assert_eq!(status(&enclave), WorkerStatus::Cordoned);
+            assert_ok!(Attestation::restore(RuntimeOrigin::root(), class));
+            next_block();
+            assert_ok!(heartbeat(&enclave));
+            assert_eq!(status(&enclave), WorkerStatus::Cordoned);
+            assert_ok!(renew(&enclave));
+            assert_eq!(status(&enclave), WorkerStatus::Active);
+            assert!(is_eligible(&enclave));
+            // The same class again.
+            compromise(class);
+            next_block();
+            assert_eq!(status(&enclave), WorkerStatus::Cordoned);
+            assert_ok!(Workers::deregister(origin(), enclave.id()));
+        });
+    }
+
+    #[test]
+    fn a_class_that_is_restored_at_once_loses_nobody_else() {
+        with_chain(|| {
+            let enclave = registered(1, 1);
+            let class = Class::Image(MEASUREMENT);
+            compromise(class);
+            assert_ok!(Attestation::restore(RuntimeOrigin::root(), class));
+            next_block();
+            assert_eq!(status(&enclave), WorkerStatus::Active);
+            assert!(is_eligible(&enclave));
+        });
+    }
+
+    #[test]
+    fn a_draining_or_silent_worker_is_cordoned_too() {
+        with_chain(|| {
+            let [draining, silent] = [registered(1, 1), registered(2, 1)];
+            run_to(2 + TIMEOUT);
+            assert_eq!(status(&silent), WorkerStatus::Unresponsive);
+            assert_ok!(Workers::drain(origin(), draining.id()));
+            compromise(Class::Family(Family::Simulated));
+            next_block();
+            assert_eq!((status(&draining), status(&silent)), (WorkerStatus::Cordoned, WorkerStatus::Cordoned));
+        });
+    }
+
+    #[test]
+    fn no_more_classes_are_cordoned_at_once_than_there_is_place_for() {
+        with_chain(|| {
+            let class = |number: u32| Class::Image(phala_attestation::Measurement([number as u8; 32]));
+            (0..MAX_CORDONS).for_each(|number| compromise(class(number)));
+            let one_more = Attestation::compromise(RuntimeOrigin::root(), class(MAX_CORDONS));
+            assert_noop!(one_more, Refused::TooManyCordons);
+        });
     }
 }

@@ -3,14 +3,23 @@ use frame_support::weights::Weight;
 use phala_primitives::{Balance, WorkerId};
 use scale_info::TypeInfo;
 
-/// Who is told that a worker does not answer.
+/// Why a worker is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// It sends no heartbeats.
+    Silent,
+    /// Its image, platform or family was declared broken.
+    Cordoned,
+}
+
+/// Who is told that a worker is out.
 pub trait OnUnavailable {
     /// Takes back what `worker` has to do; answers what that cost.
-    fn on_unavailable(worker: &WorkerId) -> Weight;
+    fn on_unavailable(worker: &WorkerId, why: Unavailable) -> Weight;
 }
 
 impl OnUnavailable for () {
-    fn on_unavailable(_: &WorkerId) -> Weight {
+    fn on_unavailable(_: &WorkerId, _: Unavailable) -> Weight {
         Weight::zero()
     }
 }

@@ -23,6 +23,7 @@ pub trait WeightInfo {
     fn deregister() -> Weight;
     fn check_heartbeats_answered(n: u32, ) -> Weight;
     fn check_heartbeats_silent(n: u32, ) -> Weight;
+    fn cordon(n: u32, ) -> Weight;
 }
 
 /// Measured on the reference machine, with the runtime's database weights.
@@ -232,6 +233,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
             .saturating_add(T::DbWeight::get().writes((9_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 4068).saturating_mul(n.into()))
     }
+    fn cordon(n: u32, ) -> Weight {
+        Weight::from_parts(10_000_000, 2000)
+            .saturating_add(Weight::from_parts(200_000_000, 3000).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads_writes(40, 40).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads(1))
+    }
 }
 
 /// The same, for tests.
@@ -298,5 +305,11 @@ impl WeightInfo for () {
             .saturating_add(RocksDbWeight::get().writes(16))
             .saturating_add(RocksDbWeight::get().writes((9_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 4068).saturating_mul(n.into()))
+    }
+    fn cordon(n: u32, ) -> Weight {
+        Weight::from_parts(10_000_000, 2000)
+            .saturating_add(Weight::from_parts(200_000_000, 3000).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().reads_writes(40, 40).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().reads(1))
     }
 }
