@@ -195,8 +195,8 @@ pub(crate) fn parse_chain_of(quote: &[u8], given: Option<&PckChain>) -> Result<(
     Ok((frame.kind, chain_of(&frame, given, None)?))
 }
 
-/// The FMSPC in TCB info: 12 hexadecimal digits.
-pub(crate) fn parse_fmspc(text: &str) -> Option<[u8; 6]> {
+/// An FMSPC as text: 12 hexadecimal digits. `None` for other text.
+pub fn parse_fmspc(text: &str) -> Option<[u8; 6]> {
     let is_fmspc = text.len() == 12 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     let number = u64::from_str_radix(text, 16).ok().filter(|_| is_fmspc)?;
     number.to_be_bytes().last_chunk().copied()

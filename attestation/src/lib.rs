@@ -56,6 +56,7 @@ mod tests;
 mod verdict;
 
 pub use collateral::{Collateral, DcapCollateral, SevSnpCollateral};
+pub use dcap::parse_fmspc;
 pub use documents::{
     DocumentId, PckCa, SignedDocument, SignedJson, VerifiedDocument, collect_collateral, required_documents,
     split_collateral, verify_document,

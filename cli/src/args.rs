@@ -93,6 +93,9 @@ pub(crate) enum Command {
     /// Images: the builds of the enclave that may work on the chain.
     #[command(subcommand)]
     Image(Image),
+    /// Classes of enclaves that break together: images, platforms and their families.
+    #[command(subcommand)]
+    Class(Class),
     /// Collateral: what TEE vendors publish, and the chain verifies evidence with.
     #[command(subcommand)]
     Collateral(Collateral),
@@ -322,6 +325,37 @@ pub(crate) enum Worker {
     Deregister {
         /// Its id: 0x and 64 digits, or the first few of them.
         worker: String,
+    },
+}
+
+/// A class is `image:0x…`, `platform:0x…`, `fmspc:00a067110000`, `generation:milan` (genoa, turin), or `simulated`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Class {
+    /// List the classes that are declared broken.
+    List,
+    /// Declare a class broken: from the same block on its workers get nothing, and lose what they have. For the chain's sudo
+    /// key; on development chains that is //Alice, the default.
+    #[command(
+        after_help = "Examples:\n  phala class compromise generation:milan\n  phala class compromise fmspc:00a067110000"
+    )]
+    Compromise {
+        /// The class.
+        class: phala_primitives::attestation::Class,
+    },
+    /// Take that back. Workers of the class come back by new evidence. For the chain's sudo key.
+    Restore {
+        /// The class.
+        class: phala_primitives::attestation::Class,
+    },
+    /// Which jobs workers of a class had, declared broken or not, by app: what is exposed if the class is broken.
+    ///
+    /// The chain knows that of all jobs that it still keeps: of each for a week after its end.
+    #[command(
+        after_help = "Examples:\n  phala class exposure generation:milan\n  phala class exposure simulated --json"
+    )]
+    Exposure {
+        /// The class.
+        class: phala_primitives::attestation::Class,
     },
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod balance;
+pub(crate) mod class;
 pub(crate) mod collateral;
 pub(crate) mod evidence;
 pub(crate) mod image;

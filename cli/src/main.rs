@@ -55,6 +55,7 @@ async fn run(cli: Cli, output: &Output) -> Status {
         Command::Transfer(options) => commands::balance::transfer(options, &context, output).await,
         Command::Worker(command) => commands::worker::run(command, &context, output).await,
         Command::Image(command) => commands::image::run(command, &context, output).await,
+        Command::Class(command) => commands::class::run(command, &context, output).await,
         Command::Collateral(command) => commands::collateral::run(command, &context, output).await,
         Command::App(command) => commands::app::run(command, &context, output).await,
         Command::Job(command) => Box::pin(commands::job::run(command, &context, output)).await,

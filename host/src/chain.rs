@@ -25,6 +25,7 @@ use futures::future::BoxFuture;
 use phala_attestation::Measurement;
 use phala_primitives::{
     Balance, Hash, JobId, SignedReceipt, WorkerId,
+    attestation::Class,
     worker::{self, SignedHeartbeat},
 };
 use phala_sdk::Account;
@@ -135,8 +136,11 @@ pub trait Node: Send + Sync + 'static {
     /// Whether the chain allows an image.
     fn image_allowed(&self, measurement: Measurement) -> BoxFuture<'_, Result<bool, NodeError>>;
 
-    /// How long a verdict lasts, in seconds.
-    fn verdict_lifetime(&self) -> BoxFuture<'_, Result<u64, NodeError>>;
+    /// When the documents of the latest TCB recovery came, in seconds since the Unix epoch; 0 for never.
+    fn last_recovery(&self) -> BoxFuture<'_, Result<u64, NodeError>>;
+
+    /// Which of these classes the chain declares broken.
+    fn compromised(&self, classes: [Class; 3]) -> BoxFuture<'_, Result<Vec<Class>, NodeError>>;
 
     /// The chain's specification as the node gives it, and the addresses that it listens on.
     fn chain_spec(&self) -> BoxFuture<'_, Result<(serde_json::Value, Vec<String>), NodeError>>;

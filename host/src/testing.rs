@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use phala_attestation::{Evidence, Measurement, PlatformId, Role, Statement, Vendor, simulated};
 use phala_primitives::{
     AppId, Hash, JobId, Limits, Outcome, Receipt, SignedReceipt, WorkerId,
+    attestation::Class,
     job::{Assignment, JobStatus, Settlement},
     worker::{
         Heartbeat, Liveness, Performance, PerformanceReport, SignedHeartbeat, SignedLiveness, SignedPerformanceReport,
@@ -146,8 +147,12 @@ pub fn worker(number: u8) -> Worker {
         status: WorkerStatus::Active,
         measurement: Measurement(MEASUREMENT),
         platform: PlatformId([0; 32]),
+        family: phala_attestation::Family::Simulated,
         vendor: Vendor::Simulated,
+        tier: phala_attestation::Tier::Full,
+        verified_at: 9_100,
         verdict_expires: 10_000,
+        outlook: None,
         evidence_hash: evidence_hash(&(registration.statement, registration.evidence)),
         registered_at: 1,
         last_heartbeat: 1,
@@ -203,6 +208,8 @@ pub struct NodeState {
     pub best: HashMap<JobId, Job>,
     pub finalized: HashMap<JobId, Job>,
     pub image_allowed: bool,
+    pub last_recovery: u64,
+    pub compromised: Vec<Class>,
     pub submissions: Vec<Submission>,
     /// What the next submissions give.
     pub result: Result<u32, SubmitError>,
@@ -219,6 +226,8 @@ impl FakeNode {
             best: HashMap::new(),
             finalized: HashMap::new(),
             image_allowed: true,
+            last_recovery: 0,
+            compromised: Vec::new(),
             submissions: Vec::new(),
             result: Ok(11),
             reachable: true,
@@ -264,8 +273,12 @@ impl Node for FakeNode {
         self.answer(|state| state.image_allowed)
     }
 
-    fn verdict_lifetime(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
-        self.answer(|_| 900)
+    fn last_recovery(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
+        self.answer(|state| state.last_recovery)
+    }
+
+    fn compromised(&self, classes: [Class; 3]) -> BoxFuture<'_, Result<Vec<Class>, NodeError>> {
+        self.answer(|state| classes.into_iter().filter(|class| state.compromised.contains(class)).collect())
     }
 
     fn chain_spec(&self) -> BoxFuture<'_, Result<(serde_json::Value, Vec<String>), NodeError>> {

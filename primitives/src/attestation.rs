@@ -1,12 +1,16 @@
 //! What the chain keeps about attestation.
 
 use alloc::vec::Vec;
+use core::{fmt, str::FromStr};
+
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use phala_attestation::{
-    DcapPolicy, Family, Measurement, PlatformId, Requirements, SevSnpPolicy, SignatureId, SignedDocument, Tier,
-    UnixSeconds, VerifiedDocument,
+    DcapPolicy, Family, Generation, Measurement, PlatformId, Requirements, SevSnpPolicy, SignatureId, SignedDocument,
+    Tier, UnixSeconds, VerifiedDocument, parse_fmspc,
 };
 use scale_info::TypeInfo;
+
+use crate::hash_from_hex;
 
 /// Which platforms are good enough. The default is strict.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
@@ -31,6 +35,50 @@ pub enum Class {
     /// All on platforms of this family.
     Family(Family),
 }
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = |f: &mut fmt::Formatter<'_>, bytes: &[u8]| bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"));
+        match self {
+            Self::Image(measurement) => f.write_str("image:0x").and_then(|()| hex(f, &measurement.0)),
+            Self::Platform(platform) => f.write_str("platform:0x").and_then(|()| hex(f, &platform.0)),
+            Self::Family(Family::Fmspc(fmspc)) => f.write_str("fmspc:").and_then(|()| hex(f, fmspc)),
+            Self::Family(Family::Generation(generation)) => f.write_str(match generation {
+                Generation::Milan => "generation:milan",
+                Generation::Genoa => "generation:genoa",
+                Generation::Turin => "generation:turin",
+            }),
+            Self::Family(Family::Simulated) => f.write_str("simulated"),
+        }
+    }
+}
+
+impl FromStr for Class {
+    type Err = ParseClassError;
+
+    fn from_str(text: &str) -> Result<Self, ParseClassError> {
+        let (kind, name) = text.split_once(':').unwrap_or((text, ""));
+        let hash = || hash_from_hex(name.strip_prefix("0x").unwrap_or(name)).map_err(|_| ParseClassError);
+        Ok(match (kind, name) {
+            ("image", _) => Self::Image(Measurement(hash()?)),
+            ("platform", _) => Self::Platform(PlatformId(hash()?)),
+            ("fmspc", _) => Self::Family(Family::Fmspc(parse_fmspc(name).ok_or(ParseClassError)?)),
+            ("generation", "milan") => Self::Family(Family::Generation(Generation::Milan)),
+            ("generation", "genoa") => Self::Family(Family::Generation(Generation::Genoa)),
+            ("generation", "turin") => Self::Family(Family::Generation(Generation::Turin)),
+            ("simulated", "") => Self::Family(Family::Simulated),
+            _ => return Err(ParseClassError),
+        })
+    }
+}
+
+/// The text names no class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a class is image:0x and 64 hexadecimal digits, platform:0x and 64, fmspc: and 12, generation:milan, generation:genoa, \
+     generation:turin, or simulated"
+)]
+pub struct ParseClassError;
 
 /// What became of evidence when documents of a TCB recovery, which do not count yet, were tried on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
@@ -102,6 +150,33 @@ impl EarlyDocument {
         match early {
             Some(early) if early.counts(current.as_ref(), now, period) => Some(early.kept),
             _ => current,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_read_as_it_is_written() {
+        let family = |family| Class::Family(family);
+        for class in [
+            Class::Image(Measurement([0xa1; 32])),
+            Class::Platform(PlatformId([0xb2; 32])),
+            family(Family::Fmspc([0, 0xa0, 0x67, 0x11, 0, 0])),
+            family(Family::Generation(Generation::Milan)),
+            family(Family::Generation(Generation::Genoa)),
+            family(Family::Generation(Generation::Turin)),
+            family(Family::Simulated),
+        ] {
+            assert_eq!(alloc::format!("{class}").parse(), Ok(class));
+        }
+        assert_eq!("fmspc:00A067110000".parse(), Ok(family(Family::Fmspc([0, 0xa0, 0x67, 0x11, 0, 0]))));
+        for text in
+            ["", "image:", "image:0x12", "fmspc:00", "fmspc:+0A067110000", "generation:rome", "simulated:1", "x"]
+        {
+            assert_eq!(text.parse::<Class>(), Err(ParseClassError), "{text}");
         }
     }
 }

@@ -35,6 +35,7 @@ pub mod amount;
 pub mod chain;
 pub mod encryption;
 pub mod evidence;
+pub mod exposure;
 pub mod host;
 pub mod job;
 pub mod key;

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, bail};
 use codec::Encode;
-use phala_primitives::{WorkerId, worker::WorkerStatus};
+use phala_attestation::Tier;
+use phala_primitives::{WorkerId, attestation::Class, worker::WorkerStatus};
 use phala_sdk::{
     amount,
     chain::{Call, State, Worker, call},
@@ -63,6 +64,7 @@ fn status(worker: &Worker, now: u64) -> &'static str {
     match worker.status {
         _ if worker.verdict_expires <= now => "expired",
         WorkerStatus::Active => "active",
+        WorkerStatus::Cordoned => "cordoned",
         WorkerStatus::Draining => "draining",
         WorkerStatus::Unresponsive => "unresponsive",
     }
@@ -86,8 +88,12 @@ fn value(id: &WorkerId, worker: &Worker, now: u64) -> Value {
         "simulated": worker.vendor == phala_attestation::Vendor::Simulated,
         "measurement": format!("0x{}", hex::encode(worker.measurement.0)),
         "platform": format!("0x{}", hex::encode(worker.platform.0)),
+        "family": Class::Family(worker.family).to_string(),
+        "tier": worker.tier,
         "encryption_key": phala_sdk::encryption::recipient(&worker.encryption_key).to_string(),
+        "verified_at": worker.verified_at,
         "verdict_expires": worker.verdict_expires,
+        "outlook": worker.outlook.map(|outlook| json!({ "from": outlook.from, "tier": outlook.tier })),
         "evidence_hash": format!("0x{}", hex::encode(worker.evidence_hash)),
         "registered_at": worker.registered_at,
         "last_heartbeat": worker.last_heartbeat,
@@ -110,9 +116,10 @@ async fn list(all: bool, context: &Context, output: &Output) -> Status {
             };
         }
         let rows = workers.iter().map(|(id, worker)| {
+            let warned = if worker.is_exposed() { ", to be updated" } else { "" };
             vec![
                 short(id),
-                status(worker, now).into(),
+                format!("{}{warned}", status(worker, now)),
                 format!("{}/{}", worker.running, worker.performance.capacity),
                 amount::format(worker.price),
                 format!("{} M/s", number(worker.performance.fuel_per_second / 1_000_000)),
@@ -131,6 +138,24 @@ fn vendor(worker: &Worker) -> String {
         phala_attestation::Vendor::Intel => "Intel".into(),
         phala_attestation::Vendor::Amd => "AMD".into(),
     }
+}
+
+fn tier(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Full => "full",
+        Tier::Limited => "limited: it gets fewer jobs, and cannot be a gatekeeper",
+    }
+}
+
+/// What a TCB recovery will make of a worker, for people.
+fn outlook(worker: &Worker, now: u64) -> String {
+    let Some(outlook) = worker.outlook else { return "good".into() };
+    let left = outlook.from.saturating_sub(now);
+    let then = match outlook.tier {
+        Some(other) => tier(other),
+        None => "refused; its jobs go to others first",
+    };
+    format!("in {} h {} min, by a TCB recovery: {then}. Update the platform", left / 3600, left % 3600 / 60)
 }
 
 /// What a worker's host says about it, if it answers soon.
@@ -166,8 +191,11 @@ async fn show(text: &str, context: &Context, output: &Output) -> Status {
             ("TEE", vendor(&worker)),
             ("Image", format!("0x{}", hex::encode(worker.measurement.0))),
             ("Platform", format!("0x{}", hex::encode(worker.platform.0))),
+            ("Family", Class::Family(worker.family).to_string()),
+            ("Tier", tier(worker.tier).into()),
             ("Recipient", phala_sdk::encryption::recipient(&worker.encryption_key).to_string()),
             ("Verdict", format!("ends in {} h {} min", left / 3600, left % 3600 / 60)),
+            ("Outlook", outlook(&worker, now)),
             ("Registered", format!("in block {}", worker.registered_at)),
             ("Heartbeat", format!("in block {} of {}", worker.last_heartbeat, state.block().number)),
             ("Evidence", format!("check it with `phala verify worker {}`", &id.to_string()[..14])),

@@ -7,7 +7,11 @@
 use std::{sync::Arc, time::Duration};
 
 use phala_attestation::Measurement;
-use phala_primitives::{Balance, WorkerId, worker::SignedHeartbeat};
+use phala_primitives::{
+    Balance, WorkerId,
+    attestation::Outlook,
+    worker::{SignedHeartbeat, WorkerStatus},
+};
 use phala_protocol::{EnclaveReply, HostRequest};
 use phala_sdk::Account;
 use tokio::sync::watch;
@@ -72,6 +76,8 @@ pub struct Registration {
     pause_until: u32,
     backoff: Backoff,
     image_log: Throttle,
+    broken_log: Throttle,
+    outlook_log: Throttle,
     operator_log: Throttle,
     external_log: Throttle,
 }
@@ -113,6 +119,8 @@ impl Registration {
             pause_until: 0,
             backoff: Backoff::default(),
             image_log: Throttle::default(),
+            broken_log: Throttle::default(),
+            outlook_log: Throttle::default(),
             operator_log: Throttle::default(),
             external_log: Throttle::default(),
         }
@@ -208,8 +216,12 @@ impl Registration {
                 Ok(())
             }
             Some(worker) => {
-                let lifetime = self.node.verdict_lifetime().await?;
-                if !evidence_known || is_renewal_due(heads.now, worker.verdict_expires, lifetime) {
+                self.warn(&worker);
+                let is_cordoned = worker.status == WorkerStatus::Cordoned;
+                let last_recovery = self.node.last_recovery().await?;
+                if (!evidence_known || is_cordoned || is_renewal_due(heads.now, &worker, last_recovery))
+                    && !self.is_broken(&worker).await?
+                {
                     self.renew(&session).await?;
                 }
                 if !self.compared {
@@ -247,6 +259,29 @@ impl Registration {
         let block = self.submit(Submission::Renew(registration)).await?;
         tracing::info!(block, "the worker's verdict is renewed");
         Ok(())
+    }
+
+    /// Whether new evidence is of no use: the chain declares what the worker is, or where it runs, broken.
+    async fn is_broken(&mut self, worker: &Worker) -> Result<bool, StepError> {
+        let compromised = self.node.compromised(worker.classes()).await?;
+        if let Some(class) = compromised.first()
+            && self.broken_log.ready()
+        {
+            tracing::error!(%class, "the chain declares this class broken: the worker gets no jobs until that is taken back");
+        }
+        Ok(!compromised.is_empty())
+    }
+
+    fn warn(&mut self, worker: &Worker) {
+        if let Some(Outlook { from, tier }) = worker.outlook
+            && self.outlook_log.ready()
+        {
+            let then = match tier {
+                Some(_) => "puts it into the limited tier",
+                None => "refuses its evidence",
+            };
+            tracing::warn!(from, "a TCB recovery {then} from then on (Unix time): update this platform before");
+        }
     }
 
     async fn is_image_allowed(&mut self, session: &Session) -> Result<bool, StepError> {
@@ -292,9 +327,11 @@ pub async fn fresh_registration(
     Ok(registration)
 }
 
-/// Two thirds of a verdict's life are over.
-pub(super) fn is_renewal_due(now: u64, expires: u64, lifetime: u64) -> bool {
-    expires.saturating_sub(now) <= lifetime / 3
+/// Two thirds of the verdict's life are over, or it is from before the latest TCB recovery, so that nobody knows yet what that
+/// makes of the evidence.
+pub(super) fn is_renewal_due(now: u64, worker: &Worker, last_recovery: u64) -> bool {
+    let life = worker.verdict_expires.saturating_sub(worker.verified_at);
+    worker.verdict_expires.saturating_sub(now) <= life / 3 || worker.verified_at <= last_recovery
 }
 
 /// Heartbeats. One that the chain refuses costs a fee, so the chain is asked first whether it will take one. A worker's

@@ -4,7 +4,7 @@ use std::{future::Future, sync::OnceLock, time::Duration};
 
 use futures::future::BoxFuture;
 use phala_attestation::{Measurement, Role};
-use phala_primitives::{Hash, JobId, WorkerId};
+use phala_primitives::{Hash, JobId, WorkerId, attestation::Class};
 use phala_sdk::{
     Account, Signer,
     chain::{self, Chain, ChainError, DispatchError, call},
@@ -120,10 +120,25 @@ impl Node for RpcNode {
         })
     }
 
-    fn verdict_lifetime(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
+    fn last_recovery(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
         Box::pin(async {
             let chain = self.chain()?;
-            self.bounded(async { chain.best().await?.verdict_lifetime().await }).await
+            self.bounded(async { chain.best().await?.last_recovery().await }).await
+        })
+    }
+
+    fn compromised(&self, classes: [Class; 3]) -> BoxFuture<'_, Result<Vec<Class>, NodeError>> {
+        Box::pin(async move {
+            let chain = self.chain()?;
+            let reading = async {
+                let state = chain.best().await?;
+                let mut found = Vec::new();
+                for class in classes {
+                    found.extend(state.compromised_since(class).await?.map(|_| class));
+                }
+                Ok(found)
+            };
+            self.bounded(reading).await
         })
     }
 

@@ -7,7 +7,7 @@ use crate::{
         receipt_of_attempt, settled, worker,
     },
 };
-use phala_primitives::job::JobStatus;
+use phala_primitives::{job::JobStatus, worker::WorkerStatus};
 use phala_protocol::EnclaveNotice;
 
 const ENDPOINT: &str = "http://localhost:1";
@@ -68,9 +68,14 @@ async fn an_unknown_worker_is_registered_once_its_image_is_allowed() {
 
 #[tokio::test]
 async fn a_verdict_is_renewed_when_two_thirds_are_over_or_its_evidence_is_lost() {
-    assert!(!is_renewal_due(599, 900, 900));
-    assert!(is_renewal_due(600, 900, 900));
-    assert!(is_renewal_due(901, 900, 900));
+    let worker = Worker { verified_at: 1000, verdict_expires: 1900, ..crate::testing::worker(1) };
+    assert!(!is_renewal_due(1599, &worker, 0));
+    assert!(is_renewal_due(1600, &worker, 0));
+    assert!(is_renewal_due(1901, &worker, 0));
+    // A TCB recovery: once, whatever comes of it.
+    assert!(!is_renewal_due(1200, &worker, 999));
+    assert!(is_renewal_due(1200, &worker, 1000));
+    assert!(is_renewal_due(1200, &worker, 1100));
 
     let mut bench = bench(config(Submits::Everything)).await;
     // Registered by an earlier host whose disk is gone.
@@ -187,6 +192,21 @@ fn pauses_double_up_to_a_bound() {
     }
     backoff.succeeded();
     assert_eq!(backoff.failed(20), 2);
+}
+
+#[tokio::test]
+async fn a_cordoned_worker_is_renewed_once_its_class_is_no_longer_declared_broken() {
+    let mut bench = bench(config(Submits::Everything)).await;
+    bench.host.store.store_bundle(&bundle(1)).unwrap();
+    bench.register_on_chain(1);
+    let class = bench.node.state().worker.as_ref().unwrap().classes()[2];
+    bench.node.state().worker.as_mut().unwrap().status = WorkerStatus::Cordoned;
+    bench.node.state().compromised.push(class);
+    bench.step().await.unwrap();
+    assert!(bench.node.taken().is_empty());
+    bench.node.state().compromised.clear();
+    bench.step().await.unwrap();
+    assert_eq!(bench.node.taken(), ["renew"]);
 }
 
 #[tokio::test]

@@ -56,6 +56,10 @@
         with = "::subxt::utils::Static<::phala_primitives::attestation::HardwarePolicy>"
     ),
     substitute_type(
+        path = "phala_primitives::attestation::Class",
+        with = "::subxt::utils::Static<::phala_primitives::attestation::Class>"
+    ),
+    substitute_type(
         path = "phala_attestation::Evidence",
         with = "::subxt::utils::Static<::phala_attestation::Evidence>"
     ),

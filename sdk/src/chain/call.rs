@@ -4,7 +4,7 @@ use codec::{Compact, Encode};
 use phala_attestation::{Evidence, Measurement, Role, SignedDocument, Statement};
 use phala_primitives::{
     AppId, JobId, Limits, SignedReceipt, WorkerId,
-    attestation::HardwarePolicy,
+    attestation::{Class, HardwarePolicy},
     job::Visibility,
     units::Balance,
     worker::{SignedHeartbeat, SignedPerformanceReport},
@@ -204,6 +204,21 @@ pub fn submit_document(document: SignedDocument) -> Call {
 /// Root: which platforms are good enough for evidence from now on.
 pub fn set_hardware_policy(policy: HardwarePolicy) -> Call {
     api::transactions().attestation().set_hardware_policy(Static(policy)).into()
+}
+
+/// Root: declares a class of enclaves broken: its workers get nothing more, and lose what they have.
+pub fn compromise(class: Class) -> Call {
+    api::transactions().attestation().compromise(Static(class)).into()
+}
+
+/// Root: takes [`compromise`] back. Workers of the class come back by new evidence.
+pub fn restore(class: Class) -> Call {
+    api::transactions().attestation().restore(Static(class)).into()
+}
+
+/// Root: for how long documents of a TCB recovery are early, in seconds.
+pub fn set_early_period(seconds: u64) -> Call {
+    api::transactions().attestation().set_early_period(seconds).into()
 }
 
 /// Root: how long verdicts given from now on last, in seconds.

@@ -2,7 +2,7 @@ use codec::DecodeAll;
 use phala_attestation::{DocumentId, Measurement, Policy, Role};
 use phala_primitives::{
     AppId, JobId, WorkerId,
-    attestation::{EarlyDocument, HardwarePolicy, KeptDocument},
+    attestation::{Class, EarlyDocument, HardwarePolicy, KeptDocument},
     job,
     units::Balance,
     worker::{self, WorkerStatus},
@@ -20,6 +20,9 @@ pub type Worker = worker::Worker<Account, u32>;
 
 /// A job.
 pub type Job = job::Job<Account, u32>;
+
+/// Who was given a job.
+pub type Holder = job::Holder<u32>;
 
 /// A published app.
 pub type App = job::App<Account>;
@@ -174,6 +177,7 @@ impl State {
             simulated_vendors: read!(self, api::storage().attestation().simulated_vendors(), (), "simulated vendors"),
             dcap: hardware.dcap,
             sev_snp: hardware.sev_snp,
+            limited: hardware.limited,
         })
     }
 
@@ -205,9 +209,24 @@ impl State {
         self.all(api::storage().attestation().early_documents(), 16, "early document").await
     }
 
-    /// How long verdicts last, in seconds.
-    pub async fn verdict_lifetime(&self) -> Result<u64, ChainError> {
-        Ok(read!(self, api::storage().attestation().verdict_lifetime(), (), "verdict lifetime").unwrap_or_default())
+    /// When the documents of the latest TCB recovery came, in seconds since the Unix epoch; 0 for never.
+    pub async fn last_recovery(&self) -> Result<u64, ChainError> {
+        Ok(read!(self, api::storage().attestation().last_recovery(), (), "time of a TCB recovery").unwrap_or_default())
+    }
+
+    /// Since when a class is declared broken, in seconds since the Unix epoch; `None` where it is not.
+    pub async fn compromised_since(&self, class: Class) -> Result<Option<u64>, ChainError> {
+        Ok(read!(self, api::storage().attestation().compromised(), (Static(class),), "time of a compromise"))
+    }
+
+    /// All classes that are declared broken, and since when.
+    pub async fn compromised(&self) -> Result<Vec<(Class, u64)>, ChainError> {
+        self.all(api::storage().attestation().compromised(), 16, "broken class").await
+    }
+
+    /// Who was given each job that the chain still knows, in turn, by number of the job.
+    pub async fn holders(&self) -> Result<Vec<(JobId, Vec<Holder>)>, ChainError> {
+        self.all(api::storage().jobs().holders(), 8, "holders of a job").await
     }
 
     /// What an account holds.

@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use phala_attestation::{Measurement, Role};
 use phala_host::chain::{At, Heads, Job, Node, NodeError, Submission, SubmitError, Worker};
-use phala_primitives::{Hash, JobId, WorkerId};
+use phala_primitives::{Hash, JobId, WorkerId, attestation::Class};
 use phala_runtime::{Runtime, RuntimeCall};
 use sp_keyring::Sr25519Keyring;
 use std::{
@@ -105,10 +105,19 @@ impl Node for HostNode {
         })
     }
 
-    fn verdict_lifetime(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
+    fn last_recovery(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
         self.ask(At::Best, |state| {
-            let key = pallet_phala_attestation::VerdictLifetime::<Runtime>::hashed_key();
-            execute::read(state, &key).unwrap_or(pallet_phala_attestation::DEFAULT_VERDICT_LIFETIME)
+            let key = pallet_phala_attestation::LastRecovery::<Runtime>::hashed_key();
+            execute::read(state, &key).unwrap_or_default()
+        })
+    }
+
+    fn compromised(&self, classes: [Class; 3]) -> BoxFuture<'_, Result<Vec<Class>, NodeError>> {
+        self.ask(At::Best, move |state| {
+            let since = |class: &Class| -> Option<u64> {
+                execute::read(state, &pallet_phala_attestation::Compromised::<Runtime>::hashed_key_for(class))
+            };
+            classes.into_iter().filter(|class| since(class).is_some()).collect()
         })
     }
 

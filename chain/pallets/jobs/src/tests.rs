@@ -952,7 +952,10 @@ mod classes {
             System::assert_has_event(Event::Requeued { job: id, worker: first.id(), reason }.into());
             assert_eq!(assigned_to(id), Some(second.id()));
             next_block();
-            assert_noop!(send(sign(&first, Receipt { worker: first.id(), ..receipt(&second, id) })), Refused::NotAssigned);
+            assert_noop!(
+                send(sign(&first, Receipt { worker: first.id(), ..receipt(&second, id) })),
+                Refused::NotAssigned
+            );
             assert_ok!(send(sign(&second, receipt(&second, id))));
         });
     }
