@@ -9,6 +9,9 @@
 /** Bytes; of a string, those of its UTF-8. */
 export type Content = Uint8Array | ArrayBuffer | string;
 
+/** A value in SCALE: bytes, or a string of `0x` and their hexadecimal digits, as hosts and nodes have it. */
+export type Scale = Uint8Array | ArrayBuffer | string;
+
 /** Verifies evidence and workers. Keeps nothing of what it was given. */
 export class Verifier {
   /** From the compiled `attestation.wasm`. */
@@ -41,26 +44,24 @@ export interface EvidenceRequest {
 
 /** What a worker's host serves as `GET /v1/evidence`, and what the chain keeps. */
 export interface WorkerRequest {
-  /** SCALE, also as `0x` and hexadecimal digits. */
-  statement: Content;
-  /** SCALE, also as `0x` and hexadecimal digits. */
-  evidence: Content;
+  statement: Scale;
+  evidence: Scale;
   /** From a node that you trust. What is missing is as in a chain that keeps nothing. */
   chain?: Chain;
   /** The time of the verification, in seconds since 1970. By default now. */
   at?: number;
 }
 
-/** Values of a chain's storage, under `Attestation`: SCALE, also as `0x` and hexadecimal digits, as `state_getStorage` has them. */
+/** Values of a chain's storage, under `Attestation`, as `state_getStorage` has them. */
 export interface Chain {
   /** `Hardware`: which evidence is good enough. Missing, it is the strict default. */
-  hardware?: Content | null;
+  hardware?: Scale | null;
   /** `SimulatedRoot`. Missing, simulated evidence is refused. */
-  simulatedRoot?: Content | null;
+  simulatedRoot?: Scale | null;
   /** `SimulatedVendors`, of development networks. Missing, the real vendors' roots are. */
-  simulatedVendors?: Content | null;
+  simulatedVendors?: Scale | null;
   /** `Documents`: those that the evidence is verified with. None for simulated evidence. */
-  documents?: Content[];
+  documents?: Scale[];
 }
 
 /** Evidence that was accepted or refused. */
@@ -119,7 +120,7 @@ export interface Bound {
 
 /** What evidence is bound to. */
 export interface Statement {
-  role: "worker" | "gatekeeper";
+  role: "worker";
   /** Ed25519; also the worker's id. */
   signing_key: string;
   /** X25519; `recipient` is the same. */
@@ -209,6 +210,7 @@ export class AttestationError extends Error {
     | "missing"
     | "policy"
     | "malformed"
+    | "no-worker"
     | "trap";
   /** The index in `files` of the one that it is about. */
   readonly file?: number;

@@ -37,8 +37,8 @@ export class Verifier {
     const text = typeof policy === "object" && policy !== null ? JSON.stringify(policy) : policy;
     return this.#answer([
       Uint8Array.of(0),
-      ...list(contents("files", files)),
-      ...option(optional("policy", text)),
+      ...list(each("files", files, content)),
+      ...option(optional("policy", text, content)),
       seconds(at),
     ]);
   }
@@ -46,12 +46,12 @@ export class Verifier {
   async verifyWorker({ statement, evidence, chain = {}, at }) {
     return this.#answer([
       Uint8Array.of(1),
-      ...bytes(content("statement", statement)),
-      ...bytes(content("evidence", evidence)),
-      ...option(optional("chain.hardware", chain.hardware)),
-      ...option(optional("chain.simulatedRoot", chain.simulatedRoot)),
-      ...option(optional("chain.simulatedVendors", chain.simulatedVendors)),
-      ...list(contents("chain.documents", chain.documents ?? [])),
+      ...bytes(scale("statement", statement)),
+      ...bytes(scale("evidence", evidence)),
+      ...option(optional("chain.hardware", chain.hardware, scale)),
+      ...option(optional("chain.simulatedRoot", chain.simulatedRoot, scale)),
+      ...option(optional("chain.simulatedVendors", chain.simulatedVendors, scale)),
+      ...list(each("chain.documents", chain.documents ?? [], scale)),
       seconds(at),
     ]);
   }
@@ -111,9 +111,17 @@ function content(name, value) {
   throw new TypeError(`${name} is neither a Uint8Array, an ArrayBuffer nor a string`);
 }
 
-function contents(name, values) {
-  if (!Array.isArray(values)) throw new TypeError(`${name} is not an array`);
-  return values.map((value, index) => content(`${name}[${index}]`, value));
+function scale(name, value) {
+  if (typeof value !== "string") return content(name, value);
+  if (value.length % 2 !== 0 || !/^0x[0-9a-f]*$/i.test(value)) {
+    throw new AttestationError({ code: "malformed", message: `the ${name} is not 0x and pairs of hexadecimal digits` });
+  }
+  return Uint8Array.from({ length: value.length / 2 - 1 }, (_, at) => parseInt(value.slice(2 * at + 2, 2 * at + 4), 16));
 }
 
-const optional = (name, value) => (value === undefined || value === null ? undefined : content(name, value));
+function each(name, values, convert) {
+  if (!Array.isArray(values)) throw new TypeError(`${name} is not an array`);
+  return values.map((value, index) => convert(`${name}[${index}]`, value));
+}
+
+const optional = (name, value, convert) => (value === undefined || value === null ? undefined : convert(name, value));

@@ -5,8 +5,6 @@
 //! - what [`report::verification`] says, for evidence, accepted or refused,
 //! - that and what the evidence binds, for a worker,
 //! - `{"error": {"code", "message", "file"}}` where there was nothing to verify.
-//!
-//! Contents are bytes. What the chain and hosts hand out in SCALE may also be its text: `0x` and hexadecimal digits.
 
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -25,7 +23,7 @@ use alloc::{
 use bech32::{Bech32, Hrp};
 use codec::{Decode, DecodeAll};
 use phala_attestation::{
-    Error, Evidence, Policy, Statement, UnixSeconds, Vendor, Verdict, collect_collateral,
+    Error, Evidence, Policy, Role, Statement, UnixSeconds, Vendor, Verdict, collect_collateral,
     files::{self, FileError, Files},
     report::{self, Check, hex},
     verify, verify_document,
@@ -68,11 +66,10 @@ struct Failure {
 
 /// Answers a request of `index.js`.
 pub fn answer(request: &[u8]) -> String {
-    let answer = match Request::decode_all(&mut &*request) {
-        Ok(Request::Evidence { files, policy, at }) => verify_files(&files, policy.as_deref(), at),
-        Ok(Request::Worker { statement, evidence, chain, at }) => verify_worker(&statement, &evidence, &chain, at),
-        Err(_) => Err(malformed("request")),
-    };
+    let answer = decode("request", request).and_then(|request| match request {
+        Request::Evidence { files, policy, at } => verify_files(&files, policy.as_deref(), at),
+        Request::Worker { statement, evidence, chain, at } => verify_worker(&statement, &evidence, &chain, at),
+    });
     let answer = answer.unwrap_or_else(
         |Failure { code, message, file }| json!({ "error": { "code": code, "message": message, "file": file } }),
     );
@@ -92,6 +89,9 @@ fn verify_files(contents: &[Vec<u8>], policy: Option<&[u8]>, at: UnixSeconds) ->
 fn verify_worker(statement: &[u8], evidence: &[u8], chain: &Chain, at: UnixSeconds) -> Result<Value, Failure> {
     let statement: Statement = decode("statement", statement)?;
     let evidence: Evidence = decode("evidence", evidence)?;
+    if statement.role != Role::Worker {
+        return Err(Failure { code: "no-worker", message: "the statement is another role's".into(), file: None });
+    }
     let hardware: HardwarePolicy = decode_option("hardware policy", &chain.hardware)?.unwrap_or_default();
     let policy = Policy {
         simulated_root: decode_option("simulated root", &chain.simulated_root)?,
@@ -117,6 +117,7 @@ fn bind(
     at: UnixSeconds,
 ) -> Result<Verdict, Error> {
     let mut kept = BTreeMap::new();
+    // Only what is verified says what it is about.
     for KeptDocument { document, .. } in documents {
         kept.insert(verify_document(&document, policy, at)?.id(), document);
     }
@@ -157,22 +158,16 @@ fn recipient(key: &[u8; 32]) -> Option<String> {
     bech32::encode::<Bech32>(Hrp::parse_unchecked("age"), key).ok()
 }
 
-/// A value in SCALE, or the text of one.
-fn decode<T: Decode>(what: &str, content: &[u8]) -> Result<T, Failure> {
-    let decoded = match content.strip_prefix(b"0x") {
-        Some(digits) => hex::decode(digits).ok().and_then(|bytes| T::decode_all(&mut &*bytes).ok()),
-        None => T::decode_all(&mut &*content).ok(),
-    };
-    decoded.ok_or_else(|| malformed(what))
+fn decode<T: Decode>(what: &str, mut value: &[u8]) -> Result<T, Failure> {
+    T::decode_all(&mut value).map_err(|_| malformed(what))
 }
 
-fn decode_option<T: Decode>(what: &str, content: &Option<Vec<u8>>) -> Result<Option<T>, Failure> {
-    content.as_deref().map(|content| decode(what, content)).transpose()
+fn decode_option<T: Decode>(what: &str, value: &Option<Vec<u8>>) -> Result<Option<T>, Failure> {
+    value.as_deref().map(|value| decode(what, value)).transpose()
 }
 
 fn malformed(what: &str) -> Failure {
-    let message = format!("the {what} is malformed: give the SCALE encoding, as bytes or as 0x and digits");
-    Failure { code: "malformed", message, file: None }
+    Failure { code: "malformed", message: format!("the {what} is not the SCALE encoding of one"), file: None }
 }
 
 impl From<FileError> for Failure {

@@ -168,13 +168,14 @@ fn minted_workers() -> [Worker; 3] {
 /// Good ones, and each of them with what is wrong.
 fn worker_cases() -> Vec<Value> {
     type Change = fn(&mut Worker);
-    let changes: [Change; 10] = [
+    let changes: [Change; 11] = [
         |_| (),
         |worker| worker.at = mint::VALID_FROM - 1,
         |worker| worker.at = mint::VALID_UNTIL + 1,
         |worker| worker.statement = Statement { block_number: 7, ..statement() }.encode(),
         |worker| (worker.simulated_root, worker.simulated_vendors) = (None, None),
         |worker| worker.documents = vec![],
+        |worker| worker.statement = Statement { role: Role::Gatekeeper, ..statement() }.encode(),
         |worker| worker.statement.push(0),
         |worker| worker.evidence.clear(),
         |worker| worker.hardware = Some(vec![0xff]),

@@ -83,6 +83,13 @@ test("a worker's bytes are the same as their text", async () => {
   assert.deepEqual(await verifier.verifyWorker(request), workers[0].expected);
 });
 
+test("text that is no bytes is malformed", async () => {
+  for (const statement of ["", "0", "0x0", "00", "0xgg", "0x 1", `${worker.statement}\n`]) {
+    const { error } = await verifier.verifyWorker({ ...worker, statement }).then(assert.fail, failure);
+    assert.equal(error.code, "malformed", statement);
+  }
+});
+
 test("without a time it is now, and without a chain there is no simulated root", async () => {
   const before = Math.floor(Date.now() / 1000);
   const { statement, evidence } = worker;
