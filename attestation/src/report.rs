@@ -207,3 +207,31 @@ pub fn measurements(measurements: &Measurements) -> Vec<(&'static str, String)> 
         Measurements::Simulated(measurement) => [("MEASUREMENT", hex(&measurement.0))].into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Collateral, Evidence, Policy, mint, simulated, verify};
+
+    #[test]
+    fn every_claim_is_reported_by_the_name_that_it_has_in_json() {
+        let root = simulated::development_root();
+        let policy = Policy { simulated_root: Some(root.public()), ..Policy::default() };
+        let report = simulated::Report { measurement: crate::Measurement([9; 32]), debug: false, report_data: [7; 64] };
+        let platform = root.certify([7; 32], 1, mint::VALID_FROM, mint::VALID_UNTIL);
+        let evidence = Evidence::Simulated(platform.quote(report));
+        let verified = verify(&evidence, &Collateral::None, &policy, mint::VALID_FROM).unwrap();
+        let value = verification(Ok(&verified), mint::VALID_FROM);
+        assert_eq!((&value["accepted"], &value["at"]), (&json!(true), &json!(mint::VALID_FROM)));
+        assert_eq!(value["measurements"], json!({ "MEASUREMENT": hex(&[9; 32]) }));
+        let names: Vec<_> = verified.claims().iter().map(|(claim, status)| (json!(claim), json!(status))).collect();
+        let reported = value["checks"].as_array().unwrap().iter();
+        assert_eq!(reported.map(|check| (check["claim"].clone(), check["status"].clone())).collect::<Vec<_>>(), names);
+    }
+
+    #[test]
+    fn a_refusal_has_its_reason_and_nothing_else() {
+        let value = verification(Err(&Error::Debug), 5);
+        assert_eq!(value, json!({ "accepted": false, "at": 5, "reason": Error::Debug.to_string() }));
+    }
+}
