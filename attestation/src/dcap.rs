@@ -123,7 +123,7 @@ pub(crate) fn parse_frame(quote: &[u8]) -> Result<Frame<'_>, Error> {
 }
 
 /// Whether `bytes` start as a quote does, whatever follows.
-#[cfg(feature = "std")]
+#[cfg(feature = "files")]
 pub(crate) fn is_quote(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     let version = take_u16(&mut rest);

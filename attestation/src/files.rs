@@ -18,6 +18,10 @@
 //! }
 //! ```
 
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
 use codec::Decode;
 use dcap_qvl::QuoteCollateralV3;
 use serde_json::value::RawValue;
@@ -329,7 +333,7 @@ fn set<T: PartialEq>(slot: &mut Option<T>, value: T, document: Document) -> Resu
 }
 
 fn parse_hex(text: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(text).ok()?.trim();
+    let text = core::str::from_utf8(text).ok()?.trim();
     let digits: Vec<u8> = text
         .strip_prefix("0x")
         .unwrap_or(text)

@@ -37,13 +37,15 @@ mod collateral;
 mod dcap;
 mod documents;
 mod error;
-#[cfg(feature = "std")]
+#[cfg(feature = "files")]
 pub mod files;
 mod measurement;
 #[cfg(feature = "mint")]
 pub mod mint;
 mod platform;
 mod policy;
+#[cfg(feature = "files")]
+pub mod report;
 mod roots;
 mod sev_snp;
 mod signatures;

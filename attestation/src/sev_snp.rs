@@ -229,7 +229,7 @@ pub(crate) fn parse_root_name(name: &str) -> Option<Generation> {
     })
 }
 
-#[cfg(feature = "std")]
+#[cfg(feature = "files")]
 pub(crate) fn is_intermediate(name: &str) -> bool {
     parse_intermediate_name(name).is_some()
 }

@@ -2,8 +2,9 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use phala_attestation::ClaimStatus;
 use phala_primitives::JobId;
-use phala_sdk::evidence::{Check, CheckStatus};
+use phala_sdk::evidence::Check;
 use serde::Serialize;
 use std::{
     fmt,
@@ -184,8 +185,8 @@ pub(crate) fn facts(rows: &[(&str, String)]) -> String {
 pub(crate) fn checks(checks: &[Check]) -> String {
     let rows = checks.iter().map(|check| {
         let status = match check.status {
-            CheckStatus::Checked => "checked",
-            CheckStatus::NotChecked => "NOT CHECKED",
+            ClaimStatus::Checked => "checked",
+            ClaimStatus::NotChecked => "NOT CHECKED",
         };
         vec![check.claim.clone(), status.to_owned(), check.detail.clone()]
     });

@@ -7,10 +7,8 @@
 
 use codec::Encode;
 use ed25519_dalek::{Signature, VerifyingKey};
-use phala_attestation::{
-    Claim, ClaimStatus, Collateral, Evidence, Hardware, Measurements, Role, SigningKey, Statement, Vendor, Verdict,
-    VerifiedEvidence,
-};
+pub use phala_attestation::report::Check;
+use phala_attestation::{Collateral, Evidence, Role, Statement, Vendor, Verdict, report};
 use phala_primitives::{
     WorkerId,
     worker::{Isolation, Liveness, SignedLiveness},
@@ -115,39 +113,6 @@ impl EvidenceError {
     }
 }
 
-/// Whether something was looked at. What was looked at and did not hold is an error instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CheckStatus {
-    /// Checked, and it holds.
-    Checked,
-    /// Not checked: nothing may rest on it.
-    NotChecked,
-}
-
-/// One link of a chain of evidence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
-    /// What is claimed.
-    pub claim: String,
-    /// Whether it was checked.
-    pub status: CheckStatus,
-    /// What exactly, or why not.
-    pub detail: String,
-}
-
-impl Check {
-    /// A claim that holds.
-    pub fn checked(claim: &str, detail: impl Into<String>) -> Self {
-        Self { claim: claim.into(), status: CheckStatus::Checked, detail: detail.into() }
-    }
-
-    /// A claim that nobody looked at.
-    pub fn not_checked(claim: &str, detail: impl Into<String>) -> Self {
-        Self { claim: claim.into(), status: CheckStatus::NotChecked, detail: detail.into() }
-    }
-}
-
 /// A worker whose evidence was verified: the only thing that job inputs can be encrypted to.
 #[derive(Clone, Debug)]
 pub struct VerifiedWorker {
@@ -232,7 +197,7 @@ impl VerifiedWorker {
             Check::checked("registered", format!("worker {} in block {}", self.id, self.block.number)),
             Check::checked("evidence-hash", "the host serves what is registered on chain"),
         ];
-        checks.extend(self::checks(self.verdict.evidence()));
+        checks.extend(report::checks(self.verdict.evidence()));
         checks.extend([
             Check::checked("statement", "the TEE's report binds role, keys, chain, operator and block"),
             Check::checked("role", "worker"),
@@ -411,117 +376,11 @@ fn check_statement(
     }
 }
 
-/// Every claim of evidence: whether it was checked, and what exactly, or why not.
-pub fn checks(evidence: &VerifiedEvidence) -> Vec<Check> {
-    let check = |(claim, status): &(Claim, ClaimStatus)| Check {
-        claim: claim_name(*claim).into(),
-        status: match status {
-            ClaimStatus::Checked => CheckStatus::Checked,
-            ClaimStatus::NotChecked => CheckStatus::NotChecked,
-        },
-        detail: claim_detail(evidence, *claim, *status),
-    };
-    evidence.claims().iter().map(check).collect()
-}
-
-fn claim_name(claim: Claim) -> &'static str {
-    match claim {
-        Claim::CertificateChain => "certificate-chain",
-        Claim::Validity => "validity",
-        Claim::Revocation => "revocation",
-        Claim::QuoteSignature => "quote-signature",
-        Claim::QuotingEnclave => "quoting-enclave",
-        Claim::Tcb => "tcb",
-        Claim::Advisories => "advisories",
-        Claim::TdxModule => "tdx-module",
-        Claim::NotDebug => "not-debug",
-        Claim::NotMigratable => "not-migratable",
-        Claim::PlatformConfiguration => "platform-configuration",
-        Claim::PlatformIdentity => "platform-identity",
-        Claim::ProductFamily => "product-family",
-        Claim::PrivilegeLevel => "privilege-level",
-        Claim::Measurement => "measurement",
-        Claim::ReportData => "report-data",
-        Claim::HardwareIsolation => "hardware-isolation",
-        Claim::PhysicalCustody => "physical-custody",
-    }
-}
-
-fn claim_detail(evidence: &VerifiedEvidence, claim: Claim, status: ClaimStatus) -> String {
-    let hardware = &evidence.platform().hardware;
-    let tcb = evidence.tcb();
-    match (claim, status, hardware) {
-        (Claim::CertificateChain, ..) if evidence.vendor() == Vendor::Simulated => {
-            "up to the SIMULATED root that the chain's genesis names".into()
-        }
-        (Claim::CertificateChain, _, Hardware::Intel { .. }) => {
-            "PCK certificate ← PCK CA ← Intel SGX Root CA, pinned".into()
-        }
-        (Claim::CertificateChain, _, Hardware::Amd { generation, signing_key, .. }) => {
-            let (key, intermediate) = match signing_key {
-                SigningKey::Vcek => ("VCEK", "ASK"),
-                SigningKey::Vlek => ("VLEK", "ASVK"),
-            };
-            format!("{key} ← {intermediate} ← ARK-{generation:?}, pinned")
-        }
-        (Claim::CertificateChain, _, Hardware::Simulated { .. }) => String::new(),
-        (Claim::Validity, ..) => format!("every certificate and document, until {}", evidence.valid_until()),
-        (Claim::Revocation, ClaimStatus::Checked, _) => "no certificate is on its issuer's current list".into(),
-        (Claim::Revocation, _, Hardware::Simulated { .. }) => "the simulated vendor revokes nothing".into(),
-        (Claim::Revocation, ..) => "no revocation list was given".into(),
-        (Claim::QuoteSignature, _, Hardware::Intel { .. }) => {
-            "quote ← attestation key ← quoting enclave ← PCK certificate".into()
-        }
-        (Claim::QuoteSignature, ..) => "report ← certified key".into(),
-        (Claim::QuotingEnclave, ..) => "as in Intel's signed QE identity".into(),
-        (Claim::Tcb, ..) => match (&tcb.status, tcb.evaluation_number, hardware) {
-            (Some(status), Some(number), _) => format!("{status:?}, by evaluation {number}"),
-            (_, _, Hardware::Simulated { tcb_level }) => format!("SIMULATED level {tcb_level}"),
-            _ => "not below the policy's minimum".into(),
-        },
-        (Claim::Advisories, ..) if tcb.advisories.is_empty() => "none".into(),
-        (Claim::Advisories, ..) => tcb.advisories.join(", "),
-        (Claim::TdxModule, ..) => "as in Intel's signed TCB info".into(),
-        (Claim::NotDebug, ..) => "its host cannot read it by debugging".into(),
-        (Claim::NotMigratable, ..) => "it cannot be moved to another platform".into(),
-        (Claim::PlatformConfiguration, ClaimStatus::Checked, _) => "as the policy allows".into(),
-        (Claim::PlatformConfiguration, ..) => "the certificate does not say".into(),
-        (Claim::PlatformIdentity, ..) => match evidence.platform().id {
-            Some(id) => format!("0x{}", hex::encode(id.0)),
-            None => "the key identifies no chip".into(),
-        },
-        (Claim::ProductFamily, ..) => hardware_name(hardware),
-        (Claim::PrivilegeLevel, ..) => match evidence.measurements() {
-            Measurements::SevSnp { vmpl, .. } => format!("VMPL {vmpl}"),
-            Measurements::Sgx { .. } | Measurements::Tdx { .. } | Measurements::Simulated(_) => String::new(),
-        },
-        (Claim::Measurement, ..) => "compare the image with the one that you built".into(),
-        (Claim::ReportData, ClaimStatus::Checked, _) => "it is the hash of the statement".into(),
-        (Claim::ReportData, ..) => "compare with what the guest should have bound, and is fresh".into(),
-        (Claim::HardwareIsolation, ..) => {
-            "SIMULATED: there is no TEE; whoever runs the host can read everything".into()
-        }
-        (Claim::PhysicalCustody, ..) => "no vendor gives means to: WireTap, Battering RAM, TEE.fail".into(),
-    }
-}
-
-/// The hardware that signed evidence, for people.
-pub fn hardware_name(hardware: &Hardware) -> String {
-    match hardware {
-        Hardware::Intel { fmspc, .. } => format!("FMSPC {}", hex::encode_upper(fmspc)),
-        Hardware::Amd { product, provider, .. } => match provider {
-            Some(provider) => format!("{product}, key given to {provider}"),
-            None => product.clone(),
-        },
-        Hardware::Simulated { .. } => "SIMULATED".into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use ed25519_dalek::{Signer as _, SigningKey};
-    use phala_attestation::{Policy, simulated};
+    use phala_attestation::{ClaimStatus, Policy, simulated};
     use phala_primitives::worker::{Performance, WorkerStatus};
 
     const NOW: u64 = 1_800_000_000;
@@ -681,11 +540,11 @@ mod tests {
         let report = verified.report();
         assert!(verified.is_simulated() && report.simulated);
         let isolation = report.checks.iter().find(|check| check.claim == "hardware-isolation").unwrap();
-        assert_eq!(isolation.status, CheckStatus::NotChecked);
+        assert_eq!(isolation.status, ClaimStatus::NotChecked);
         assert!(isolation.detail.contains("SIMULATED"));
         let check = |claim: &str| report.checks.iter().find(|check| check.claim == claim).unwrap();
         assert_eq!(check("live").detail, "answered a fresh challenge in 12 ms; follows the chain up to block 1000");
-        assert_eq!(check("isolation").status, CheckStatus::NotChecked);
+        assert_eq!(check("isolation").status, ClaimStatus::NotChecked);
         let detail = "SIMULATED, by the enclave's own word: in force: no network, seccomp; not in force: not dumpable, locked \
                       memory, no privileges, Landlock, a user of its own";
         assert_eq!(check("isolation").detail, detail);

@@ -154,8 +154,9 @@ impl Checks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Account, evidence::CheckStatus};
+    use crate::Account;
     use ed25519_dalek::{Signer as _, SigningKey};
+    use phala_attestation::ClaimStatus;
     use phala_primitives::{
         AppId, Limits, Outcome, Receipt, WorkerId,
         job::{Settlement, Visibility},
@@ -250,7 +251,7 @@ mod tests {
     fn a_good_receipt_passes_and_says_what_nobody_checked() {
         let signed = sign(receipt());
         let checks = check(&signed, &job(&signed), ARCHIVE).unwrap();
-        let open: Vec<_> = checks.iter().filter(|check| check.status == CheckStatus::NotChecked).collect();
+        let open: Vec<_> = checks.iter().filter(|check| check.status == ClaimStatus::NotChecked).collect();
         assert_eq!(open.len(), 1);
         assert_eq!(open[0].claim, "re-execution");
     }

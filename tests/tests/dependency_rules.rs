@@ -13,6 +13,7 @@ const ENCLAVE: &[&str] = &["phala-enclave", "phala-engine", "phala-protocol", "p
 
 /// Ours, but on the other side.
 const UNTRUSTED: &[&str] = &[
+    "phala-attestation-browser",
     "phala-host",
     "phala-sdk",
     "phala-cli",

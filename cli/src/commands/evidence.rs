@@ -9,11 +9,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use phala_attestation::{
-    Kind, Measurements, Policy, VerifiedEvidence,
+    Kind, Policy, VerifiedEvidence,
     files::{self, Files, MAX_FILE_BYTES},
+    report::{self, hardware_name, hex, measurements},
 };
-use phala_sdk::evidence::{self, hardware_name};
-use serde_json::{Value, json};
 
 use crate::{
     Status,
@@ -41,14 +40,12 @@ pub(crate) fn run(options: &VerifyEvidence, output: &Output) -> Status {
             .as_secs(),
     };
     let (evidence, collateral) = found.finish().context("the evidence is not complete; see --collateral")?;
-    match phala_attestation::verify(&evidence, &collateral, &policy, now) {
-        Ok(verified) => accepted(&verified, now, output),
-        Err(error) => {
-            let value = json!({ "accepted": false, "at": now, "reason": error.to_string() });
-            output.result(&value, || format!("REFUSED at {now}: {error}"))?;
-            Ok(REFUSED)
-        }
-    }
+    let outcome = phala_attestation::verify(&evidence, &collateral, &policy, now);
+    output.result(&report::verification(outcome.as_ref(), now), || match &outcome {
+        Ok(verified) => accepted(verified, now),
+        Err(error) => format!("REFUSED at {now}: {error}"),
+    })?;
+    Ok(if outcome.is_ok() { 0 } else { REFUSED })
 }
 
 /// No more of a file than is looked at.
@@ -63,36 +60,16 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn accepted(verified: &VerifiedEvidence, now: u64, output: &Output) -> Status {
-    let claims = evidence::checks(verified);
-    let platform = verified.platform();
-    let value = json!({
-        "accepted": true,
-        "at": now,
-        "kind": verified.kind(),
-        "measurement": hex(&verified.measurement().0),
-        "measurements": measurements(verified.measurements()).into_iter().collect::<serde_json::Map<_, _>>(),
-        "report_data": hex(verified.report_data()),
-        "platform": platform.id.map(|id| hex(&id.0)),
-        "hardware": hardware_name(&platform.hardware),
-        "tcb_status": verified.tcb().status,
-        "advisories": verified.tcb().advisories,
-        "tcb_evaluation_number": verified.tcb().evaluation_number,
-        "valid_until": verified.valid_until(),
-        "checks": claims,
-    });
-    output.result(&value, || {
-        let mut rows = vec![
-            ("Accepted", format!("at {now}, until {}", verified.valid_until())),
-            ("TEE", format!("{}, {}", kind(verified.kind()), hardware_name(&platform.hardware))),
-            ("Image", hex(&verified.measurement().0)),
-        ];
-        let parts = measurements(verified.measurements());
-        rows.extend(parts.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default().to_owned())));
-        rows.push(("Report data", hex(verified.report_data())));
-        format!("{}\n{}", facts(&rows), checks(&claims))
-    })?;
-    Ok(0)
+fn accepted(verified: &VerifiedEvidence, now: u64) -> String {
+    let hardware = hardware_name(&verified.platform().hardware);
+    let mut rows = vec![
+        ("Accepted", format!("at {now}, until {}", verified.valid_until())),
+        ("TEE", format!("{}, {hardware}", kind(verified.kind()))),
+        ("Image", hex(&verified.measurement().0)),
+    ];
+    rows.extend(measurements(verified.measurements()));
+    rows.push(("Report data", hex(verified.report_data())));
+    format!("{}\n{}", facts(&rows), checks(&report::checks(verified)))
 }
 
 fn kind(kind: Kind) -> &'static str {
@@ -102,41 +79,4 @@ fn kind(kind: Kind) -> &'static str {
         Kind::SevSnp => "AMD SEV-SNP",
         Kind::Simulated => "SIMULATED",
     }
-}
-
-/// In the vendor's terms.
-fn measurements(measurements: &Measurements) -> Vec<(String, Value)> {
-    let mut parts: Vec<(String, String)> = Vec::new();
-    let mut add = |name: &str, bytes: &[u8]| parts.push((name.into(), hex(bytes)));
-    match measurements {
-        Measurements::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, config_id } => {
-            add("MRENCLAVE", mr_enclave);
-            add("MRSIGNER", mr_signer);
-            add("CONFIGID", config_id);
-            parts.push(("ISVPRODID".into(), isv_prod_id.to_string()));
-            parts.push(("ISVSVN".into(), isv_svn.to_string()));
-        }
-        Measurements::Tdx { mr_td, rt_mrs, mr_config_id, mr_owner, mr_owner_config } => {
-            add("MRTD", mr_td);
-            for (number, register) in rt_mrs.iter().enumerate() {
-                add(&format!("RTMR{number}"), register);
-            }
-            add("MRCONFIGID", mr_config_id);
-            add("MROWNER", mr_owner);
-            add("MROWNERCONFIG", mr_owner_config);
-        }
-        Measurements::SevSnp { measurement, host_data, id_key_digest, guest_svn, vmpl } => {
-            add("MEASUREMENT", measurement);
-            add("HOST_DATA", host_data);
-            add("ID_KEY_DIGEST", id_key_digest);
-            parts.push(("GUEST_SVN".into(), guest_svn.to_string()));
-            parts.push(("VMPL".into(), vmpl.to_string()));
-        }
-        Measurements::Simulated(measurement) => add("MEASUREMENT", &measurement.0),
-    }
-    parts.into_iter().map(|(name, value)| (name, Value::String(value))).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    format!("0x{}", hex::encode(bytes))
 }

@@ -1,6 +1,7 @@
 //! `phala job`.
 
 use anyhow::{Context as _, bail};
+use phala_attestation::ClaimStatus;
 use phala_primitives::{
     AppId, JobId, Limits, Outcome,
     job::{JobStatus, Settlement},
@@ -10,7 +11,7 @@ use phala_sdk::{
     Account, amount,
     chain::Job,
     encryption,
-    evidence::{CheckStatus, WorkerReport},
+    evidence::WorkerReport,
     job::{JobError, JobRecord, JobResult, Jobs, Program, Progress, Request, Until},
 };
 use serde_json::{Value, json};
@@ -285,7 +286,7 @@ fn outcome(outcome: Outcome) -> String {
 }
 
 fn open_claims(report: &WorkerReport) -> String {
-    let open = report.checks.iter().filter(|check| check.status == CheckStatus::NotChecked);
+    let open = report.checks.iter().filter(|check| check.status == ClaimStatus::NotChecked);
     open.map(|check| check.claim.as_str()).collect::<Vec<_>>().join(", ")
 }
 
@@ -300,7 +301,7 @@ fn assigned_at(result: &JobResult) -> u32 {
 
 fn report_text(record: &JobRecord, result: &JobResult, folder: Option<&Path>) -> String {
     let (settlement, delivery, worker) = (&result.settlement, &result.delivery, &result.delivery.worker);
-    let checked = worker.checks.iter().filter(|check| check.status == CheckStatus::Checked).count();
+    let checked = worker.checks.iter().filter(|check| check.status == ClaimStatus::Checked).count();
     let id = record.job;
     let fee: Balance = settlement.paid + settlement.treasury;
     let mut rows = vec![
