@@ -53,6 +53,7 @@ mod statement;
 #[cfg(test)]
 #[path = "../tests/verifier/mod.rs"]
 mod tests;
+mod unverified;
 mod verdict;
 
 pub use collateral::{Collateral, DcapCollateral, SevSnpCollateral};
@@ -66,6 +67,7 @@ pub use platform::{Generation, Hardware, Kind, Platform, PlatformId, SigningKey,
 pub use policy::{DcapPolicy, MinimumTcb, Policy, SevSnpPolicy, TcbStatus, VendorRoots};
 pub use signatures::{KnownSignatures, NoneKnown, SignatureId};
 pub use statement::{Role, Statement};
+pub use unverified::Unverified;
 pub use verdict::{Claim, ClaimStatus, Verdict, VerifiedEvidence};
 
 use alloc::vec::Vec;
@@ -101,7 +103,8 @@ pub enum Evidence {
     SevSnp {
         /// An attestation report: 1184 bytes.
         report: Vec<u8>,
-        /// The certificate of the key that signed it, VCEK or VLEK, DER.
+        /// The certificate of the key that signed it, VCEK or VLEK, DER. Empty where the guest was given none: whoever hands the
+        /// evidence on adds what AMD's key distribution service has, for [`verify`] needs it.
         endorsement: Vec<u8>,
     },
     /// From the simulated vendor: proves nothing about hardware.
