@@ -105,7 +105,7 @@ fn kind(kind: Kind) -> &'static str {
 }
 
 /// In the vendor's terms.
-fn measurements(measurements: &Measurements) -> Vec<(String, Value)> {
+pub(super) fn measurements(measurements: &Measurements) -> Vec<(String, Value)> {
     let mut parts: Vec<(String, String)> = Vec::new();
     let mut add = |name: &str, bytes: &[u8]| parts.push((name.into(), hex(bytes)));
     match measurements {
