@@ -23,7 +23,7 @@ impl HardwareTee {
     /// The TEE that was found. Asks it for the key to seal with.
     pub fn new(attester: Attester) -> Result<Self, phala_tee::Error> {
         let sealing = attester.sealing_key()?.map(Key);
-        Ok(Self { attester, sealing, system: System::new(), memory_bytes: memory::available() })
+        Ok(Self { attester, sealing, system: System::start(), memory_bytes: memory::available() })
     }
 
     /// Which TEE it is.
@@ -76,6 +76,6 @@ impl Sealing for Key {
     }
 
     fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
-        self.0.unseal(name, sealed).map_err(|_| UnsealError)
+        self.0.unseal(name, sealed).ok_or(UnsealError)
     }
 }

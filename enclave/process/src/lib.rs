@@ -52,8 +52,7 @@ pub struct System {
 
 impl System {
     /// Whose time begins now.
-    #[expect(clippy::new_without_default, reason = "a default does not look at the clock")]
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         Self { start: Instant::now() }
     }
 

@@ -39,7 +39,7 @@ impl SimulatedTee {
         let sealing_key = SealingKey::derive(b"phala/simulated/seal/v1", seed, &measurement);
         let platform = development_root().certify(*seed, 1, 0, u64::MAX);
         let (memory_bytes, isolation) = (memory::available(), Isolation::default());
-        Self { platform, measurement, sealing_key, system: System::new(), memory_bytes, isolation }
+        Self { platform, measurement, sealing_key, system: System::start(), memory_bytes, isolation }
     }
 
     /// The same, in a process that is isolated.
@@ -98,7 +98,7 @@ impl Sealing for SimulatedTee {
     }
 
     fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
-        self.sealing_key.unseal(name, sealed).map_err(|_| UnsealError)
+        self.sealing_key.unseal(name, sealed).ok_or(UnsealError)
     }
 }
 

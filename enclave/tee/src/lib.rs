@@ -2,9 +2,9 @@
 //!
 //! | TEE | evidence | sealing key |
 //! |---|---|---|
-//! | SGX under Gramine | `/dev/attestation` ([`gramine`]) | Gramine's `_sgx_mrenclave` |
-//! | TDX guest on Linux | configfs-tsm ([`tsm`]) | none |
-//! | SEV-SNP guest on Linux | configfs-tsm ([`tsm`]) | derived by the secure processor ([`sev_guest`]) |
+//! | SGX under Gramine | `/dev/attestation/quote` | from `/dev/attestation/keys/_sgx_mrenclave` |
+//! | TDX guest on Linux | configfs-tsm | none |
+//! | SEV-SNP guest on Linux | configfs-tsm | from the secure processor, by `/dev/sev-guest` |
 //!
 //! An [`Attester`] is what was found below a root, which is `/` but in tests.
 //!
@@ -23,15 +23,15 @@
 
 mod error;
 mod files;
-pub mod gramine;
+mod gramine;
 mod sealing;
-pub mod sev_guest;
+mod sev_guest;
 #[cfg(test)]
 mod testing;
-pub mod tsm;
+mod tsm;
 
 pub use error::Error;
-pub use sealing::{SealingKey, UnsealError};
+pub use sealing::SealingKey;
 
 use gramine::Gramine;
 use phala_attestation::{Evidence, Kind, Measurement, Measurements, Unverified};

@@ -15,11 +15,6 @@ const NONCE_BYTES: usize = 24;
 /// The key of one image on one platform. Shows nothing in `Debug`.
 pub struct SealingKey(XChaCha20Poly1305);
 
-/// A sealed blob does not belong to this image on this platform, or was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the sealed blob was made by another enclave or on another platform, or was changed")]
-pub struct UnsealError;
-
 impl SealingKey {
     /// The key of the image with this `measurement`, on the platform whose `secret` is uniformly random. `domain` names the kind
     /// of platform and the version of the derivation.
@@ -50,14 +45,11 @@ impl SealingKey {
         [&nonce[..], &sealed].concat()
     }
 
-    /// The inverse of [`seal`](Self::seal).
-    ///
-    /// # Errors
-    /// When `sealed` was not made under this key and name.
-    pub fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(UnsealError)?;
+    /// The inverse of [`seal`](Self::seal). `None` when `sealed` was not made under this key and name, or was changed.
+    pub fn unseal(&self, name: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
         let payload = Payload { msg: sealed, aad: name.as_bytes() };
-        self.0.decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| UnsealError)
+        self.0.decrypt(&XNonce::from(*nonce), payload).ok().map(Zeroizing::new)
     }
 }
 
@@ -79,10 +71,10 @@ mod tests {
         let sealed = key(b"a", 1, 1).seal("keys", b"secret");
         assert_eq!(key(b"a", 1, 1).unseal("keys", &sealed).unwrap()[..], b"secret"[..]);
         for other in [key(b"b", 1, 1), key(b"a", 2, 1), key(b"a", 1, 2)] {
-            assert_eq!(other.unseal("keys", &sealed), Err(UnsealError));
+            assert_eq!(other.unseal("keys", &sealed), None);
         }
-        assert_eq!(key(b"a", 1, 1).unseal("chain", &sealed), Err(UnsealError));
-        assert_eq!(key(b"a", 1, 1).unseal("keys", &sealed[..NONCE_BYTES - 1]), Err(UnsealError));
+        assert_eq!(key(b"a", 1, 1).unseal("chain", &sealed), None);
+        assert_eq!(key(b"a", 1, 1).unseal("keys", &sealed[..NONCE_BYTES - 1]), None);
     }
 
     #[test]
@@ -92,7 +84,7 @@ mod tests {
         for index in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[index] ^= 1;
-            assert!(key.unseal("keys", &changed).is_err());
+            assert_eq!(key.unseal("keys", &changed), None);
         }
         assert_ne!(key.seal("keys", b"secret"), sealed);
     }
