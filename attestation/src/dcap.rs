@@ -9,7 +9,9 @@
 
 use alloc::{format, string::String, vec, vec::Vec};
 use dcap_qvl::{
-    PckCertFlag, QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbInfo, quote::Report, verify::QuoteVerifier,
+    PckCertFlag, QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbInfo,
+    quote::{Quote, Report},
+    verify::QuoteVerifier,
 };
 
 use crate::{
@@ -337,30 +339,7 @@ fn verified(
     let pck = &claims.platform.pck;
     let flags = [pck.dynamic_platform, pck.cached_keys, pck.smt_enabled].map(flag);
     let [dynamic_platform, cached_keys, smt] = flags;
-    let (kind, measurements, report_data) = match &claims.report {
-        Report::SgxEnclave(report) => (
-            Kind::Sgx,
-            Measurements::Sgx {
-                mr_enclave: report.mr_enclave,
-                mr_signer: report.mr_signer,
-                isv_prod_id: report.isv_prod_id,
-                isv_svn: report.isv_svn,
-                config_id: frame.body.get(CONFIG_ID).and_then(|id| id.try_into().ok()).ok_or(Error::QuoteSize)?,
-            },
-            report.report_data,
-        ),
-        Report::TD10(_) | Report::TD15(_) | Report::TD15Ex(_) => {
-            let report = claims.report.as_td10().ok_or(Error::QuoteKind)?;
-            let measurements = Measurements::Tdx {
-                mr_td: report.mr_td,
-                rt_mrs: [report.rt_mr0, report.rt_mr1, report.rt_mr2, report.rt_mr3],
-                mr_config_id: report.mr_config_id,
-                mr_owner: report.mr_owner,
-                mr_owner_config: report.mr_owner_config,
-            };
-            (Kind::Tdx, measurements, report.report_data)
-        }
-    };
+    let (kind, measurements, report_data) = content(frame.body, &claims.report)?;
     if kind != frame.kind {
         return Err(Error::QuoteKind);
     }
@@ -398,6 +377,42 @@ fn verified(
         report_data,
         valid_until,
         claims: listed,
+    })
+}
+
+/// What a quote says of itself: nothing is verified.
+pub(crate) fn parse_unverified(quote: &[u8]) -> Result<(Measurements, [u8; 64]), Error> {
+    let frame = parse_frame(quote)?;
+    let parsed = Quote::parse(quote).map_err(|_| Error::QuoteFrame)?;
+    let (kind, measurements, report_data) = content(frame.body, &parsed.report)?;
+    if kind == frame.kind { Ok((measurements, report_data)) } else { Err(Error::QuoteKind) }
+}
+
+/// What `report` says, whose bytes are `body`.
+fn content(body: &[u8], report: &Report) -> Result<(Kind, Measurements, [u8; 64]), Error> {
+    Ok(match report {
+        Report::SgxEnclave(report) => (
+            Kind::Sgx,
+            Measurements::Sgx {
+                mr_enclave: report.mr_enclave,
+                mr_signer: report.mr_signer,
+                isv_prod_id: report.isv_prod_id,
+                isv_svn: report.isv_svn,
+                config_id: body.get(CONFIG_ID).and_then(|id| id.try_into().ok()).ok_or(Error::QuoteSize)?,
+            },
+            report.report_data,
+        ),
+        Report::TD10(_) | Report::TD15(_) | Report::TD15Ex(_) => {
+            let report = report.as_td10().ok_or(Error::QuoteKind)?;
+            let measurements = Measurements::Tdx {
+                mr_td: report.mr_td,
+                rt_mrs: [report.rt_mr0, report.rt_mr1, report.rt_mr2, report.rt_mr3],
+                mr_config_id: report.mr_config_id,
+                mr_owner: report.mr_owner,
+                mr_owner_config: report.mr_owner_config,
+            };
+            (Kind::Tdx, measurements, report.report_data)
+        }
     })
 }
 

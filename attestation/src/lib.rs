@@ -55,6 +55,7 @@ mod statement;
 #[cfg(test)]
 #[path = "../tests/verifier/mod.rs"]
 mod tests;
+mod unverified;
 mod verdict;
 
 pub use collateral::{Collateral, DcapCollateral, SevSnpCollateral};
@@ -65,10 +66,13 @@ pub use documents::{
 };
 pub use error::{Document, Error};
 pub use measurement::{Measurement, Measurements};
-pub use platform::{Family, Generation, Hardware, Kind, Platform, PlatformId, SigningKey, SnpTcb, Tcb, Vendor};
+pub use platform::{
+    Family, Generation, Hardware, Kind, ParseKindError, Platform, PlatformId, SigningKey, SnpTcb, Tcb, Vendor,
+};
 pub use policy::{DcapPolicy, MinimumTcb, Policy, Requirements, SevSnpPolicy, TcbStatus, Tier, VendorRoots};
 pub use signatures::{KnownSignatures, NoneKnown, SignatureId};
 pub use statement::{Role, Statement};
+pub use unverified::Unverified;
 pub use verdict::{Claim, ClaimStatus, Verdict, VerifiedEvidence};
 
 use alloc::vec::Vec;
@@ -104,7 +108,8 @@ pub enum Evidence {
     SevSnp {
         /// An attestation report: 1184 bytes.
         report: Vec<u8>,
-        /// The certificate of the key that signed it, VCEK or VLEK, DER.
+        /// The certificate of the key that signed it, VCEK or VLEK, DER. Empty where the guest was given none: whoever hands the
+        /// evidence on adds what AMD's key distribution service has, for [`verify`] needs it.
         endorsement: Vec<u8>,
     },
     /// From the simulated vendor: proves nothing about hardware.

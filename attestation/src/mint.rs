@@ -21,7 +21,10 @@ pub(crate) mod keys;
 
 use alloc::{format, vec::Vec};
 
-use crate::{Collateral, Evidence, SignedDocument, UnixSeconds, VendorRoots, split_collateral};
+use crate::{
+    Collateral, Evidence, Kind, Measurement, Policy, SignedDocument, UnixSeconds, VendorRoots, collect_collateral,
+    split_collateral, verify, verify_document,
+};
 
 /// When everything made by a default [`Mint`] starts to be valid: 15 January 2027, 8:00 UTC.
 pub const VALID_FROM: UnixSeconds = 1_800_000_000;
@@ -54,6 +57,35 @@ impl Default for Mint {
 }
 
 impl Mint {
+    /// What is good at `now`: made an hour before, for thirty days.
+    pub fn at(now: UnixSeconds) -> Self {
+        Self { from: now.saturating_sub(3600), until: now.saturating_add(30 * 86_400), ..Self::default() }
+    }
+
+    /// Of a TEE of this kind; `None` where the kind has no vendor to be imitated.
+    pub fn of_kind(&self, kind: Kind, report_data: &[u8; 64]) -> Option<(Evidence, Vec<SignedDocument>)> {
+        match kind {
+            Kind::Sgx => Some(self.sgx(report_data)),
+            Kind::Tdx => Some(self.tdx(report_data)),
+            Kind::SevSnp => Some(self.sev_snp(report_data)),
+            Kind::Simulated => None,
+        }
+    }
+
+    /// What identifies the image in evidence of this kind.
+    pub fn image(&self, kind: Kind) -> Measurement {
+        let Some((evidence, documents)) = self.of_kind(kind, &[0; 64]) else { return Measurement(self.measurement) };
+        let policy = Policy { simulated_vendors: Some(roots()), ..Policy::default() };
+        let find = |id| {
+            let is = |document: &&SignedDocument| {
+                verify_document(document, &policy, self.from).is_ok_and(|verified| verified.id() == id)
+            };
+            documents.iter().find(is).cloned()
+        };
+        let collateral = collect_collateral(&evidence, find).unwrap();
+        verify(&evidence, &collateral, &policy, self.from).unwrap().measurement()
+    }
+
     /// Of an SGX enclave: evidence with this report data, and the documents that it is verified with.
     pub fn sgx(&self, report_data: &[u8; 64]) -> (Evidence, Vec<SignedDocument>) {
         self.dcap(intel::Dcap::sgx().change(|dcap| {

@@ -2,6 +2,7 @@
 
 use alloc::{string::String, vec::Vec};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use core::{fmt, str::FromStr};
 use scale_info::TypeInfo;
 use sha2::{Digest, Sha256};
 
@@ -23,7 +24,9 @@ pub enum Vendor {
 }
 
 /// The kind of TEE that made evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Kind {
     /// Intel SGX: an enclave in a process.
@@ -47,6 +50,36 @@ impl Kind {
         }
     }
 }
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sgx => "sgx",
+            Self::Tdx => "tdx",
+            Self::SevSnp => "sev-snp",
+            Self::Simulated => "simulated",
+        })
+    }
+}
+
+impl FromStr for Kind {
+    type Err = ParseKindError;
+
+    fn from_str(text: &str) -> Result<Self, ParseKindError> {
+        match text {
+            "sgx" => Ok(Self::Sgx),
+            "tdx" => Ok(Self::Tdx),
+            "sev-snp" => Ok(Self::SevSnp),
+            "simulated" => Ok(Self::Simulated),
+            _ => Err(ParseKindError),
+        }
+    }
+}
+
+/// The text names no [`Kind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a kind of TEE is sgx, tdx, sev-snp or simulated")]
+pub struct ParseKindError;
 
 /// A generation of AMD EPYC processors, each with its own root key.
 #[derive(

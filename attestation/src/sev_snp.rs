@@ -90,6 +90,20 @@ impl<'a> Report<'a> {
         }
     }
 
+    fn measurements(&self) -> Measurements {
+        Measurements::SevSnp {
+            measurement: self.field(0x90),
+            host_data: self.field(0xc0),
+            id_key_digest: self.field(0xe0),
+            guest_svn: self.u32(0x04),
+            vmpl: self.vmpl(),
+        }
+    }
+
+    fn report_data(&self) -> [u8; 64] {
+        self.field(0x50)
+    }
+
     fn chip_id(&self) -> [u8; 64] {
         self.field(0x1a0)
     }
@@ -244,6 +258,12 @@ fn is_product_of(product: &str, generation: Generation) -> bool {
     product.split('-').next() == Some(family)
 }
 
+/// What a report says of itself: nothing is verified.
+pub(crate) fn parse_unverified(report: &[u8]) -> Result<(Measurements, [u8; 64]), Error> {
+    let report = Report::parse(report)?;
+    Ok((report.measurements(), report.report_data()))
+}
+
 pub(crate) fn verify<K: KnownSignatures>(
     roots: &Roots<'_>,
     report: &[u8],
@@ -324,13 +344,7 @@ pub(crate) fn verify<K: KnownSignatures>(
     Ok(VerifiedEvidence {
         kind: Kind::SevSnp,
         simulated: false,
-        measurements: Measurements::SevSnp {
-            measurement: report.field(0x90),
-            host_data: report.field(0xc0),
-            id_key_digest: report.field(0xe0),
-            guest_svn: report.u32(0x04),
-            vmpl: report.vmpl(),
-        },
+        measurements: report.measurements(),
         platform: Platform {
             id: (chip_id != [0; 64]).then(|| platform_id(b"phala/platform/sev-snp/v1", &chip_id)),
             hardware: Hardware::Amd {
@@ -343,7 +357,7 @@ pub(crate) fn verify<K: KnownSignatures>(
         },
         tier,
         tcb: Tcb { status: None, advisories: vec![], evaluation_number: None },
-        report_data: report.field(0x50),
+        report_data: report.report_data(),
         valid_until,
         claims: vec![
             (Claim::CertificateChain, ClaimStatus::Checked),

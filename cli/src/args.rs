@@ -1,7 +1,7 @@
 //! What can be typed.
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use phala_attestation::Measurement;
+use phala_attestation::{Kind, Measurement};
 use phala_primitives::{AppId, JobId, WorkerId, hash_from_hex, units::Balance};
 use std::path::PathBuf;
 
@@ -173,6 +173,10 @@ pub(crate) struct DevUp {
     /// What each worker asks for 10⁹ fuel, in PHA.
     #[arg(long, value_name = "PHA", default_value = "0.01", value_parser = parse_amount)]
     pub price: Balance,
+    /// The kinds of TEE that the workers imitate, in turn: sgx, tdx, sev-snp, or simulated for none of them. Evidence is SIMULATED
+    /// all the same, under roots of simulated vendors.
+    #[arg(long, value_name = "KIND", value_delimiter = ',', default_value = "simulated")]
+    pub tee: Vec<Kind>,
     /// The port of the first node's JSON-RPC. If it is taken, a free one is used.
     #[arg(long, value_name = "PORT", default_value_t = 9944)]
     pub rpc_port: u16,
@@ -399,6 +403,88 @@ pub(crate) enum Image {
         #[arg(value_parser = parse_measurement)]
         measurement: Measurement,
     },
+    /// Compute from its files what a TEE will measure of an image: to allow it, or to compare what you have built yourself.
+    #[command(subcommand)]
+    Measure(MeasureImage),
+    /// Make the initramfs of a guest whose only program is the enclave. The same enclave makes the same bytes.
+    Initramfs {
+        /// The enclave, statically linked.
+        enclave: PathBuf,
+        /// The file to make.
+        #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MeasureImage {
+    /// Of an SGX enclave under Gramine.
+    Sgx {
+        /// The `.sig` file that gramine-sgx-sign wrote.
+        sigstruct: PathBuf,
+    },
+    /// Of an SEV-SNP guest that QEMU starts with its kernel.
+    SevSnp(MeasureSevSnp),
+    /// Of a TDX guest, from its registers: as another tool computed them, or `phala verify evidence` shows them of a quote.
+    Tdx {
+        /// The initial memory: 96 digits.
+        #[arg(long, value_name = "HEX", value_parser = parse_register)]
+        mrtd: [u8; 48],
+        /// The firmware's configuration.
+        #[arg(long, value_name = "HEX", value_parser = parse_register)]
+        rtmr0: [u8; 48],
+        /// The kernel.
+        #[arg(long, value_name = "HEX", value_parser = parse_register)]
+        rtmr1: [u8; 48],
+        /// The command line and the initramfs.
+        #[arg(long, value_name = "HEX", value_parser = parse_register)]
+        rtmr2: [u8; 48],
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MeasureSevSnp {
+    /// OVMF, built from OvmfPkg/AmdSev: what QEMU's -bios gets.
+    #[arg(long, value_name = "FILE")]
+    pub firmware: PathBuf,
+
+    /// What -kernel gets.
+    #[arg(long, value_name = "FILE")]
+    pub kernel: PathBuf,
+
+    /// What -initrd gets.
+    #[arg(long, value_name = "FILE")]
+    pub initramfs: PathBuf,
+
+    /// What -append gets, byte by byte.
+    #[arg(long, value_name = "TEXT")]
+    pub command_line: String,
+
+    /// How many virtual processors the guest has: each number is another measurement.
+    #[arg(long, value_name = "N")]
+    pub processors: u32,
+
+    /// Their model: what -cpu gets, without its version.
+    #[arg(long, value_enum)]
+    pub model: ProcessorModel,
+
+    /// SEV_FEATURES: 1, or 33 where KVM has debug swap on.
+    #[arg(long, value_name = "BITS", default_value_t = 1)]
+    pub features: u64,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum ProcessorModel {
+    #[value(name = "EPYC")]
+    Epyc,
+    #[value(name = "EPYC-Rome")]
+    Rome,
+    #[value(name = "EPYC-Milan")]
+    Milan,
+    #[value(name = "EPYC-Genoa")]
+    Genoa,
+    #[value(name = "EPYC-Turin")]
+    Turin,
 }
 
 #[derive(Debug, Subcommand)]
@@ -618,6 +704,12 @@ fn parse_measurement(text: &str) -> Result<Measurement, String> {
     hash_from_hex(text.strip_prefix("0x").unwrap_or(text)).map(Measurement).map_err(|error| error.to_string())
 }
 
+/// One of TDX's measurement registers.
+fn parse_register(text: &str) -> Result<[u8; 48], String> {
+    let bytes = hex::decode(text.strip_prefix("0x").unwrap_or(text)).map_err(|error| error.to_string())?;
+    bytes.try_into().map_err(|_| "a register has 96 digits".into())
+}
+
 fn parse_authorities(text: &str) -> Result<u8, String> {
     match text {
         "1" => Ok(1),
@@ -700,6 +792,12 @@ mod tests {
     fn measurements_have_64_digits() {
         assert_eq!(parse_measurement(&format!("0x{}", "0a".repeat(32))), Ok(Measurement([10; 32])));
         assert!(parse_measurement("0x0a").is_err());
+    }
+
+    #[test]
+    fn registers_have_48_bytes() {
+        assert_eq!(parse_register(&format!("0x{}", "0a".repeat(48))), Ok([10; 48]));
+        assert!(parse_register(&"0a".repeat(32)).is_err() && parse_register("0x").is_err());
     }
 
     #[test]

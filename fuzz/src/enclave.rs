@@ -4,7 +4,7 @@ use codec::Encode;
 use futures::future::BoxFuture;
 use phala_attestation::{Evidence, Measurement, Role, simulated::development_root};
 use phala_enclave::{
-    EvidenceError, Tee, UnsealError,
+    EvidenceError, Sealing, Tee, UnsealError,
     chain::{ChainApp, ChainJob, ChainSpec, Floor},
     fuzzing,
     keys::Keys,
@@ -322,6 +322,7 @@ pub fn sealed_state(data: &[u8]) {
 
 fn sealed_state_seeds() -> Vec<Vec<u8>> {
     let (_, keys) = Keys::generate(&OpenTee, &GENESIS);
+    let keys = keys.expect("it seals");
     vec![keys, Floor { genesis_hash: GENESIS, number: 9, hash: [8; 32] }.encode()]
 }
 
@@ -349,12 +350,8 @@ impl Tee for OpenTee {
         Measurement([3; 32])
     }
 
-    fn seal(&self, _: &str, secret: &[u8]) -> Vec<u8> {
-        secret.to_vec()
-    }
-
-    fn unseal(&self, _: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
-        Ok(Zeroizing::new(sealed.to_vec()))
+    fn sealing(&self) -> Option<&dyn Sealing> {
+        Some(self)
     }
 
     fn evidence(&self, _: [u8; 64]) -> Result<Evidence, EvidenceError> {
@@ -367,6 +364,16 @@ impl Tee for OpenTee {
 
     fn memory_bytes(&self) -> u64 {
         u64::MAX
+    }
+}
+
+impl Sealing for OpenTee {
+    fn seal(&self, _: &str, secret: &[u8]) -> Vec<u8> {
+        secret.to_vec()
+    }
+
+    fn unseal(&self, _: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
+        Ok(Zeroizing::new(sealed.to_vec()))
     }
 }
 

@@ -1,7 +1,7 @@
 use codec::{Decode, Encode};
 use phala_attestation::{
-    Collateral, DocumentId, Evidence, Policy, SignedDocument, UnixSeconds, VerifiedEvidence, collect_collateral,
-    files::Files, mint, verify, verify_document,
+    Collateral, DocumentId, Evidence, Policy, SignedDocument, UnixSeconds, Unverified, VerifiedEvidence,
+    collect_collateral, files::Files, mint, verify, verify_document,
 };
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -68,7 +68,9 @@ pub fn vendor_evidence(data: &[u8]) {
         matches!(evidence, Evidence::Simulated(_)) || verify(&evidence, &collateral, &Policy::default(), NOW).is_err(),
         "evidence of nobody's was believed"
     );
+    let said = Unverified::parse(&evidence);
     if let Ok(verified) = verify(&evidence, &collateral, &POLICY, NOW) {
+        assert!(said.is_ok_and(|said| said.measurements == *verified.measurements()), "it was read as something else");
         assert!(MINTED.iter().any(|(_, _, minted)| *minted == verified), "evidence that nobody made was believed");
     }
 }

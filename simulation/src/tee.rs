@@ -9,7 +9,7 @@ use phala_attestation::{
     Evidence, Measurement,
     simulated::{Platform, Report, development_root},
 };
-use phala_enclave::{EvidenceError, Tee, UnsealError};
+use phala_enclave::{EvidenceError, Sealing, Tee, UnsealError};
 use phala_primitives::worker::Isolation;
 use std::{
     sync::{
@@ -74,6 +74,25 @@ impl Tee for WorldTee {
         MEASUREMENT
     }
 
+    fn sealing(&self) -> Option<&dyn Sealing> {
+        Some(self)
+    }
+
+    fn isolation(&self) -> Option<Isolation> {
+        Some(Isolation::default())
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        4 << 30
+    }
+
+    fn evidence(&self, report_data: [u8; 64]) -> Result<Evidence, EvidenceError> {
+        let report = Report { measurement: MEASUREMENT, debug: false, report_data };
+        Ok(Evidence::Simulated(self.platform.quote(report)))
+    }
+}
+
+impl Sealing for WorldTee {
     fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8> {
         if name.starts_with("keys-") {
             // A version, then keys of 32 bytes each.
@@ -90,18 +109,5 @@ impl Tee for WorldTee {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(UnsealError)?;
         let payload = Payload { msg: sealed, aad: name.as_bytes() };
         self.cipher().decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| UnsealError)
-    }
-
-    fn isolation(&self) -> Option<Isolation> {
-        Some(Isolation::default())
-    }
-
-    fn memory_bytes(&self) -> u64 {
-        4 << 30
-    }
-
-    fn evidence(&self, report_data: [u8; 64]) -> Result<Evidence, EvidenceError> {
-        let report = Report { measurement: MEASUREMENT, debug: false, report_data };
-        Ok(Evidence::Simulated(self.platform.quote(report)))
     }
 }

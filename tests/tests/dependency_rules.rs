@@ -11,6 +11,9 @@ use std::{
 /// The crates inside the boundary that reach the world only through their traits.
 const ENCLAVE: &[&str] = &["phala-enclave", "phala-engine", "phala-protocol", "phala-primitives", "phala-attestation"];
 
+/// Around them in the enclave's process: what opens the files of a TEE and the socket to the host.
+const PROCESS: &[&str] = &["phala-enclave-hardware", "phala-enclave-process", "phala-tee"];
+
 /// Ours, but on the other side.
 const UNTRUSTED: &[&str] = &[
     "phala-attestation-browser",
@@ -73,11 +76,22 @@ fn the_enclave_links_nothing_that_opens_sockets_or_files() {
     for package in ENCLAVE {
         let linked = linked(package);
         assert!(linked.contains(*package), "{package} is not in its own tree");
-        for forbidden in SOCKETS_AND_FILES.iter().chain(UNTRUSTED) {
+        for forbidden in SOCKETS_AND_FILES.iter().chain(UNTRUSTED).chain(PROCESS) {
             assert!(
                 !linked.contains(*forbidden),
                 "{package} links {forbidden}: `cargo tree -p {package} -i {forbidden}`"
             );
+        }
+    }
+}
+
+#[test]
+fn the_process_around_the_enclave_links_nothing_untrusted_and_nothing_simulated() {
+    for package in PROCESS {
+        let linked = linked(package);
+        assert!(linked.contains(*package), "{package} is not in its own tree");
+        for forbidden in UNTRUSTED.iter().chain(&["phala-enclave-simulated"]) {
+            assert!(!linked.contains(*forbidden), "{package} links {forbidden}");
         }
     }
 }
@@ -91,8 +105,8 @@ fn the_rule_can_fail() {
 fn clients_and_host_do_not_link_the_enclave() {
     for package in ["phala-host", "phala-sdk", "phala-cli"] {
         let linked = linked(package);
-        for forbidden in ["phala-enclave", "phala-engine", "phala-enclave-simulated"] {
-            assert!(!linked.contains(forbidden), "{package} links {forbidden}");
+        for forbidden in ["phala-enclave", "phala-engine", "phala-enclave-simulated"].iter().chain(PROCESS) {
+            assert!(!linked.contains(*forbidden), "{package} links {forbidden}");
         }
     }
 }

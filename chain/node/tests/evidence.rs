@@ -129,3 +129,10 @@ fn minted_evidence_gets_the_same_verdict_in_the_runtime() {
         }
     }
 }
+
+/// The files in the runtime's source, which development networks start with.
+#[test]
+fn genesis_names_the_roots_that_the_mint_has() {
+    let phala_attestation::VendorRoots { intel, amd } = mint::roots();
+    assert_eq!(phala_runtime::genesis::SIMULATED_VENDORS, [&intel[..], &amd]);
+}

@@ -42,6 +42,11 @@ pub const FOUNDATION: AccountId =
 /// `phala_attestation::simulated::development_root`.
 pub const DEVELOPMENT_ROOT: [u8; 32] = hex2array!("065e6e5fdd07f8e638be58bfc79cf487f89d784006530eb29f2aeca70754c3a1");
 
+/// The roots of simulated vendors on development networks, whose secrets are public: `phala_attestation::mint::roots`. They
+/// stand in the place of Intel's and AMD's there.
+pub const SIMULATED_VENDORS: [&[u8]; 2] =
+    [include_bytes!("genesis/simulated-intel.der"), include_bytes!("genesis/simulated-amd.der")];
+
 /// The accounts whose keys are known to everybody.
 pub const DEVELOPMENT_ACCOUNTS: [Sr25519Keyring; 6] = [
     Sr25519Keyring::Alice,
@@ -68,9 +73,9 @@ pub fn preset(id: &PresetId) -> Option<Vec<u8>> {
     use {Ed25519Keyring as Ed, Sr25519Keyring as Sr};
     let four = [(Sr::Alice, Ed::Alice), (Sr::Bob, Ed::Bob), (Sr::Charlie, Ed::Charlie), (Sr::Dave, Ed::Dave)];
     let patch = match id.as_ref() {
-        DEV_RUNTIME_PRESET => patch(&four[..1], Some(DEVELOPMENT_ROOT)),
-        LOCAL_TESTNET_RUNTIME_PRESET => patch(&four, Some(DEVELOPMENT_ROOT)),
-        NO_SIMULATION_PRESET => patch(&four[..1], None),
+        DEV_RUNTIME_PRESET => patch(&four[..1], simulation()),
+        LOCAL_TESTNET_RUNTIME_PRESET => patch(&four, simulation()),
+        NO_SIMULATION_PRESET => patch(&four[..1], AttestationConfig::default()),
         _ => return None,
     };
     serde_json::to_vec(&patch).ok()
@@ -81,7 +86,13 @@ pub fn preset_names() -> Vec<PresetId> {
     [DEV_RUNTIME_PRESET, LOCAL_TESTNET_RUNTIME_PRESET, NO_SIMULATION_PRESET].map(PresetId::from).into()
 }
 
-fn patch(authorities: &[(Sr25519Keyring, Ed25519Keyring)], simulated_root: Option<[u8; 32]>) -> Value {
+/// Accepts simulated evidence of each kind.
+fn simulation() -> AttestationConfig {
+    let [simulated_intel, simulated_amd] = SIMULATED_VENDORS.map(Vec::from);
+    AttestationConfig { simulated_root: Some(DEVELOPMENT_ROOT), simulated_intel, simulated_amd, ..Default::default() }
+}
+
+fn patch(authorities: &[(Sr25519Keyring, Ed25519Keyring)], attestation: AttestationConfig) -> Value {
     build_struct_json_patch!(RuntimeGenesisConfig {
         balances: BalancesConfig { balances: balances() },
         babe: BabeConfig { epoch_config: BABE_GENESIS_EPOCH_CONFIG },
@@ -96,6 +107,6 @@ fn patch(authorities: &[(Sr25519Keyring, Ed25519Keyring)], simulated_root: Optio
                 .collect(),
         },
         sudo: SudoConfig { key: Some(Sr25519Keyring::Alice.to_account_id()) },
-        attestation: AttestationConfig { simulated_root },
+        attestation,
     })
 }

@@ -1,4 +1,6 @@
-//! `phala image`: the enclave images that a chain allows.
+//! `phala image`: the enclave images that a chain allows, and what TEEs measure of them.
+
+mod measure;
 
 use phala_attestation::{Measurement, Role};
 use phala_sdk::chain::{Call, call};
@@ -20,6 +22,8 @@ pub(crate) async fn run(command: args::Image, context: &Context, output: &Output
         args::Image::Forbid { measurement } => {
             change(measurement, call::forbid_image(measurement), "is forbidden", context, output).await
         }
+        args::Image::Measure(image) => measure::run(&image, output),
+        args::Image::Initramfs { enclave, output: file } => measure::make_initramfs(&enclave, &file, output),
     }
 }
 

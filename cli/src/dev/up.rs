@@ -1,11 +1,14 @@
 //! `phala dev up`.
 
 use anyhow::{Context as _, bail};
-use phala_attestation::{Measurement, Role as ImageRole};
-use phala_primitives::units::{Balance, PHA};
+use phala_attestation::{DocumentId, Kind, Role as ImageRole, SignedDocument, mint::Mint};
+use phala_primitives::{
+    attestation::KeptDocument,
+    units::{Balance, PHA},
+};
 use phala_sdk::{
     Signer, amount,
-    chain::{Chain, call},
+    chain::{Chain, State, call},
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -129,27 +132,27 @@ impl Builder<'_> {
     async fn build(&mut self) -> anyhow::Result<()> {
         let mut ports = Ports::default();
         fs::create_dir_all(self.folder.join(state::LOGS)).context("cannot make the folder of the logs")?;
-        let measurement = self.measure()?;
-        self.network.measurement = format!("0x{}", hex::encode(measurement.0));
+        let executable = self.measure()?;
+        self.network.measurement = format!("0x{}", hex::encode(executable));
         self.forget_old_enclaves()?;
 
         let chain = self.start_nodes(&mut ports).await?;
         self.network.genesis_hash = format!("0x{}", hex::encode(chain.genesis_hash()));
         self.network.save(&self.folder)?;
         self.wait_for("the first finalized block", async || Ok(chain.finalized().await?.block().number > 0)).await?;
-        self.prepare_chain(&chain, measurement).await?;
+        self.prepare_chain(&chain, executable).await?;
         self.start_workers(&mut ports)?;
         self.network.save(&self.folder)?;
         self.wait_for_workers(&chain).await
     }
 
-    /// The measurement of the simulated enclave: SHA-256 of its executable.
-    fn measure(&self) -> anyhow::Result<Measurement> {
+    /// SHA-256 of the simulated enclave's executable, which is its measurement.
+    fn measure(&self) -> anyhow::Result<[u8; 32]> {
         let path = &self.binaries.enclave;
         let mut hasher = Sha256::new();
         let mut file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         io::copy(&mut file, &mut HashWriter(&mut hasher)).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Measurement(hasher.finalize().into()))
+        Ok(hasher.finalize().into())
     }
 
     /// Another image cannot open what an older one sealed, and a platform backs one worker only: after a rebuild, workers
@@ -236,14 +239,20 @@ impl Builder<'_> {
         chain.context("the node was there a moment ago")
     }
 
-    /// Allows the enclave's image and gives the operators something to pay fees with.
-    async fn prepare_chain(&self, chain: &Chain, measurement: Measurement) -> anyhow::Result<()> {
+    /// Allows the enclave's image, gives the operators something to pay fees with, and publishes what simulated vendors
+    /// publish.
+    async fn prepare_chain(&self, chain: &Chain, executable: [u8; 32]) -> anyhow::Result<()> {
         self.output.progress("Allowing the enclave's image and funding the operators …");
         let state = chain.best().await?;
+        let mint = Mint { measurement: executable, ..Mint::at(state.timestamp_ms().await? / 1000) };
         let mut calls = vec![];
-        if state.image(measurement).await?.is_none() {
-            calls.push(call::sudo(call::allow_image(measurement, ImageRole::Worker, 1)));
+        for kind in self.tees() {
+            let measurement = mint.image(kind);
+            if state.image(measurement).await?.is_none() {
+                calls.push(call::sudo(call::allow_image(measurement, ImageRole::Worker, 1)));
+            }
         }
+        calls.extend(self.new_documents(&state, &mint).await?.into_iter().map(call::submit_document));
         for number in 1..=self.options.workers {
             let operator = Signer::from_uri(&operator(number))?.account();
             if state.balance(operator).await?.free < FUNDING / 10 {
@@ -257,6 +266,34 @@ impl Builder<'_> {
             submitted.context("cannot prepare the chain")?;
         }
         Ok(())
+    }
+
+    /// The kinds of TEE that the workers imitate.
+    fn tees(&self) -> BTreeSet<Kind> {
+        self.options.tee.iter().copied().take(self.options.workers.into()).collect()
+    }
+
+    /// What simulated vendors publish of the TEEs that the workers imitate, and the chain does not have.
+    async fn new_documents(&self, state: &State, mint: &Mint) -> anyhow::Result<Vec<SignedDocument>> {
+        let mut documents = Vec::new();
+        for (_, published) in self.tees().into_iter().filter_map(|kind| mint.of_kind(kind, &[0; 64])) {
+            // SGX and TDX share some.
+            documents
+                .extend(published.into_iter().filter(|document| !documents.contains(document)).collect::<Vec<_>>());
+        }
+        let (policy, kept) = (state.policy().await?, state.documents().await?);
+        let mut new = Vec::new();
+        for document in documents {
+            let verified = phala_attestation::verify_document(&document, &policy, mint.from)
+                .context("the chain's genesis does not name the simulated vendors of this build")?;
+            let is_kept = |(id, kept): &(DocumentId, KeptDocument)| {
+                *id == verified.id() && (kept.issued >= verified.issued() || kept.number > verified.number())
+            };
+            if !kept.iter().any(is_kept) {
+                new.push(document);
+            }
+        }
+        Ok(new)
     }
 
     fn start_workers(&mut self, ports: &mut Ports) -> anyhow::Result<()> {
@@ -291,7 +328,11 @@ impl Builder<'_> {
                 &self.options.capacity.to_string(),
             ]);
             self.start(&host, Role::Host, self.binaries.host.clone(), &arguments)?;
-            let arguments = strings(&["--socket", &socket, "--platform", &platform.display().to_string()]);
+            let mut arguments = strings(&["--socket", &socket, "--platform", &platform.display().to_string()]);
+            let mut tees = self.options.tee.iter().cycle();
+            if let Some(kind) = tees.nth(usize::from(number) - 1).filter(|kind| **kind != Kind::Simulated) {
+                arguments.extend(strings(&["--imitate", &kind.to_string()]));
+            }
             self.start(&format!("enclave-{number}"), Role::Enclave, self.binaries.enclave.clone(), &arguments)?;
             self.network.workers.push(DevWorker { host, operator, endpoint });
         }

@@ -284,11 +284,13 @@ impl Enclave {
         Ok(chain)
     }
 
-    /// Unseals the keys for a chain, or makes them when there are none.
+    /// Unseals the keys for a chain, or makes them when there are none, or the TEE cannot have kept any.
     async fn keys(&self, genesis_hash: &Hash) -> Result<Keys, Refusal> {
         let name = keys::sealed_name(genesis_hash);
-        match self.host.load_sealed(&name).await? {
-            Some(sealed) => Keys::unseal(&*self.tee, genesis_hash, &sealed).map_err(|error| {
+        if let Some(sealing) = self.tee.sealing()
+            && let Some(sealed) = self.host.load_sealed(&name).await?
+        {
+            return Keys::unseal(sealing, genesis_hash, &sealed).map_err(|error| {
                 refusal(
                     false,
                     text!(
@@ -299,14 +301,23 @@ impl Enclave {
                         "` to begin with new keys, which make a new worker"
                     ),
                 )
-            }),
-            None => {
-                let (keys, sealed) = Keys::generate(&*self.tee, genesis_hash);
+            });
+        }
+        let (keys, sealed) = Keys::generate(&*self.tee, genesis_hash);
+        match sealed {
+            Some(sealed) => {
                 self.host.store_sealed(&name, sealed).await?;
                 self.host.log(LogLevel::Info, text!("made new keys; this is worker ", keys.worker()));
-                Ok(keys)
             }
+            None => self.host.log(
+                LogLevel::Warn,
+                text!(
+                    "this TEE cannot seal: made new keys, which end with this process; this is worker ",
+                    keys.worker()
+                ),
+            ),
         }
+        Ok(keys)
     }
 
     async fn register(&self, started: &Started) -> Result<EnclaveReply, Refusal> {

@@ -359,9 +359,10 @@ impl Jobs {
         if let Some(receipt) = lock(&self.receipts).iter().find(asked) {
             return Ok(Some(receipt.clone()));
         }
+        let Some(sealing) = self.context.tee.sealing() else { return Ok(None) };
         let name = sealed_receipt_name(&self.context.chain.genesis_hash(), job);
         let Some(sealed) = self.context.host.load_sealed(&name).await? else { return Ok(None) };
-        let receipt = self.context.tee.unseal(&name, &sealed).ok().and_then(|encoded| {
+        let receipt = sealing.unseal(&name, &sealed).ok().and_then(|encoded| {
             let receipt = SignedReceipt::decode_all(&mut &encoded[..]).ok()?;
             let ours = receipt.receipt.worker == self.context.keys.worker() && receipt.receipt.job == job;
             ours.then_some(receipt)
@@ -509,8 +510,9 @@ impl Jobs {
                 Ok(receipt) => {
                     self.ended.fetch_add(1, Ordering::Relaxed);
                     let name = sealed_receipt_name(&chain.genesis_hash(), job);
-                    let sealed = tee.seal(&name, &receipt.encode());
-                    if let Err(error) = host.store_sealed(&name, sealed).await {
+                    if let Some(sealing) = tee.sealing()
+                        && let Err(error) = host.store_sealed(&name, sealing.seal(&name, &receipt.encode())).await
+                    {
                         let message = text!("the host did not store the receipt of job ", job, ": ", &error);
                         host.log(LogLevel::Warn, message);
                     }

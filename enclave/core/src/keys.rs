@@ -1,4 +1,4 @@
-//! The enclave's identity: made inside, sealed, never shown. On each chain it is another.
+//! The enclave's identity: made inside, sealed where the TEE can, never shown. On each chain it is another.
 
 use age::x25519;
 use codec::{Decode, Encode};
@@ -7,7 +7,7 @@ use phala_primitives::{Hash, WorkerId};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::Tee;
+use crate::{Sealing, Tee};
 
 /// The name under which the keys for a chain are sealed.
 pub fn sealed_name(genesis_hash: &Hash) -> String {
@@ -32,22 +32,24 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Makes new keys for a chain. Returns them with their sealed form, to be kept under [`sealed_name`].
-    pub fn generate(tee: &dyn Tee, genesis_hash: &Hash) -> (Self, Vec<u8>) {
+    /// Makes new keys for a chain. Returns them with their sealed form, to be kept under [`sealed_name`]; where the TEE does not
+    /// seal, they end with this process.
+    pub fn generate(tee: &dyn Tee, genesis_hash: &Hash) -> (Self, Option<Vec<u8>>) {
         let mut secrets = Secrets { version: 1, signing: [0; 32], encryption: [0; 32], cache: [0; 32] };
         tee.fill_random(&mut secrets.signing);
         tee.fill_random(&mut secrets.encryption);
         tee.fill_random(&mut secrets.cache);
         let encoded = Zeroizing::new(secrets.encode());
-        (Self::new(&secrets), tee.seal(&sealed_name(genesis_hash), &encoded))
+        let sealed = tee.sealing().map(|sealing| sealing.seal(&sealed_name(genesis_hash), &encoded));
+        (Self::new(&secrets), sealed)
     }
 
     /// The keys in `sealed`.
     ///
     /// # Errors
     /// When this enclave did not seal them for this chain. New keys are no way out: they would silently be another worker.
-    pub fn unseal(tee: &dyn Tee, genesis_hash: &Hash, sealed: &[u8]) -> Result<Self, crate::UnsealError> {
-        let encoded = tee.unseal(&sealed_name(genesis_hash), sealed)?;
+    pub fn unseal(sealing: &dyn Sealing, genesis_hash: &Hash, sealed: &[u8]) -> Result<Self, crate::UnsealError> {
+        let encoded = sealing.unseal(&sealed_name(genesis_hash), sealed)?;
         let secrets = Secrets::decode(&mut &encoded[..]).map_err(|_| crate::UnsealError)?;
         if secrets.version != 1 { Err(crate::UnsealError) } else { Ok(Self::new(&secrets)) }
     }
@@ -113,6 +115,7 @@ mod tests {
     fn keys_survive_sealing_and_only_here() {
         let tee = TestTee::new(1);
         let (keys, sealed) = Keys::generate(&tee, &GENESIS);
+        let sealed = sealed.unwrap();
         let again = Keys::unseal(&tee, &GENESIS, &sealed).unwrap();
         assert_eq!(keys.worker(), again.worker());
         assert_eq!(keys.encryption_key(), again.encryption_key());

@@ -1,6 +1,6 @@
 //! The enclave: the part of a worker that users trust.
 //!
-//! It makes and seals its keys, proves through its TEE what it is, follows the chain with its own light client, runs jobs and signs
+//! It makes its keys, seals them where its TEE can, proves through its TEE what it is, follows the chain with its own light client, runs jobs and signs
 //! receipts. It opens no socket and no file and has no clock: [`Tee`] gives it time, randomness, sealing and evidence;
 //! [`FrameSender`] and [`FrameReceiver`] carry messages to and from its host, whom it does not trust; [`Runtime`] runs what
 //! it does, on threads or, in a simulation, in turns.
@@ -59,5 +59,5 @@ mod transport;
 pub use enclave::{ChainSource, Enclave, End};
 pub use input::InputError;
 pub use runtime::{Runtime, Threads};
-pub use tee::{EvidenceError, Tee, UnsealError};
+pub use tee::{EvidenceError, Sealing, Tee, UnsealError};
 pub use transport::{Disconnected, FrameReceiver, FrameSender};

@@ -30,15 +30,11 @@ pub trait Tee: Send + Sync + 'static {
     /// What the TEE measured of this enclave.
     fn measurement(&self) -> Measurement;
 
-    /// Encrypts and authenticates `secret` so that only an enclave with the same measurement on the same platform
-    /// can [`unseal`](Self::unseal) it, under the same `name`.
-    fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8>;
-
-    /// The inverse of [`seal`](Self::seal).
+    /// What keeps secrets from one start to the next; `None` where the platform has nothing of the kind, as TDX. Does not change.
     ///
-    /// # Errors
-    /// When `sealed` was not made by this enclave, on this platform, under this name.
-    fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError>;
+    /// Without, nothing is kept and nothing that the host kept is read: keys are new in each process, and so need no floor and no
+    /// receipts of before.
+    fn sealing(&self) -> Option<&dyn Sealing>;
 
     /// How this process is separated from its machine; `None` where hardware does that.
     fn isolation(&self) -> Option<Isolation>;
@@ -51,6 +47,19 @@ pub trait Tee: Send + Sync + 'static {
     /// # Errors
     /// When the TEE gives none; the text says why.
     fn evidence(&self, report_data: [u8; 64]) -> Result<Evidence, EvidenceError>;
+}
+
+/// Secrets that lie with the host, and open only here.
+pub trait Sealing: Send + Sync {
+    /// Encrypts and authenticates `secret` so that only an enclave with the same measurement on the same platform
+    /// can [`unseal`](Self::unseal) it, under the same `name`.
+    fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8>;
+
+    /// The inverse of [`seal`](Self::seal).
+    ///
+    /// # Errors
+    /// When `sealed` was not made by this enclave, on this platform, under this name.
+    fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError>;
 }
 
 /// A sealed blob does not belong to this enclave on this platform, or was changed.

@@ -22,7 +22,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
-    EvidenceError, Tee, UnsealError,
+    EvidenceError, Sealing, Tee, UnsealError,
     chain::{Block, Chain, ChainError, ChainSpec, ChainWorker},
     files::Blobs,
     host::{lock, refusal},
@@ -42,13 +42,19 @@ pub const ISOLATION: Isolation = Isolation {
 /// A TEE on platform number `platform`, with memory for 3 GiB of jobs.
 pub struct TestTee {
     platform: u8,
+    seals: bool,
     start: Instant,
     passed: Mutex<Duration>,
 }
 
 impl TestTee {
     pub fn new(platform: u8) -> Self {
-        Self { platform, start: Instant::now(), passed: Mutex::default() }
+        Self { platform, seals: true, start: Instant::now(), passed: Mutex::default() }
+    }
+
+    /// One that cannot seal.
+    pub fn without_sealing(platform: u8) -> Self {
+        Self { seals: false, ..Self::new(platform) }
     }
 
     /// Lets time pass at once, but for who sleeps.
@@ -82,19 +88,8 @@ impl Tee for TestTee {
         Measurement([0xaa; 32])
     }
 
-    fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8> {
-        let mut nonce = [0; 24];
-        self.fill_random(&mut nonce);
-        let sealed =
-            self.cipher().encrypt(&XNonce::from(nonce), Payload { msg: secret, aad: name.as_bytes() }).unwrap();
-        [&nonce[..], &sealed].concat()
-    }
-
-    fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
-        let (nonce, sealed) = sealed.split_at_checked(24).ok_or(UnsealError)?;
-        let nonce: [u8; 24] = nonce.try_into().unwrap();
-        let payload = Payload { msg: sealed, aad: name.as_bytes() };
-        self.cipher().decrypt(&XNonce::from(nonce), payload).map(Zeroizing::new).map_err(|_| UnsealError)
+    fn sealing(&self) -> Option<&dyn Sealing> {
+        self.seals.then_some(self as &dyn Sealing)
     }
 
     fn isolation(&self) -> Option<Isolation> {
@@ -109,6 +104,23 @@ impl Tee for TestTee {
         let platform = simulated::development_root().certify([self.platform; 32], 1, 0, u64::MAX);
         let report = simulated::Report { measurement: self.measurement(), debug: false, report_data };
         Ok(Evidence::Simulated(platform.quote(report)))
+    }
+}
+
+impl Sealing for TestTee {
+    fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8> {
+        let mut nonce = [0; 24];
+        self.fill_random(&mut nonce);
+        let sealed =
+            self.cipher().encrypt(&XNonce::from(nonce), Payload { msg: secret, aad: name.as_bytes() }).unwrap();
+        [&nonce[..], &sealed].concat()
+    }
+
+    fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
+        let (nonce, sealed) = sealed.split_at_checked(24).ok_or(UnsealError)?;
+        let nonce: [u8; 24] = nonce.try_into().unwrap();
+        let payload = Payload { msg: sealed, aad: name.as_bytes() };
+        self.cipher().decrypt(&XNonce::from(nonce), payload).map(Zeroizing::new).map_err(|_| UnsealError)
     }
 }
 

@@ -24,7 +24,7 @@ use rustix::{
 };
 use std::{fmt, fs, io::ErrorKind, os::unix::fs::MetadataExt, path::Path};
 
-use crate::memory;
+use phala_enclave_process::memory;
 
 /// What is in force, and what is not and why.
 #[derive(Debug, Default)]

@@ -5,27 +5,22 @@
 //! and chains accept it only where their genesis says so.
 
 mod isolation;
-mod link;
-mod memory;
 mod tee;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use futures_timer::Delay;
-use phala_enclave::{Enclave, End, Tee};
+use phala_attestation::Kind;
+use phala_enclave::{Enclave, Tee};
+use phala_enclave_process::{RETRY_AFTER, say_panics, serve};
 use std::{
-    io::ErrorKind,
-    panic,
+    io::{self, ErrorKind},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::Duration,
 };
 
 use tee::SimulatedTee;
-
-/// Between attempts to reach the host: at first, and at most.
-const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 
 /// The Phala enclave on a SIMULATED TEE: for development only. Nothing protects what it computes from this machine's
 /// owner.
@@ -41,6 +36,11 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     platform: PathBuf,
 
+    /// The kind of TEE to imitate: sgx, tdx, sev-snp, or simulated for none of them. Its evidence has everything that real one
+    /// has, under the roots of simulated vendors, which a chain accepts only where its genesis names them.
+    #[arg(long, value_name = "KIND", default_value = "simulated")]
+    imitate: Kind,
+
     /// The number of the user that the enclave becomes when root starts it.
     #[arg(long, value_name = "UID", default_value_t = 65_534)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=4_294_967_294))]
@@ -52,10 +52,10 @@ struct Arguments {
 }
 
 fn main() -> anyhow::Result<()> {
-    panic::set_hook(Box::new(|panic| say(&about_panic(panic.location()))));
+    say_panics(say);
     let arguments = Arguments::parse();
     isolation::close_inherited_files()?;
-    let tee = SimulatedTee::open(&arguments.platform)?;
+    let tee = SimulatedTee::open(&arguments.platform, arguments.imitate)?;
     say(&format!(
         "SIMULATED TEE: nothing protects this enclave's memory from root. Platform {}, measurement {}",
         tee.platform(),
@@ -68,28 +68,8 @@ fn main() -> anyhow::Result<()> {
         report.ensure_complete()?;
     }
     let enclave = Enclave::new(Arc::new(tee.isolated(isolation)));
-    let mut retry_after = RETRY_AFTER[0];
-    let mut waiting = false;
-    loop {
-        match socket.connect() {
-            Ok((sender, receiver)) => {
-                waiting = false;
-                retry_after = RETRY_AFTER[0];
-                say(&format!("connected to the host at {}", arguments.socket.display()));
-                match block_on(enclave.serve(sender, receiver)) {
-                    End::Version => bail!("{}", End::Version),
-                    end => say(&format!("{end}; connecting again")),
-                }
-            }
-            Err(error) if !waiting => {
-                waiting = true;
-                say(&format!("waiting for the host at {}: {error}", arguments.socket.display()));
-            }
-            Err(_) => {}
-        }
-        block_on(Delay::new(retry_after));
-        retry_after = (retry_after * 2).min(RETRY_AFTER[1]);
-    }
+    let host = arguments.socket.display().to_string();
+    bail!("{}", serve(&enclave, &host, || Ok(socket.connect()?.into()), say))
 }
 
 /// Where the host listens.
@@ -124,27 +104,13 @@ impl Socket {
     }
 
     /// Connects to it, also where the folder was removed and made again.
-    fn connect(&self) -> std::io::Result<(link::Sender, link::Receiver)> {
-        link::connect(&self.name).or_else(|_| link::connect(&self.folder.join(&self.name)))
+    fn connect(&self) -> io::Result<UnixStream> {
+        UnixStream::connect(&self.name).or_else(|_| UnixStream::connect(self.folder.join(&self.name)))
     }
 }
 
-/// What is said of a panic: where, and never what, for a user's data may be in it.
-fn about_panic(location: Option<&panic::Location<'_>>) -> String {
-    match location {
-        Some(location) => format!("a panic at {}:{}", location.file(), location.line()),
-        None => "a panic".to_owned(),
-    }
-}
-
-/// Writes a line to standard error. That nobody reads it must not end the enclave.
 fn say(line: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "phala-enclave (SIMULATED): {line}");
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    futures::executor::block_on(future)
+    phala_enclave_process::say("phala-enclave (SIMULATED)", line);
 }
 
 /// The measurement of this program: the SHA-256 of its executable.
@@ -157,13 +123,6 @@ fn measure() -> anyhow::Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_panic_tells_its_place_only() {
-        let here = panic::Location::caller();
-        let said = about_panic(Some(here));
-        assert_eq!(said, format!("a panic at {}:{}", file!(), here.line()));
-    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -1,57 +1,52 @@
 //! The simulated TEE.
 
 use anyhow::{Context, bail};
-use chacha20poly1305::{
-    KeyInit, XChaCha20Poly1305, XNonce,
-    aead::{Aead, Payload},
-};
 use futures::future::BoxFuture;
-use futures_timer::Delay;
-use hkdf::Hkdf;
 use phala_attestation::{
-    Evidence, Measurement,
+    Evidence, Kind, Measurement,
+    mint::Mint,
     simulated::{Platform, Report, development_root},
 };
-use phala_enclave::{EvidenceError, Tee, UnsealError};
+use phala_enclave::{EvidenceError, Sealing, Tee, UnsealError};
+use phala_enclave_process::{System, memory};
 use phala_primitives::worker::Isolation;
-use sha2::Sha256;
+use phala_tee::SealingKey;
 use std::{
     fs::{self, OpenOptions},
     io::{ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::Duration,
 };
 use zeroize::Zeroizing;
 
-use crate::memory;
-
-const NONCE_BYTES: usize = 24;
-
-/// A platform whose secret lies in a file, certified by the development root.
+/// A platform whose secret lies in a file, certified by the development root or by simulated vendors.
 pub struct SimulatedTee {
     platform: Platform,
+    /// Whose evidence it imitates.
+    kind: Kind,
+    /// SHA-256 of the executable.
+    executable: [u8; 32],
     measurement: Measurement,
-    seal_key: Zeroizing<[u8; 32]>,
-    start: Instant,
+    sealing_key: SealingKey,
+    system: System,
     memory_bytes: u64,
     isolation: Isolation,
 }
 
 impl SimulatedTee {
     /// The platform whose seed is in `file`, which is created where there is none. Reads all that it needs of the machine.
-    pub fn open(file: &Path) -> anyhow::Result<Self> {
-        Self::new(&*seed(file)?, Measurement(crate::measure()?))
+    pub fn open(file: &Path, kind: Kind) -> anyhow::Result<Self> {
+        Ok(Self::new(&*seed(file)?, kind, crate::measure()?))
     }
 
-    fn new(seed: &[u8; 32], measurement: Measurement) -> anyhow::Result<Self> {
-        let mut seal_key = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(Some(b"phala/simulated/seal/v1"), seed)
-            .expand(&measurement.0, &mut seal_key[..])
-            .map_err(|_| anyhow::anyhow!("deriving the sealing key"))?;
+    fn new(seed: &[u8; 32], kind: Kind, executable: [u8; 32]) -> Self {
+        let measurement = Mint { measurement: executable, ..Mint::default() }.image(kind);
+        let sealing_key = SealingKey::derive(b"phala/simulated/seal/v1", seed, &measurement);
         let platform = development_root().certify(*seed, 1, 0, u64::MAX);
         let (memory_bytes, isolation) = (memory::available(), Isolation::default());
-        Ok(Self { platform, measurement, seal_key, start: Instant::now(), memory_bytes, isolation })
+        let system = System::start();
+        Self { platform, kind, executable, measurement, sealing_key, system, memory_bytes, isolation }
     }
 
     /// The same, in a process that is isolated.
@@ -63,27 +58,23 @@ impl SimulatedTee {
     pub fn platform(&self) -> String {
         hex::encode(self.platform.id().0)
     }
-
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new((&*self.seal_key).into())
-    }
 }
 
 impl Tee for SimulatedTee {
     fn now(&self) -> Duration {
-        self.start.elapsed()
+        self.system.now()
     }
 
     fn unix_time(&self) -> Duration {
-        UNIX_EPOCH.elapsed().unwrap_or_default()
+        self.system.unix_time()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(Delay::new(duration))
+        self.system.sleep(duration)
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {
-        getrandom::fill(bytes).expect("the operating system has randomness");
+        self.system.fill_random(bytes);
     }
 
     fn measurement(&self) -> Measurement {
@@ -98,23 +89,31 @@ impl Tee for SimulatedTee {
         self.memory_bytes
     }
 
-    fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8> {
-        let mut nonce = [0; NONCE_BYTES];
-        self.fill_random(&mut nonce);
-        let payload = Payload { msg: secret, aad: name.as_bytes() };
-        let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload).expect("what is sealed fits into memory");
-        [&nonce[..], &sealed].concat()
-    }
-
-    fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(UnsealError)?;
-        let payload = Payload { msg: sealed, aad: name.as_bytes() };
-        self.cipher().decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| UnsealError)
+    fn sealing(&self) -> Option<&dyn Sealing> {
+        Some(self)
     }
 
     fn evidence(&self, report_data: [u8; 64]) -> Result<Evidence, EvidenceError> {
-        let report = Report { measurement: self.measurement, debug: false, report_data };
-        Ok(Evidence::Simulated(self.platform.quote(report)))
+        let [platform, _] = self.platform.id().0.as_chunks::<16>().0 else { unreachable!("32 bytes") };
+        let mint =
+            Mint { platform: *platform, measurement: self.executable, ..Mint::at(self.system.unix_time().as_secs()) };
+        Ok(match mint.of_kind(self.kind, &report_data) {
+            Some((evidence, _)) => evidence,
+            None => {
+                let report = Report { measurement: self.measurement, debug: false, report_data };
+                Evidence::Simulated(self.platform.quote(report))
+            }
+        })
+    }
+}
+
+impl Sealing for SimulatedTee {
+    fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8> {
+        self.sealing_key.seal(name, secret)
+    }
+
+    fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
+        self.sealing_key.unseal(name, sealed).ok_or(UnsealError)
     }
 }
 
@@ -149,6 +148,7 @@ fn seed(file: &Path) -> anyhow::Result<Zeroizing<[u8; 32]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use phala_attestation::mint;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn sealing_is_bound_to_platform_measurement_and_name() {
-        let tee = |seed, measurement| SimulatedTee::new(&[seed; 32], Measurement([measurement; 32])).unwrap();
+        let tee = |seed, measurement| SimulatedTee::new(&[seed; 32], Kind::Simulated, [measurement; 32]);
         let sealed = tee(1, 1).seal("keys", b"secret");
         assert_eq!(&tee(1, 1).unseal("keys", &sealed).unwrap()[..], b"secret");
         assert!(tee(2, 1).unseal("keys", &sealed).is_err());
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn isolation_is_what_the_process_found_and_nothing_before() {
-        let tee = SimulatedTee::new(&[1; 32], Measurement([2; 32])).unwrap();
+        let tee = SimulatedTee::new(&[1; 32], Kind::Simulated, [2; 32]);
         assert_eq!(tee.isolation(), Some(Isolation::default()));
         let isolation = Isolation { seccomp: true, ..Isolation::default() };
         assert_eq!(tee.isolated(isolation).isolation(), Some(isolation));
@@ -183,10 +183,39 @@ mod tests {
 
     #[test]
     fn evidence_verifies_under_the_development_root() {
-        let tee = SimulatedTee::new(&[1; 32], Measurement([2; 32])).unwrap();
+        let tee = SimulatedTee::new(&[1; 32], Kind::Simulated, [2; 32]);
         let evidence = tee.evidence([3; 64]).unwrap();
         let policy =
             phala_attestation::Policy { simulated_root: Some(development_root().public()), ..Default::default() };
         assert!(phala_attestation::verify(&evidence, &Default::default(), &policy, 1_800_000_000).is_ok());
+    }
+
+    /// Under the roots of simulated vendors, with the documents that these make for it, and as simulated.
+    #[test]
+    fn imitated_evidence_verifies_under_the_roots_of_simulated_vendors() {
+        let policy = phala_attestation::Policy {
+            simulated_vendors: Some(mint::roots()),
+            ..phala_attestation::Policy::default()
+        };
+        for kind in [Kind::Sgx, Kind::Tdx, Kind::SevSnp] {
+            let [tee, other] = [1, 2].map(|seed| SimulatedTee::new(&[seed; 32], kind, [2; 32]));
+            let now = tee.unix_time().as_secs();
+            let documents = Mint::at(now).of_kind(kind, &[0; 64]).unwrap().1;
+            let find = |id| {
+                let is = |document: &&phala_attestation::SignedDocument| {
+                    phala_attestation::verify_document(document, &policy, now).is_ok_and(|verified| verified.id() == id)
+                };
+                documents.iter().find(is).cloned()
+            };
+            let verify = |tee: &SimulatedTee| {
+                let evidence = tee.evidence([3; 64]).unwrap();
+                let collateral = phala_attestation::collect_collateral(&evidence, find).unwrap();
+                phala_attestation::verify(&evidence, &collateral, &policy, now).unwrap()
+            };
+            let verified = verify(&tee);
+            assert_eq!((verified.kind(), verified.vendor()), (kind, phala_attestation::Vendor::Simulated));
+            assert_eq!((verified.measurement(), verified.report_data()), (tee.measurement(), &[3; 64]));
+            assert_ne!(verified.platform().id, verify(&other).platform().id);
+        }
     }
 }

@@ -11,6 +11,9 @@
 //! - **Standstill.** When no block above the floor has been finalized for [`NO_FINALITY`], the chain stands still or is kept from this
 //!   enclave, and nothing new is begun until the next one ([`Pause::NoFinality`]).
 //!
+//! Where the TEE does not seal, keys are new in each process, and no earlier one has named anything under them: there is no floor
+//! to load, and none is stored.
+//!
 //! What remains: a host that keeps two enclaves with one state chooses which blocks each of them sees, and can so hide one
 //! from the other; both have the same assignments, and the chain takes one receipt for each. A host that holds its enclave
 //! at an old block shows it only what the chain had said by then: no later sign of life, no contradiction; after
@@ -30,7 +33,7 @@ use std::{
 
 use super::{Block, Chain, ChainError, ChainWorker, block_hash_key, read, worker_key};
 use crate::{
-    Tee,
+    Sealing, Tee,
     host::{Host, lock, refusal},
     text::{Hex, text},
 };
@@ -97,7 +100,7 @@ struct State {
 }
 
 impl Guarded {
-    /// Loads the floor of `chain` for `worker`, whose keys this enclave has.
+    /// Loads the floor of `chain` for `worker`, whose keys this enclave has; there is none where they are new in each process.
     ///
     /// # Errors
     /// When the host has a floor that this enclave did not seal.
@@ -109,9 +112,10 @@ impl Guarded {
     ) -> Result<Self, Refusal> {
         let genesis_hash = chain.genesis_hash();
         let name = sealed_name(&genesis_hash);
-        let floor = match host.load_sealed(&name).await? {
-            None => None,
-            Some(sealed) => Some(unseal(&*tee, &name, &sealed, &genesis_hash).ok_or_else(|| {
+        let floor = if let Some(sealing) = tee.sealing()
+            && let Some(sealed) = host.load_sealed(&name).await?
+        {
+            Some(unseal(sealing, &name, &sealed, &genesis_hash).ok_or_else(|| {
                 refusal(
                     false,
                     text!(
@@ -121,7 +125,9 @@ impl Guarded {
                          remove all sealed blobs of this enclave to begin as a new worker"
                     ),
                 )
-            })?),
+            })?)
+        } else {
+            None
         };
         Ok(Self::new(chain, tee, host, worker, floor))
     }
@@ -303,10 +309,11 @@ impl Guarded {
         }
     }
 
-    /// Seals and stores the floor when it has risen; but not one by which the next process would no longer see why this one
+    /// Seals and stores the floor when it has risen, if a later process can have the same keys; but not one by which the next process would no longer see why this one
     /// pauses.
     async fn store(&self) -> Result<(), Refusal> {
         self.usable()?;
+        let Some(sealing) = self.tee.sealing() else { return Ok(()) };
         let _turn = self.storing.lock().await;
         let (floor, stored) = {
             let state = lock(&self.state);
@@ -316,7 +323,7 @@ impl Guarded {
         let genesis_hash = self.chain.genesis_hash();
         let name = sealed_name(&genesis_hash);
         let encoded = Floor { genesis_hash, number: block.number, hash: block.hash }.encode();
-        self.host.store_sealed(&name, self.tee.seal(&name, &encoded)).await?;
+        self.host.store_sealed(&name, sealing.seal(&name, &encoded)).await?;
         lock(&self.state).stored = Some(block);
         Ok(())
     }
@@ -374,8 +381,8 @@ fn unreadable(error: ChainError) -> Refusal {
     refusal(true, text!("the chain's record of this worker could not be read: ", error))
 }
 
-fn unseal(tee: &dyn Tee, name: &str, sealed: &[u8], genesis_hash: &Hash) -> Option<Block> {
-    let encoded = tee.unseal(name, sealed).ok()?;
+fn unseal(sealing: &dyn Sealing, name: &str, sealed: &[u8], genesis_hash: &Hash) -> Option<Block> {
+    let encoded = sealing.unseal(name, sealed).ok()?;
     let floor: Floor = codec::DecodeAll::decode_all(&mut &encoded[..]).ok()?;
     (floor.genesis_hash == *genesis_hash).then_some(Block { number: floor.number, hash: floor.hash })
 }

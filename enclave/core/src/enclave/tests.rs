@@ -731,6 +731,35 @@ fn sealed_blobs_of_another_platform_are_refused() {
 }
 
 #[test]
+fn without_sealing_keys_end_with_the_process_and_nothing_is_kept_or_read() {
+    let mut world = World::new();
+    world.tee = Arc::new(TestTee::without_sealing(1));
+    world.restart();
+    // What another TEE left is not looked at.
+    lock(&world.disk.sealed).insert(keys::sealed_name(&GENESIS), b"of another".to_vec());
+    let before = lock(&world.disk.sealed).clone();
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    assert_eq!(host.start().0, worker);
+    assert!(host.notices.iter().any(|notice| matches!(notice, EnclaveNotice::Log { message, .. }
+        if message.contains("cannot seal") && message.contains(&worker.to_string()))));
+    host.ask(HostRequest::Register).unwrap();
+    host.ask(HostRequest::Heartbeat).unwrap();
+    host.ask(HostRequest::Challenge { nonce: [1; 32] }).unwrap();
+    let code = echo();
+    let app = world.publish(&code, Visibility::Public);
+    world.disk.blobs.add(code);
+    world.assign(4, app, worker, 1);
+    let input = world.upload_input(&recipient, &world.input(4, app));
+    host.ask(start_job(4, input)).unwrap();
+    host.receipt(4).unwrap();
+    assert_eq!(*lock(&world.disk.sealed), before);
+
+    world.restart();
+    assert_ne!(world.connect().start().0, worker);
+}
+
+#[test]
 fn each_chain_has_its_own_keys() {
     let world = World::new();
     let worker = world.connect().start().0;

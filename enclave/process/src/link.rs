@@ -1,13 +1,12 @@
-//! Frames over the host's Unix socket. Reading and writing block, each on a thread of its own.
+//! Frames over a stream socket to the host. Reading and writing block, each on a thread of its own.
 
 use futures::future::BoxFuture;
 use phala_enclave::{Disconnected, FrameReceiver, FrameSender};
 use phala_protocol::wire;
+use socket2::Socket;
 use std::{
     io::{self, Read, Write},
     net::Shutdown,
-    os::unix::net::UnixStream,
-    path::Path,
     sync::mpsc,
     thread,
     time::Duration,
@@ -22,7 +21,7 @@ const QUEUED_FRAMES: usize = 4;
 /// The way to the host. Shuts the socket down when dropped.
 pub struct Sender {
     frames: async_channel::Sender<Vec<u8>>,
-    socket: UnixStream,
+    socket: Socket,
     /// Closed when the writer has ended.
     written: mpsc::Receiver<()>,
 }
@@ -30,9 +29,11 @@ pub struct Sender {
 /// The way from the host.
 pub struct Receiver(async_channel::Receiver<Vec<u8>>);
 
-/// Connects to the host.
-pub fn connect(path: &Path) -> io::Result<(Sender, Receiver)> {
-    let socket = UnixStream::connect(path)?;
+/// Both ways of the connection that `socket` is.
+///
+/// # Errors
+/// When the system has no threads or file descriptors for it.
+pub fn start(socket: Socket) -> io::Result<(Sender, Receiver)> {
     let (mut reader, mut writer) = (socket.try_clone()?, socket.try_clone()?);
     let (frames, outgoing) = async_channel::bounded::<Vec<u8>>(QUEUED_FRAMES);
     let (incoming, received) = async_channel::bounded(QUEUED_FRAMES);
@@ -99,14 +100,14 @@ impl FrameReceiver for Receiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     #[test]
     fn frames_cross_the_socket_both_ways() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
-        let (mut sender, mut receiver) = connect(&path).unwrap();
+        let (mut sender, mut receiver) = start(UnixStream::connect(&path).unwrap().into()).unwrap();
         let (mut host, _) = listener.accept().unwrap();
         let frame = vec![7; 1_000_000];
         crate::block_on(sender.send(frame.clone())).unwrap();
@@ -123,7 +124,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
-        let (mut sender, _receiver) = connect(&path).unwrap();
+        let (mut sender, _receiver) = start(UnixStream::connect(&path).unwrap().into()).unwrap();
         let (mut host, _) = listener.accept().unwrap();
         crate::block_on(sender.send(b"last".to_vec())).unwrap();
         drop(sender);
