@@ -64,6 +64,7 @@ pub use error::{Document, Error};
 pub use measurement::{Measurement, Measurements};
 pub use platform::{Generation, Hardware, Kind, Platform, PlatformId, SigningKey, SnpTcb, Tcb, Vendor};
 pub use policy::{DcapPolicy, MinimumTcb, Policy, SevSnpPolicy, TcbStatus, VendorRoots};
+pub use sev_snp::EndorsementId;
 pub use signatures::{KnownSignatures, NoneKnown, SignatureId};
 pub use statement::{Role, Statement};
 pub use verdict::{Claim, ClaimStatus, Verdict, VerifiedEvidence};
