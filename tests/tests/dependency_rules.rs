@@ -14,6 +14,7 @@ const ENCLAVE: &[&str] = &["phala-enclave", "phala-engine", "phala-protocol", "p
 /// Ours, but on the other side.
 const UNTRUSTED: &[&str] = &[
     "phala-host",
+    "phala-collateral",
     "phala-sdk",
     "phala-cli",
     "phala-node",
@@ -88,7 +89,7 @@ fn the_rule_can_fail() {
 
 #[test]
 fn clients_and_host_do_not_link_the_enclave() {
-    for package in ["phala-host", "phala-sdk", "phala-cli"] {
+    for package in ["phala-host", "phala-collateral", "phala-sdk", "phala-cli"] {
         let linked = linked(package);
         for forbidden in ["phala-enclave", "phala-engine", "phala-enclave-simulated"] {
             assert!(!linked.contains(forbidden), "{package} links {forbidden}");
