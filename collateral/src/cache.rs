@@ -20,7 +20,7 @@ const MAX_FILE_BYTES: u64 = 2 * Document::PckCrl.max_bytes() as u64;
 
 /// A folder of documents.
 #[derive(Clone, Debug)]
-pub struct Cache {
+pub(crate) struct Cache {
     folder: PathBuf,
 }
 

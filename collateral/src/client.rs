@@ -85,11 +85,8 @@ impl fmt::Display for FetchError {
     }
 }
 
-impl std::error::Error for FetchError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.reason)
-    }
-}
+// Its text has the reason already.
+impl std::error::Error for FetchError {}
 
 /// What was wrong with an answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,9 +9,10 @@
 //! [`Service::step`] does one round:
 //! 1. It asks the chain for its policy, its time, and what it keeps ([`ChainState`]).
 //! 2. Whatever is kept, configured, or implied by either ([`with_implied`]) and due is fetched ([`Client`]), from each
-//!    [`Source`] by itself. Of documents with TCB recoveries both versions are: the one in force and the early one.
-//! 3. What verifies under the chain's policy at the chain's time, and is newer, goes to the disk ([`Cache`]).
-//! 4. [`plan()`] says what to submit.
+//!    source by itself. Of documents with TCB recoveries both versions are: the one in force and the early one.
+//! 3. What verifies under the chain's policy at the chain's time, and is newer, goes to the disk.
+//! 4. What the chain would keep ([`Slot::keep`]) is submitted if it is a day newer, which is free, or of a higher number, or
+//!    if the kept one ends soon.
 //! 5. A [`Report`] says what was done, what fails since when, and what ends when.
 //!
 //! # Invariants
@@ -47,10 +48,9 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-pub use cache::Cache;
 pub use chain::{Chain, ChainError, ChainState};
 pub use client::{Client, ClientError, EndorsementError, FetchError, Reason, Services};
-pub use plan::{FREE_DOCUMENT_INTERVAL, Newest, NotKept, Plan, Slot, Times, ends_soon_from, plan};
+pub use plan::{NotKept, Slot};
 pub use report::{Early, Failing, Fetched, Freshness, Kept, Report};
 pub use request::{Request, Source, Update, with_implied};
 pub use schedule::Backoff;

@@ -15,7 +15,7 @@ use crate::request::has_recoveries;
 
 /// How much newer than the kept one a document has to be for its submission to cost nothing, in seconds: a day, as in
 /// `pallet-phala-attestation`.
-pub const FREE_DOCUMENT_INTERVAL: u64 = 24 * 60 * 60;
+const FREE_DOCUMENT_INTERVAL: u64 = 24 * 60 * 60;
 
 /// What the chain keeps under one id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Slot {
 
 /// The newest good documents of an id.
 #[derive(Clone, Debug, Default)]
-pub struct Newest {
+pub(crate) struct Newest {
     /// The one in force.
     pub standard: Option<KeptDocument>,
     /// The one of the newest TCB recovery.
@@ -98,7 +98,7 @@ pub struct Newest {
 
 /// When things happen.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub(crate) struct Times {
     /// The chain's time.
     pub now: UnixSeconds,
     /// How long the chain keeps documents of a recovery as early ones, in seconds.
@@ -109,7 +109,7 @@ pub struct Times {
 
 /// What to do about one id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// What to submit now, in this order.
     pub submit: Vec<KeptDocument>,
     /// When there is something to submit though nothing newer comes.
@@ -117,7 +117,7 @@ pub struct Plan {
 }
 
 /// Plans for one id, by what the chain keeps and the newest documents, which are good at `times.now`.
-pub fn plan(id: DocumentId, kept: &Slot, newest: Newest, times: Times) -> Plan {
+pub(crate) fn plan(id: DocumentId, kept: &Slot, newest: Newest, times: Times) -> Plan {
     let mut slot = kept.clone();
     let mut plan = Plan::default();
     let Newest { standard, early } = newest;
@@ -152,7 +152,7 @@ fn worth_from(old: &KeptDocument, new: &KeptDocument, times: Times) -> Option<Un
 }
 
 /// From when on a document ends soon.
-pub fn ends_soon_from(document: &KeptDocument, margin: u64) -> UnixSeconds {
+pub(crate) fn ends_soon_from(document: &KeptDocument, margin: u64) -> UnixSeconds {
     let life = document.valid_until.saturating_sub(document.issued);
     document.valid_until.saturating_sub(margin.min(life / 3))
 }

@@ -20,7 +20,7 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The wait after so many failures in a row.
-    pub fn after(self, failures: u32) -> u64 {
+    fn after(self, failures: u32) -> u64 {
         let factor = 1u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
         self.first.saturating_mul(factor).min(self.most)
     }

@@ -13,8 +13,10 @@ use phala_attestation::{DocumentId, UnixSeconds};
 use phala_primitives::attestation::KeptDocument;
 
 use crate::{
-    Backoff, Cache, Chain, ChainState, Client, ClientError, Early, Failing, FetchError, Fetched, Freshness, Kept,
-    Newest, Report, Request, Services, Source, Times, ends_soon_from, plan,
+    Backoff, Chain, ChainState, Client, ClientError, Early, Failing, FetchError, Fetched, Freshness, Kept, Report,
+    Request, Services, Source,
+    cache::Cache,
+    plan::{Newest, Times, ends_soon_from, plan},
     schedule::{Failures, Schedule},
     with_implied,
 };
@@ -24,7 +26,7 @@ use crate::{
 pub struct Config {
     /// Where the vendors' services are.
     pub services: Services,
-    /// The folder of the [`Cache`].
+    /// The folder in which the newest good documents are, for the time after a start and outages.
     pub cache: PathBuf,
     /// The documents that are wanted beside those that the chain keeps already, and what either implies.
     pub wanted: BTreeSet<DocumentId>,
@@ -119,6 +121,9 @@ impl Service {
     /// Does all that is due at `now`. Documents are looked at by the chain's time, which may be another.
     pub async fn step(&mut self, chain: &impl Chain, now: UnixSeconds) -> Report {
         let mut report = Report { at: now, next: now.saturating_add(self.config.period), ..Report::default() };
+        // Nothing waits longer, unless the clock was set back.
+        let latest = now.saturating_add(self.config.period.max(self.config.backoff.most));
+        self.tasks.retain(|_, schedule| schedule.due <= latest);
         match chain.state().await {
             Ok(state) => {
                 self.tasks.remove(&Task::ReadChain);
@@ -270,12 +275,14 @@ impl Service {
         }));
     }
 
+    /// When a task is due: not before what it takes.
     fn due(&self, task: Task) -> UnixSeconds {
         let own = self.tasks.get(&task).map_or(0, |schedule| schedule.due);
-        match task {
-            Task::Fetch(request) => own.max(self.due(Task::Reach(request.source()))),
-            Task::ReadChain | Task::Reach(_) | Task::Submit(_) => own,
-        }
+        own.max(match task {
+            Task::ReadChain => 0,
+            Task::Reach(_) | Task::Submit(_) => self.due(Task::ReadChain),
+            Task::Fetch(request) => self.due(Task::Reach(request.source())),
+        })
     }
 
     fn failed(&mut self, task: Task, now: UnixSeconds, error: &dyn fmt::Display) {

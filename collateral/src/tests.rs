@@ -465,6 +465,18 @@ async fn a_chain_that_is_away_is_asked_again_and_nobody_else_meanwhile() {
     assert!(world.intel.asked().is_empty());
     world.chain.refuse(None);
     assert!(is_fine(&world.step(60).await));
+    // Although more is due then.
+    world.chain.refuse(Some(ChainError::Unreachable("away".into())));
+    assert_eq!(world.step(10_000).await.next, 10_060);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_stops_nothing() {
+    let mut world = World::wanting([ASK]).await;
+    world.step(1_000_000).await;
+    world.amd.asked();
+    world.step(1_000).await;
+    assert_eq!(world.amd.asked().len(), 2);
 }
 
 #[tokio::test]
