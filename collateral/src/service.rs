@@ -14,7 +14,7 @@ use phala_primitives::attestation::KeptDocument;
 
 use crate::{
     Backoff, Chain, ChainState, Client, ClientError, Early, Failing, FetchError, Fetched, Freshness, Kept, Report,
-    Request, Services, Source,
+    Request, Services, Source, Update,
     cache::Cache,
     plan::{Newest, Times, ends_soon_from, plan},
     schedule::{Failures, Schedule},
@@ -192,14 +192,8 @@ impl Service {
                     self.tasks.remove(&Task::Reach(request.source()));
                     let next = now.saturating_add(self.config.period);
                     self.tasks.insert(Task::Fetch(request), Schedule::after_success(next));
-                    let freshness = match documents.get(&request) {
-                        None => Freshness::Newer,
-                        Some(old) => match (new.number, new.issued).cmp(&(old.number, old.issued)) {
-                            Ordering::Greater => Freshness::Newer,
-                            Ordering::Equal => Freshness::Same,
-                            Ordering::Less => Freshness::Older,
-                        },
-                    };
+                    let current = state.documents.get(&request.id);
+                    let freshness = freshness(request, &new, documents.get(&request), current);
                     let (number, issued) = (new.number, new.issued);
                     report.fetched.push(Fetched { document: request, number, issued, freshness });
                     if freshness == Freshness::Newer {
@@ -288,6 +282,24 @@ impl Service {
     fn failed(&mut self, task: Task, now: UnixSeconds, error: &dyn fmt::Display) {
         tracing::warn!(%task, %error, "failed");
         self.tasks.entry(task).or_default().fail(now, self.config.backoff, error.to_string());
+    }
+}
+
+/// How new an answer is beside the cached document, if there is one, and the chain's current one.
+fn freshness(
+    request: Request,
+    new: &KeptDocument,
+    cached: Option<&KeptDocument>,
+    current: Option<&KeptDocument>,
+) -> Freshness {
+    let Some(cached) = cached else { return Freshness::Newer };
+    let is_current = request.update == Update::Standard && current.is_some_and(|kept| kept.number == new.number);
+    match (new.number, new.issued).cmp(&(cached.number, cached.issued)) {
+        Ordering::Greater => Freshness::Newer,
+        Ordering::Equal => Freshness::Same,
+        // Whoever answered with a recovery's document before must not keep the current one from being refreshed.
+        Ordering::Less if is_current && new.issued > cached.issued => Freshness::Newer,
+        Ordering::Less => Freshness::Older,
     }
 }
 

@@ -425,6 +425,22 @@ async fn a_recovery_is_submitted_as_early_and_the_current_document_goes_on() {
 }
 
 #[tokio::test]
+async fn a_recovery_in_the_place_of_the_current_document_does_not_stop_its_refresh() {
+    let mut world = World::new().await;
+    world.step(0).await;
+    for (standard, freshness) in
+        [((21, 600), Freshness::Newer), ((20, 1200), Freshness::Newer), ((19, 1800), Freshness::Older)]
+    {
+        world.serve_tcb_info(standard, (21, 600));
+        world.restart();
+        let report = world.step(4000).await;
+        let fetched = report.fetched.iter().find(|fetched| fetched.document == Request::standard(SGX)).unwrap();
+        assert_eq!(fetched.freshness, freshness, "{standard:?}");
+        assert_eq!((world.chain.number(SGX), report.early[0].number), (Some(20), 21));
+    }
+}
+
+#[tokio::test]
 async fn a_chain_without_documents_never_starts_with_a_recovery() {
     let mut world = World::new().await;
     world.serve_tcb_info((20, 0), (21, 0));
