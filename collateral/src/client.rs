@@ -171,6 +171,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
+    #[allow(clippy::expect_used, reason = "of constants")]
     pub fn new(services: Services, patience: Duration) -> Result<Self, ClientError> {
         for url in [&services.intel, &services.intel_root_crl, &services.amd] {
             let good = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();

@@ -20,7 +20,7 @@
 //!   accepted it, and only as the document that was asked for.
 //! - A cached document gives way only to a newer good one.
 //! - An answer takes bounded memory and time, and the services of one vendor delay the documents of the other by no more
-//!   than that time.
+//!   than that time for each document of their own.
 //! - Time is an argument; only [`Service::run`] looks at a clock.
 //!
 //! # Attacks
@@ -33,6 +33,12 @@
 //!   an hour; what is cached is submitted meanwhile.
 //! - *Somebody who has the chain keep documents that nobody needs*: they are fetched too; there are no more than vendors
 //!   sign.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 mod answer;
 mod cache;
@@ -51,7 +57,7 @@ mod tests;
 pub use chain::{Chain, ChainError, ChainState};
 pub use client::{Client, ClientError, EndorsementError, FetchError, Reason, Services};
 pub use plan::{NotKept, Slot};
-pub use report::{Early, Failing, Fetched, Freshness, Kept, Report};
+pub use report::{Early, Failing, Fetched, Freshness, Kept, Report, Submitted};
 pub use request::{Request, Source, Update, with_implied};
 pub use schedule::Backoff;
 pub use service::{Config, OpenError, Service};

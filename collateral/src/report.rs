@@ -13,7 +13,7 @@ pub struct Report {
     /// The good answers of services.
     pub fetched: Vec<Fetched>,
     /// What the chain keeps since this step.
-    pub submitted: Vec<Request>,
+    pub submitted: Vec<Submitted>,
     /// What failed the last time that it was tried.
     pub failing: Vec<Failing>,
     /// What counts on chain, of all that is wanted.
@@ -49,6 +49,17 @@ pub enum Freshness {
     Same,
     /// It is older, and dropped.
     Older,
+}
+
+/// A document that the chain took, early or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Submitted {
+    /// The document.
+    pub document: Request,
+    /// Its number.
+    pub number: u64,
+    /// The last second at which it is valid.
+    pub valid_until: UnixSeconds,
 }
 
 /// Something that fails.

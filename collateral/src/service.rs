@@ -13,8 +13,8 @@ use phala_attestation::{DocumentId, UnixSeconds};
 use phala_primitives::attestation::KeptDocument;
 
 use crate::{
-    Backoff, Chain, ChainState, Client, ClientError, Early, Failing, FetchError, Fetched, Freshness, Kept, Report,
-    Request, Services, Source, Update,
+    Backoff, Chain, ChainError, ChainState, Client, ClientError, Early, Failing, FetchError, Fetched, Freshness, Kept,
+    Report, Request, Services, Source, Submitted, Update,
     cache::Cache,
     plan::{Newest, Times, ends_soon_from, plan},
     schedule::{Failures, Schedule},
@@ -70,7 +70,7 @@ pub enum OpenError {
 /// Something that is tried, and may fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Task {
-    ReadChain,
+    ReachChain,
     Reach(Source),
     Fetch(Request),
     Submit(Request),
@@ -79,7 +79,7 @@ enum Task {
 impl fmt::Display for Task {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ReadChain => formatter.write_str("read the chain"),
+            Self::ReachChain => formatter.write_str("reach the chain"),
             Self::Reach(source) => write!(formatter, "reach {source}"),
             Self::Fetch(request) => write!(formatter, "fetch {request}"),
             Self::Submit(request) => write!(formatter, "submit {request}"),
@@ -126,10 +126,10 @@ impl Service {
         self.tasks.retain(|_, schedule| schedule.due <= latest);
         match chain.state().await {
             Ok(state) => {
-                self.tasks.remove(&Task::ReadChain);
+                self.tasks.remove(&Task::ReachChain);
                 self.serve(chain, &state, now, &mut report).await;
             }
-            Err(error) => self.failed(Task::ReadChain, now, &error),
+            Err(error) => self.failed(Task::ReachChain, now, &error),
         }
         for (task, Schedule { failures, .. }) in &self.tasks {
             let retry = self.due(*task);
@@ -149,7 +149,7 @@ impl Service {
         let kept = state.documents.keys().chain(state.early_documents.keys());
         let wanted = with_implied(self.config.wanted.iter().chain(kept).copied());
         self.tasks.retain(|task, _| match task {
-            Task::ReadChain | Task::Reach(_) => true,
+            Task::ReachChain | Task::Reach(_) => true,
             Task::Fetch(request) | Task::Submit(request) => wanted.contains(&request.id),
         });
         let mut documents = self.fetch(&wanted, state, now, report).await;
@@ -242,13 +242,16 @@ impl Service {
                 break;
             }
             if let Err(error) = chain.submit_document(new.document.clone()).await {
-                // The next one may build on this one.
+                if matches!(error, ChainError::Unreachable(_)) {
+                    self.failed(Task::ReachChain, now, &error);
+                }
                 self.failed(task, now, &error);
+                // The next one may build on this one.
                 break;
             }
             tracing::info!(%request, number = new.number, "submitted");
             self.tasks.remove(&task);
-            report.submitted.push(request);
+            report.submitted.push(Submitted { document: request, number: new.number, valid_until: new.valid_until });
             let _ = slot.keep(id, new, state.now, state.early_period);
         }
         match slot.counting(state.now, state.early_period) {
@@ -273,8 +276,8 @@ impl Service {
     fn due(&self, task: Task) -> UnixSeconds {
         let own = self.tasks.get(&task).map_or(0, |schedule| schedule.due);
         own.max(match task {
-            Task::ReadChain => 0,
-            Task::Reach(_) | Task::Submit(_) => self.due(Task::ReadChain),
+            Task::ReachChain => 0,
+            Task::Reach(_) | Task::Submit(_) => self.due(Task::ReachChain),
             Task::Fetch(request) => self.due(Task::Reach(request.source())),
         })
     }

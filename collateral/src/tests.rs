@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -44,7 +47,10 @@ fn policy() -> Policy {
 /// A chain in memory.
 struct TestChain {
     state: Mutex<ChainState>,
+    /// What submissions meet.
     trouble: Mutex<Option<ChainError>>,
+    away: AtomicBool,
+    attempts: AtomicU32,
 }
 
 impl TestChain {
@@ -56,7 +62,7 @@ impl TestChain {
             early_documents: Default::default(),
             early_period: EARLY_PERIOD,
         };
-        Self { state: Mutex::new(state), trouble: Mutex::new(None) }
+        Self { state: Mutex::new(state), trouble: Mutex::default(), away: false.into(), attempts: 0.into() }
     }
 
     fn state(&self) -> MutexGuard<'_, ChainState> {
@@ -94,13 +100,14 @@ impl TestChain {
 
 impl Chain for TestChain {
     async fn state(&self) -> Result<ChainState, ChainError> {
-        match self.trouble.lock().unwrap().clone() {
-            Some(trouble @ ChainError::Unreachable(_)) => Err(trouble),
-            _ => Ok(self.state().clone()),
+        match self.away.load(Relaxed) {
+            true => Err(ChainError::Unreachable("away".into())),
+            false => Ok(self.state().clone()),
         }
     }
 
     async fn submit_document(&self, document: SignedDocument) -> Result<(), ChainError> {
+        self.attempts.fetch_add(1, Relaxed);
         self.keep(&document)
     }
 }
@@ -414,7 +421,8 @@ async fn a_recovery_is_submitted_as_early_and_the_current_document_goes_on() {
     world.step(0).await;
     world.serve_tcb_info((20, 600), (21, 600));
     let report = world.step(3600).await;
-    assert_eq!(report.submitted, [Request::standard(SGX)], "the current one is not a day newer");
+    let submitted: Vec<_> = report.submitted.iter().map(|new| (new.document, new.number)).collect();
+    assert_eq!(submitted, [(Request::standard(SGX), 21)], "the current one is not a day newer");
     assert_eq!((report.early[0].number, report.early[0].counts_from), (21, NOW + EARLY_PERIOD));
     assert_eq!((world.chain.number(SGX), world.chain.issued(SGX)), (Some(20), Some(VALID_FROM)));
 
@@ -468,22 +476,34 @@ async fn what_the_chain_refuses_is_reported_and_tried_again() {
     assert_eq!((failing(&report, task).times, failing(&report, task).retry), (2, 180));
     world.chain.refuse(None);
     let report = world.step(180).await;
-    assert!(report.failing.is_empty() && report.submitted.contains(&Request::standard(ASK)));
+    assert!(report.failing.is_empty() && report.submitted.iter().any(|new| new.document == Request::standard(ASK)));
 }
 
 #[tokio::test]
 async fn a_chain_that_is_away_is_asked_again_and_nobody_else_meanwhile() {
     let mut world = World::new().await;
-    world.chain.refuse(Some(ChainError::Unreachable("away".into())));
+    world.chain.away.store(true, Relaxed);
     let report = world.step(0).await;
-    assert_eq!(failing(&report, "read the chain").error, "the chain does not answer: away");
+    assert_eq!(failing(&report, "reach the chain").error, "the chain does not answer: away");
     assert_eq!(report.next, 60);
     assert!(world.intel.asked().is_empty());
-    world.chain.refuse(None);
+    world.chain.away.store(false, Relaxed);
     assert!(is_fine(&world.step(60).await));
     // Although more is due then.
-    world.chain.refuse(Some(ChainError::Unreachable("away".into())));
+    world.chain.away.store(true, Relaxed);
     assert_eq!(world.step(10_000).await.next, 10_060);
+}
+
+#[tokio::test]
+async fn a_chain_that_takes_no_transaction_is_tried_once_in_a_step() {
+    let mut world = World::new().await;
+    world.chain.refuse(Some(ChainError::Unreachable("late".into())));
+    let report = world.step(0).await;
+    assert_eq!(failing(&report, "reach the chain").error, "the chain does not answer: late");
+    assert_eq!((world.chain.attempts.load(Relaxed), report.next), (1, 60));
+    world.chain.refuse(None);
+    assert!(is_fine(&world.step(60).await));
+    assert!(world.chain.number(ASK).is_some());
 }
 
 #[tokio::test]
@@ -499,7 +519,7 @@ async fn a_clock_that_is_set_back_stops_nothing() {
 async fn what_somebody_else_submitted_is_not_submitted_again() {
     let mut world = World::new().await;
     world.chain.keep(&mint::tcb_info(20, 0)).unwrap();
-    assert!(!world.step(0).await.submitted.contains(&Request::standard(SGX)));
+    assert!(world.step(0).await.submitted.iter().all(|new| new.document != Request::standard(SGX)));
 }
 
 #[tokio::test]
