@@ -70,6 +70,7 @@ pub use platform::{
     Family, Generation, Hardware, Kind, ParseKindError, Platform, PlatformId, SigningKey, SnpTcb, Tcb, Vendor,
 };
 pub use policy::{DcapPolicy, MinimumTcb, Policy, Requirements, SevSnpPolicy, TcbStatus, Tier, VendorRoots};
+pub use sev_snp::EndorsementId;
 pub use signatures::{KnownSignatures, NoneKnown, SignatureId};
 pub use statement::{Role, Statement};
 pub use unverified::Unverified;

@@ -152,6 +152,35 @@ impl<'a> Report<'a> {
     }
 }
 
+/// Which VCEK signed a report, and so which certificate to ask AMD for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndorsementId {
+    /// The chip's generation.
+    pub generation: Generation,
+    /// The chip.
+    pub chip_id: [u8; 64],
+    /// The TCB that the key was derived for.
+    pub tcb: SnpTcb,
+}
+
+impl EndorsementId {
+    /// From a report, by what it says of itself: nothing is verified yet.
+    ///
+    /// # Errors
+    /// When it cannot be parsed; [`Error::QuoteVersion`] before version 3, which does not say its generation;
+    /// [`Error::SigningKeyRefused`] for a VLEK, whose certificate the cloud provider has;
+    /// [`Error::NoPlatformIdentity`] where the chip is masked.
+    pub fn of_report(report: &[u8]) -> Result<Self, Error> {
+        let report = Report::parse(report)?;
+        let generation = report.generation()?.ok_or(Error::QuoteVersion(report.u32(0x00)))?;
+        match (report.signing_key()?, report.chip_id()) {
+            (SigningKey::Vlek, _) => Err(Error::SigningKeyRefused(SigningKey::Vlek)),
+            (SigningKey::Vcek, chip_id) if chip_id == [0; 64] => Err(Error::NoPlatformIdentity),
+            (SigningKey::Vcek, chip_id) => Ok(Self { generation, chip_id, tcb: report.tcb(0x180, generation) }),
+        }
+    }
+}
+
 /// What a VCEK's or VLEK's certificate says of the chip.
 struct Endorsement {
     key: VerifyingKey,

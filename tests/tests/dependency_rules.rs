@@ -18,6 +18,7 @@ const PROCESS: &[&str] = &["phala-enclave-hardware", "phala-enclave-process", "p
 const UNTRUSTED: &[&str] = &[
     "phala-attestation-browser",
     "phala-host",
+    "phala-collateral",
     "phala-sdk",
     "phala-cli",
     "phala-node",
@@ -103,7 +104,7 @@ fn the_rule_can_fail() {
 
 #[test]
 fn clients_and_host_do_not_link_the_enclave() {
-    for package in ["phala-host", "phala-sdk", "phala-cli"] {
+    for package in ["phala-host", "phala-collateral", "phala-sdk", "phala-cli"] {
         let linked = linked(package);
         for forbidden in ["phala-enclave", "phala-engine", "phala-enclave-simulated"].iter().chain(PROCESS) {
             assert!(!linked.contains(*forbidden), "{package} links {forbidden}");

@@ -226,6 +226,25 @@ fn documents_are_asked_for_by_platform() {
     assert!(required_documents(&noise).is_err());
 }
 
+#[test]
+fn a_report_names_the_certificate_of_its_key() {
+    let of = |snp: Snp| match snp.build().1 {
+        Evidence::SevSnp { report, .. } => EndorsementId::of_report(&report),
+        _ => unreachable!(),
+    };
+    let tcb = SnpTcb { fmc: 0, bootloader: 4, tee: 1, snp: 24, microcode: 220 };
+    let id = EndorsementId { generation: Generation::Milan, chip_id: [0x44; 64], tcb };
+    assert_eq!(of(Snp::milan()), Ok(id));
+    let turin = of(Snp::turin()).unwrap();
+    assert_eq!(turin.tcb, SnpTcb { fmc: 1, bootloader: 2, tee: 3, snp: 4, microcode: 70 });
+    assert_eq!(turin.chip_id[..9], [0x44, 0x44, 0x44, 0x44, 0x44, 0x44, 0x44, 0x44, 0]);
+    // The provider has it; the generation is not said; the chip is not.
+    assert_eq!(of(Snp::milan_vlek()), Err(Error::SigningKeyRefused(SigningKey::Vlek)));
+    assert_eq!(of(Snp::milan().change(|snp| snp.report[0] = 2)), Err(Error::QuoteVersion(2)));
+    let masked = Snp::milan().change(|snp| snp.report[0x1a0..0x1e0].fill(0));
+    assert_eq!(of(masked), Err(Error::NoPlatformIdentity));
+}
+
 /// Roots of a development network: the evidence is said to be simulated.
 #[test]
 fn evidence_under_simulated_roots_is_simulated() {
