@@ -62,6 +62,14 @@ pub enum DocumentId {
 }
 
 impl DocumentId {
+    /// Whether documents about this have TCB evaluation numbers, which a TCB recovery raises.
+    pub fn has_recoveries(self) -> bool {
+        match self {
+            Self::SgxTcbInfo(_) | Self::TdxTcbInfo(_) | Self::SgxQeIdentity | Self::TdxQeIdentity => true,
+            Self::IntelRootCrl | Self::PckCrl(_) | Self::AmdIntermediate(..) | Self::AmdCrl(_) => false,
+        }
+    }
+
     /// As errors name it.
     pub fn document(self) -> Document {
         match self {

@@ -3,6 +3,7 @@
 
 mod engine;
 mod network;
+mod registrations;
 mod statistics;
 mod upload;
 
@@ -39,6 +40,18 @@ enum Benchmark {
         #[arg(long, default_value_t = 5)]
         runs: usize,
     },
+    /// How long many workers take to register on a development network that runs, against as many with simulated evidence.
+    Registrations {
+        /// The node's JSON-RPC.
+        #[arg(long, default_value = "ws://127.0.0.1:9944")]
+        node: String,
+        /// How many workers.
+        #[arg(long, default_value_t = 1000)]
+        workers: usize,
+        /// The TEE that they imitate: sgx, tdx or sev-snp.
+        #[arg(long, default_value = "sgx")]
+        tee: phala_attestation::Kind,
+    },
     /// Submit-to-result latency by stage, and jobs a second, on a network that runs.
     Network {
         /// The node's JSON-RPC.
@@ -59,6 +72,7 @@ fn main() -> Result<()> {
     match Options::parse().benchmark {
         Benchmark::Engine { programs, data, runs } => engine::run(&programs, &data, runs),
         Benchmark::Upload { mib, runs } => upload::run(mib, runs),
+        Benchmark::Registrations { node, workers, tee } => registrations::run(&node, workers, tee),
         Benchmark::Network { node, program, jobs, at_once } => network::run(&node, &program, jobs, at_once),
     }
 }

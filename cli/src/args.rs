@@ -1,7 +1,7 @@
 //! What can be typed.
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use phala_attestation::{Kind, Measurement};
+use phala_attestation::{Generation, Kind, Measurement};
 use phala_primitives::{AppId, JobId, WorkerId, hash_from_hex, units::Balance};
 use std::path::PathBuf;
 
@@ -379,6 +379,54 @@ pub(crate) enum Collateral {
         #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
     },
+    /// Keep the chain's documents fresh: fetch what vendors publish, and submit it before what the chain keeps ends.
+    ///
+    /// Anybody may do so, and any number of people at once: vendors sign the documents, the chain verifies them, and newer ones
+    /// cost nothing. It goes on until it is stopped; what it fetched is kept on disk for outages of the vendors.
+    #[command(after_help = "Examples:
+  phala collateral serve --key operator
+  phala collateral serve --fmspc 00a067110000 --generation milan     from the first document on
+  phala collateral serve --pccs https://pccs.example:8081 --once --json")]
+    Serve(ServeCollateral),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeCollateral {
+    /// A family of Intel's platforms that documents are wanted for, beside those that the chain has some for: its FMSPC, 12
+    /// hexadecimal digits.
+    #[arg(long, value_name = "FMSPC", value_parser = parse_fmspc)]
+    pub fmspc: Vec<[u8; 6]>,
+    /// A generation of AMD's that documents are wanted for: milan, genoa or turin.
+    #[arg(long, value_name = "NAME", value_parser = parse_generation)]
+    pub generation: Vec<Generation>,
+    /// The base URL of Intel's PCS. By default Intel's own.
+    #[arg(long, value_name = "URL", conflicts_with = "pccs")]
+    pub pcs: Option<String>,
+    /// The base URL of a PCCS in the place of all services of Intel's.
+    #[arg(long, value_name = "URL")]
+    pub pccs: Option<String>,
+    /// The base URL of AMD's KDS. By default AMD's own.
+    #[arg(long, value_name = "URL")]
+    pub kds: Option<String>,
+    /// The folder for what was fetched. By default `collateral` in the folder of --data.
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub cache: Option<PathBuf>,
+    /// Do what is due now, and end: with status 1 if something failed.
+    #[arg(long)]
+    pub once: bool,
+}
+
+fn parse_fmspc(text: &str) -> Result<[u8; 6], String> {
+    phala_attestation::parse_fmspc(text).ok_or_else(|| "an FMSPC has 12 hexadecimal digits".into())
+}
+
+fn parse_generation(text: &str) -> Result<Generation, String> {
+    match text {
+        "milan" => Ok(Generation::Milan),
+        "genoa" => Ok(Generation::Genoa),
+        "turin" => Ok(Generation::Turin),
+        _ => Err("a generation is milan, genoa or turin".into()),
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -40,6 +40,11 @@ impl Context {
         self.data.join("dev")
     }
 
+    /// Where what vendors publish is kept.
+    pub(crate) fn collateral_folder(&self) -> PathBuf {
+        self.data.join("collateral")
+    }
+
     /// Where keystore files are.
     pub(crate) fn keys_folder(&self) -> PathBuf {
         self.data.join("keys")

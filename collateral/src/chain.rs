@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use phala_attestation::{DocumentId, Policy, SignedDocument, UnixSeconds};
-use phala_primitives::attestation::{EarlyDocument, KeptDocument};
-
-use crate::Slot;
+use phala_primitives::attestation::{DocumentSlot, EarlyDocument, KeptDocument};
 
 /// A chain that keeps documents. Every call ends within a bounded time.
 pub trait Chain {
@@ -33,8 +31,8 @@ pub struct ChainState {
 
 impl ChainState {
     /// What is kept under an id.
-    pub fn slot(&self, id: DocumentId) -> Slot {
-        Slot { current: self.documents.get(&id).cloned(), early: self.early_documents.get(&id).cloned() }
+    pub fn slot(&self, id: DocumentId) -> DocumentSlot {
+        DocumentSlot { current: self.documents.get(&id).cloned(), early: self.early_documents.get(&id).cloned() }
     }
 }
 

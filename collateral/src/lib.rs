@@ -11,7 +11,7 @@
 //! 2. Whatever is kept, configured, or implied by either ([`with_implied`]) and due is fetched ([`Client`]), from each
 //!    source by itself. Of documents with TCB recoveries both versions are: the one in force and the early one.
 //! 3. What verifies under the chain's policy at the chain's time, and is newer, goes to the disk.
-//! 4. What the chain would keep ([`Slot::keep`]) is submitted if it is a day newer, which is free, or of a higher number, or
+//! 4. What the chain would keep ([`DocumentSlot::keep`](phala_primitives::attestation::DocumentSlot::keep)) is submitted if it is a day newer, which is free, or of a higher number, or
 //!    if the kept one ends soon.
 //! 5. A [`Report`] says what was done, what fails since when, and what ends when.
 //!
@@ -56,7 +56,6 @@ mod tests;
 
 pub use chain::{Chain, ChainError, ChainState};
 pub use client::{Client, ClientError, EndorsementError, FetchError, Reason, Services};
-pub use plan::{NotKept, Slot};
 pub use report::{Early, Failing, Fetched, Freshness, Kept, Report, Submitted};
 pub use request::{Request, Source, Update, with_implied};
 pub use schedule::Backoff;

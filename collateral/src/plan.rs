@@ -1,7 +1,7 @@
 //! What to submit, and when to look again: pure, document by document.
 //!
 //! The chain keeps a document in the place of an older one, and one of a TCB recovery as early beside the current one.
-//! [`Slot::keep`] is that rule as `pallet-phala-attestation` has it, so that nothing is submitted that it would refuse.
+//! [`DocumentSlot::keep`] is that rule, so that nothing is submitted that the chain would refuse.
 //!
 //! # Invariants
 //! - Whatever a plan submits, the chain keeps, if nobody else submits meanwhile.
@@ -9,83 +9,7 @@
 //! - What costs a fee is submitted only for a higher number, or before the kept one ends.
 
 use phala_attestation::{DocumentId, UnixSeconds};
-use phala_primitives::attestation::{EarlyDocument, KeptDocument};
-
-use crate::request::has_recoveries;
-
-/// How much newer than the kept one a document has to be for its submission to cost nothing, in seconds: a day, as in
-/// `pallet-phala-attestation`.
-const FREE_DOCUMENT_INTERVAL: u64 = 24 * 60 * 60;
-
-/// What the chain keeps under one id.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Slot {
-    /// The current document.
-    pub current: Option<KeptDocument>,
-    /// That of a TCB recovery.
-    pub early: Option<EarlyDocument>,
-}
-
-/// Why the chain would not keep a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotKept {
-    /// One as new is kept, or a newer one.
-    #[error("one as new is kept, or a newer one")]
-    NotNewer,
-    /// The document of an earlier recovery does not count yet.
-    #[error("the document of an earlier TCB recovery does not count yet")]
-    EarlyDocumentWaits,
-}
-
-impl Slot {
-    /// Does what the chain does when `new` is submitted at `now`, and gives the document that it took the place of.
-    ///
-    /// # Errors
-    /// What the chain refuses.
-    pub fn keep(
-        &mut self,
-        id: DocumentId,
-        new: KeptDocument,
-        now: UnixSeconds,
-        early_period: u64,
-    ) -> Result<Option<KeptDocument>, NotKept> {
-        let mut next = self.clone();
-        if let Some(due) = next.early.take_if(|early| early.counts(next.current.as_ref(), now, early_period)) {
-            next.current = Some(due.kept);
-        }
-        let since = match &next.current {
-            Some(current) if has_recoveries(id) && new.number > current.number => match &next.early {
-                Some(early) if now <= early.kept.valid_until => {
-                    if new.number != early.kept.number {
-                        return Err(NotKept::EarlyDocumentWaits);
-                    }
-                    Some(early.since)
-                }
-                _ => Some(now),
-            },
-            _ => None,
-        };
-        let is_newer = |old: &KeptDocument| new.number >= old.number && new.issued > old.issued;
-        let replaced = match since {
-            Some(_) => next.early.take().map(|early| early.kept),
-            None => next.current.take(),
-        };
-        if !replaced.as_ref().is_none_or(is_newer) {
-            return Err(NotKept::NotNewer);
-        }
-        match since {
-            Some(since) => next.early = Some(EarlyDocument { kept: new, since }),
-            None => next.current = Some(new),
-        }
-        *self = next;
-        Ok(replaced)
-    }
-
-    /// The document that counts at `now`.
-    pub fn counting(&self, now: UnixSeconds, early_period: u64) -> Option<KeptDocument> {
-        EarlyDocument::choose(self.current.clone(), self.early.clone(), now, early_period)
-    }
-}
+use phala_primitives::attestation::{DocumentSlot, FREE_DOCUMENT_INTERVAL, KeptDocument};
 
 /// The newest good documents of an id.
 #[derive(Clone, Debug, Default)]
@@ -117,7 +41,7 @@ pub(crate) struct Plan {
 }
 
 /// Plans for one id, by what the chain keeps and the newest documents, which are good at `times.now`.
-pub(crate) fn plan(id: DocumentId, kept: &Slot, newest: Newest, times: Times) -> Plan {
+pub(crate) fn plan(id: DocumentId, kept: &DocumentSlot, newest: Newest, times: Times) -> Plan {
     let mut slot = kept.clone();
     let mut plan = Plan::default();
     let Newest { standard, early } = newest;
@@ -161,6 +85,7 @@ pub(crate) fn ends_soon_from(document: &KeptDocument, margin: u64) -> UnixSecond
 mod tests {
     use super::*;
     use phala_attestation::{Generation, SignedDocument};
+    use phala_primitives::attestation::{EarlyDocument, NotKept};
     use proptest::prelude::*;
 
     const DAY: u64 = 24 * 60 * 60;
@@ -175,12 +100,12 @@ mod tests {
         KeptDocument { document: SignedDocument::AmdCrl(vec![]), issued, valid_until, number, signatures: vec![] }
     }
 
-    fn keeping(current: KeptDocument) -> Slot {
-        Slot { current: Some(current), early: None }
+    fn keeping(current: KeptDocument) -> DocumentSlot {
+        DocumentSlot { current: Some(current), early: None }
     }
 
-    fn with_early(current: KeptDocument, kept: KeptDocument, since: u64) -> Slot {
-        Slot { current: Some(current), early: Some(EarlyDocument { kept, since: since * DAY }) }
+    fn with_early(current: KeptDocument, kept: KeptDocument, since: u64) -> DocumentSlot {
+        DocumentSlot { current: Some(current), early: Some(EarlyDocument { kept, since: since * DAY }) }
     }
 
     fn at(day: u64) -> Times {
@@ -201,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_first_document_is_submitted() {
-        assert_eq!(plan(LIST, &Slot::default(), standard(document(1, 5)), at(6)).submit, [document(1, 5)]);
+        assert_eq!(plan(LIST, &DocumentSlot::default(), standard(document(1, 5)), at(6)).submit, [document(1, 5)]);
     }
 
     #[test]
@@ -249,15 +174,16 @@ mod tests {
 
     #[test]
     fn an_early_document_is_never_the_first() {
-        assert_eq!(plan(IDENTITY, &Slot::default(), early(document(2, 5)), at(6)), Plan::default());
-        let plan = plan(IDENTITY, &Slot::default(), both(document(1, 5), document(2, 5)), at(6));
+        assert_eq!(plan(IDENTITY, &DocumentSlot::default(), early(document(2, 5)), at(6)), Plan::default());
+        let plan = plan(IDENTITY, &DocumentSlot::default(), both(document(1, 5), document(2, 5)), at(6));
         assert_eq!(plan.submit, [document(1, 5), document(2, 5)]);
     }
 
     #[test]
     fn a_recovery_is_submitted_beside_the_current_one_and_both_are_refreshed() {
         let mut slot = keeping(document(1, 5));
-        let plan_of = |slot: &Slot, day| plan(IDENTITY, slot, both(document(1, day), document(2, day)), at(day)).submit;
+        let plan_of =
+            |slot: &DocumentSlot, day| plan(IDENTITY, slot, both(document(1, day), document(2, day)), at(day)).submit;
         for day in [7, 9] {
             assert_eq!(plan_of(&slot, day), [document(1, day), document(2, day)]);
             for document in plan_of(&slot, day) {
@@ -335,7 +261,7 @@ mod tests {
         ) {
             let id = if has_recoveries { IDENTITY } else { LIST };
             let times = at(day);
-            let mut slot = Slot::default();
+            let mut slot = DocumentSlot::default();
             for (document, day) in submitted {
                 let _ = slot.keep(id, document, day * DAY, times.early_period);
             }

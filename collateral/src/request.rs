@@ -60,7 +60,7 @@ impl Request {
 
     /// For all versions of a document.
     pub fn all(id: DocumentId) -> impl Iterator<Item = Self> {
-        [Some(Self::standard(id)), has_recoveries(id).then(|| Self::early(id))].into_iter().flatten()
+        [Some(Self::standard(id)), id.has_recoveries().then(|| Self::early(id))].into_iter().flatten()
     }
 
     /// Who is asked.
@@ -164,19 +164,6 @@ pub(crate) fn endorsement_path(id: &EndorsementId) -> String {
         tcb.snp,
         tcb.microcode
     )
-}
-
-/// Whether there is one document in force and one of the newest TCB recovery.
-pub(crate) fn has_recoveries(id: DocumentId) -> bool {
-    match id {
-        DocumentId::SgxTcbInfo(_)
-        | DocumentId::TdxTcbInfo(_)
-        | DocumentId::SgxQeIdentity
-        | DocumentId::TdxQeIdentity => true,
-        DocumentId::IntelRootCrl | DocumentId::PckCrl(_) | DocumentId::AmdIntermediate(..) | DocumentId::AmdCrl(_) => {
-            false
-        }
-    }
 }
 
 /// `ids`, and what else evidence that needs one of them needs.

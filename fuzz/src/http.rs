@@ -17,7 +17,7 @@ use phala_host::{
     metrics::Metrics,
     store::{Limits, Store},
 };
-use phala_primitives::{Hash, JobId, Outcome, WorkerId};
+use phala_primitives::{Hash, JobId, Outcome, WorkerId, attestation::Class};
 use phala_sdk::Account;
 use serde_json::Value;
 use std::{convert::Infallible, fs, path::Path, sync::Arc, time::Duration};
@@ -183,7 +183,11 @@ impl Node for Away {
         away()
     }
 
-    fn verdict_lifetime(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
+    fn last_recovery(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
+        away()
+    }
+
+    fn compromised(&self, _: [Class; 3]) -> BoxFuture<'_, Result<Vec<Class>, NodeError>> {
         away()
     }
 

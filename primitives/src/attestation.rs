@@ -5,8 +5,8 @@ use core::{fmt, str::FromStr};
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use phala_attestation::{
-    DcapPolicy, Family, Generation, Measurement, PlatformId, Requirements, SevSnpPolicy, SignatureId, SignedDocument,
-    Tier, UnixSeconds, VerifiedDocument, parse_fmspc,
+    DcapPolicy, DocumentId, Family, Generation, Measurement, PlatformId, Requirements, SevSnpPolicy, SignatureId,
+    SignedDocument, Tier, UnixSeconds, VerifiedDocument, parse_fmspc,
 };
 use scale_info::TypeInfo;
 
@@ -21,6 +21,86 @@ pub struct HardwarePolicy {
     pub sev_snp: SevSnpPolicy,
     /// For platforms of the limited tier; `None`: there is none.
     pub limited: Option<Requirements>,
+}
+
+/// How much newer than the kept one a document has to be for its submission to cost nothing, in seconds: a day. Vendors sign
+/// most of them anew each hour.
+pub const FREE_DOCUMENT_INTERVAL: u64 = 24 * 60 * 60;
+
+/// What the chain keeps under one id: the current document, and that of a TCB recovery beside it, which has the higher number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DocumentSlot {
+    /// The current document.
+    pub current: Option<KeptDocument>,
+    /// That of a TCB recovery.
+    pub early: Option<EarlyDocument>,
+}
+
+/// Why the chain would not keep a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotKept {
+    /// One as new is kept, or a newer one.
+    #[error("one as new is kept, or a newer one")]
+    NotNewer,
+    /// The document of an earlier recovery does not count yet.
+    #[error("the document of an earlier TCB recovery does not count yet")]
+    EarlyDocumentWaits,
+}
+
+impl DocumentSlot {
+    /// Keeps `new` at `now`, as the chain does where documents are early for `early_period` seconds; gives the document that it
+    /// took the place of. What counts already becomes the current one. Nothing changes where it is refused.
+    ///
+    /// # Errors
+    /// See [`NotKept`].
+    pub fn keep(
+        &mut self,
+        id: DocumentId,
+        new: KeptDocument,
+        now: UnixSeconds,
+        early_period: u64,
+    ) -> Result<Option<KeptDocument>, NotKept> {
+        let is_due = self.early.as_ref().is_some_and(|early| early.counts(self.current.as_ref(), now, early_period));
+        let (current, early) = match (&self.current, &self.early) {
+            (_, Some(early)) if is_due => (Some(&early.kept), None),
+            (current, early) => (current.as_ref(), early.as_ref()),
+        };
+        let since = match current {
+            Some(current) if id.has_recoveries() && new.number > current.number => match early {
+                // Waiting is for one recovery; who refreshes it does not get more time.
+                Some(early) if now <= early.kept.valid_until => {
+                    if new.number != early.kept.number {
+                        return Err(NotKept::EarlyDocumentWaits);
+                    }
+                    Some(early.since)
+                }
+                _ => Some(now),
+            },
+            _ => None,
+        };
+        let replaced = if since.is_some() { early.map(|early| &early.kept) } else { current };
+        if replaced.is_some_and(|old| new.number < old.number || new.issued <= old.issued) {
+            return Err(NotKept::NotNewer);
+        }
+        if is_due {
+            self.current = self.early.take().map(|early| early.kept);
+        }
+        Ok(match since {
+            Some(since) => self.early.replace(EarlyDocument { kept: new, since }).map(|early| early.kept),
+            None => self.current.replace(new),
+        })
+    }
+
+    /// The document that counts at `now`.
+    pub fn counting(self, now: UnixSeconds, early_period: u64) -> Option<KeptDocument> {
+        EarlyDocument::choose(self.current, self.early, now, early_period)
+    }
+
+    /// The signatures of both documents.
+    pub fn signatures(&self) -> Vec<SignatureId> {
+        let early = self.early.iter().map(|early| &early.kept);
+        self.current.iter().chain(early).flat_map(|kept| kept.signatures.iter().copied()).collect()
+    }
 }
 
 /// Enclaves that break together.

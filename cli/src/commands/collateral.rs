@@ -1,5 +1,7 @@
 //! `phala collateral`: the documents of vendors that a chain verifies evidence with.
 
+mod serve;
+
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -18,6 +20,7 @@ pub(crate) async fn run(command: args::Collateral, context: &Context, output: &O
     match command {
         args::Collateral::List => list(context, output).await,
         args::Collateral::Submit { files } => submit(&files, context, output).await,
+        args::Collateral::Serve(options) => serve::run(options, context, output).await,
     }
 }
 

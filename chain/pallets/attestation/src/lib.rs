@@ -77,7 +77,9 @@ use phala_attestation::{
 };
 use phala_primitives::{
     WorkerId,
-    attestation::{Class, EarlyDocument, HardwarePolicy, KeptDocument, Outlook},
+    attestation::{
+        Class, DocumentSlot, EarlyDocument, FREE_DOCUMENT_INTERVAL, HardwarePolicy, KeptDocument, NotKept, Outlook,
+    },
 };
 use sp_runtime::traits::{Saturating, Zero};
 
@@ -92,10 +94,6 @@ pub const DEFAULT_EARLY_PERIOD: u64 = 30 * 24 * 60 * 60;
 
 /// The longest such time that governance can set: a year, which is more than Intel itself gives.
 pub const MAX_EARLY_PERIOD: u64 = 365 * 24 * 60 * 60;
-
-/// How much newer than the last a document has to be for its submission to cost nothing, in seconds: a day. Vendors sign
-/// most of them anew each hour.
-pub const FREE_DOCUMENT_INTERVAL: u64 = 24 * 60 * 60;
 
 /// The largest SCALE encoding of a [`HardwarePolicy`], in bytes.
 pub const MAX_POLICY_BYTES: usize = 16 * 1024;
@@ -435,9 +433,9 @@ pub mod pallet {
         #[pallet::call_index(6)]
         pub fn remove_document(origin: OriginFor<T>, id: DocumentId) -> DispatchResult {
             T::AdminOrigin::ensure_origin(origin)?;
-            let kept = [Documents::<T>::take(id), EarlyDocuments::<T>::take(id).map(|early| early.kept)];
-            ensure!(kept.iter().any(Option::is_some), Error::<T>::UnknownDocument);
-            kept.into_iter().for_each(Self::forget);
+            let slot = DocumentSlot { current: Documents::<T>::take(id), early: EarlyDocuments::<T>::take(id) };
+            ensure!(slot != DocumentSlot::default(), Error::<T>::UnknownDocument);
+            Self::forget(slot.signatures());
             Self::deposit_event(Event::DocumentRemoved { id });
             Ok(())
         }
@@ -634,56 +632,34 @@ impl<T: Config> Pallet<T> {
     fn keep_document(document: SignedDocument) -> Result<Pays, DispatchError> {
         let now = Self::now();
         let verified = phala_attestation::verify_document(&document, &Self::policy(), now).map_err(Error::<T>::from)?;
-        let (id, number, issued) = (verified.id(), verified.number(), verified.issued());
-        let mut current = Documents::<T>::get(id);
-        let mut early = EarlyDocuments::<T>::get(id);
-        // What counts already is the current one from now on.
-        if let Some(due) = early.take_if(|early| early.counts(current.as_ref(), now, EarlyPeriod::<T>::get())) {
-            EarlyDocuments::<T>::remove(id);
-            Self::forget(current.replace(due.kept.clone()));
-            Documents::<T>::insert(id, due.kept);
-        }
-        let since = match &current {
-            Some(current) if is_recovery(id) && number > current.number => match &early {
-                // Waiting is for one recovery; who refreshes it does not get more time.
-                Some(early) if now <= early.kept.valid_until => {
-                    ensure!(number == early.kept.number, Error::<T>::EarlyDocumentWaits);
-                    Some(early.since)
-                }
-                _ => Some(now),
-            },
-            _ => None,
-        };
-        let replaced = if since.is_some() { early.map(|early| early.kept) } else { current };
-        if let Some(replaced) = &replaced {
-            ensure!(number >= replaced.number && issued > replaced.issued, Error::<T>::DocumentNotNewer);
-        }
-        let is_due = |replaced: &KeptDocument| issued >= replaced.issued.saturating_add(FREE_DOCUMENT_INTERVAL);
-        let pays = if replaced.as_ref().is_none_or(is_due) { Pays::No } else { Pays::Yes };
-        let kept = KeptDocument::new(document, &verified);
-        for signature in &kept.signatures {
+        let id = verified.id();
+        let mut slot = DocumentSlot { current: Documents::<T>::get(id), early: EarlyDocuments::<T>::get(id) };
+        let known = slot.signatures();
+        let new = KeptDocument::new(document, &verified);
+        let replaced = slot.keep(id, new, now, EarlyPeriod::<T>::get()).map_err(|refused| match refused {
+            NotKept::NotNewer => Error::<T>::DocumentNotNewer,
+            NotKept::EarlyDocumentWaits => Error::<T>::EarlyDocumentWaits,
+        })?;
+        for signature in slot.signatures() {
             KnownSignatures::<T>::mutate(signature, |count| *count = count.saturating_add(1));
         }
-        match since {
-            Some(since) => {
-                EarlyDocuments::<T>::insert(id, EarlyDocument { kept, since });
-                LastRecovery::<T>::mutate(|last| *last = since.max(*last));
-            }
-            None => Documents::<T>::insert(id, kept),
+        Self::forget(known);
+        let number = verified.number();
+        let early = slot.early.as_ref().filter(|early| early.kept.number == number);
+        if let Some(early) = early {
+            LastRecovery::<T>::mutate(|last| *last = early.since.max(*last));
         }
-        Self::forget(replaced);
-        Self::deposit_event(Event::DocumentKept {
-            id,
-            number,
-            valid_until: verified.valid_until(),
-            early: since.is_some(),
-        });
-        Ok(pays)
+        let valid_until = verified.valid_until();
+        Self::deposit_event(Event::DocumentKept { id, number, valid_until, early: early.is_some() });
+        Documents::<T>::set(id, slot.current);
+        EarlyDocuments::<T>::set(id, slot.early);
+        let is_due = |old: KeptDocument| verified.issued() >= old.issued.saturating_add(FREE_DOCUMENT_INTERVAL);
+        Ok(if replaced.is_none_or(is_due) { Pays::No } else { Pays::Yes })
     }
 
-    /// Forgets the signatures of a document that is kept no longer.
-    fn forget(old: Option<KeptDocument>) {
-        for signature in old.into_iter().flat_map(|old| old.signatures) {
+    /// Forgets the signatures of documents that are kept no longer.
+    fn forget(signatures: Vec<SignatureId>) {
+        for signature in signatures {
             KnownSignatures::<T>::mutate_exists(signature, |count| {
                 *count = count.and_then(|count| count.checked_sub(1)).filter(|count| *count > 0);
             });
@@ -798,19 +774,6 @@ struct Known<T>(PhantomData<T>);
 impl<T: Config> phala_attestation::KnownSignatures for Known<T> {
     fn is_known(id: &SignatureId) -> bool {
         KnownSignatures::<T>::contains_key(id)
-    }
-}
-
-/// Whether documents of this kind have TCB evaluation numbers.
-fn is_recovery(id: DocumentId) -> bool {
-    match id {
-        DocumentId::SgxTcbInfo(_)
-        | DocumentId::TdxTcbInfo(_)
-        | DocumentId::SgxQeIdentity
-        | DocumentId::TdxQeIdentity => true,
-        DocumentId::IntelRootCrl | DocumentId::PckCrl(_) | DocumentId::AmdIntermediate(..) | DocumentId::AmdCrl(_) => {
-            false
-        }
     }
 }
 
