@@ -66,6 +66,10 @@ fn row(names: &[&str], policy: &Policy, now: UnixSeconds) -> Option<Result<Verif
         Err(error) => format!("refused: {error}"),
     };
     eprintln!("{:<38} {now} {verdict}", names[0]);
+    if let Ok(verified) = &result {
+        let said = Unverified::parse(&quote).unwrap();
+        assert_eq!((&said.measurements, &said.report_data), (verified.measurements(), verified.report_data()));
+    }
     Some(result)
 }
 

@@ -10,10 +10,11 @@
 //!
 //! # Trust
 //! In each of these TEEs, what is behind the files is inside: Gramine, or the guest's kernel, both of which are measured. What
-//! they hand on from outside is not: a quote is made by the host's quoting enclave, a certificate is the host's word. Here its
-//! size is bounded, and that it binds what was asked for is checked; nothing of it is believed before
-//! [`phala_attestation::verify`]. The enclave's own measurement is read from such evidence: a host that forges it gets an enclave
-//! that tells a wrong name and seals under a key that nobody else has, and whose evidence does not verify.
+//! they hand on from outside is not: a quote is made by the host's quoting enclave, a certificate is the host's word. Here
+//! its size is bounded, and that it binds what was asked for is checked; nothing of it is believed before
+//! [`phala_attestation::verify`]. The enclave's own measurement is read from such evidence, which Intel's TEEs get through the
+//! host: one that forges it gets an enclave that tells a wrong name, whose evidence does not verify, and whose sealing key
+//! still comes from the processor's secret for this very image.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #![cfg_attr(
@@ -86,8 +87,8 @@ impl Attester {
         self.measurement
     }
 
-    /// Evidence that binds `report_data`. An SEV-SNP guest whose host gave it no certificate leaves the endorsement empty, for the
-    /// host to add.
+    /// Evidence that binds `report_data`. An SEV-SNP guest whose host gave it no certificate leaves the endorsement empty, for
+    /// the host to add.
     ///
     /// # Errors
     /// When there is none, or it is not what was asked for.

@@ -19,8 +19,7 @@ impl SealingKey {
     /// The key of the image with this `measurement`, on the platform whose `secret` is uniformly random. `domain` names the kind
     /// of platform and the version of the derivation.
     ///
-    /// The secret of a real TEE depends on the image already; the measurement adds what the TEE leaves out (SGX's CONFIGID,
-    /// SEV-SNP's HOST_DATA).
+    /// The secret of a real TEE depends on the image already; the measurement adds what it leaves out, as HOST_DATA of SEV-SNP.
     pub fn derive(domain: &[u8], secret: &[u8], measurement: &Measurement) -> Self {
         let mut key = Zeroizing::new([0; 32]);
         let derived = Hkdf::<Sha256>::new(Some(domain), secret).expand(&measurement.0, &mut key[..]);

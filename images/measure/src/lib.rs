@@ -7,8 +7,8 @@
 //! | SGX | the `.sig` file of `gramine-sgx-sign` | [`sgx::parse`] |
 //! | TDX | registers that another tool computed or a guest reported | `Measurements::Tdx` itself |
 //!
-//! Each ends as [`Measurements`](phala_attestation::Measurements), whose `fold` is what governance allows. [`initramfs`] makes the same
-//! initramfs of the same enclave, byte by byte.
+//! Each ends as [`Measurements`](phala_attestation::Measurements), whose `fold` is what governance allows. [`initramfs`] makes
+//! the same initramfs of the same enclave, byte by byte.
 //!
 //! For TDX there is no calculation: RTMR0 depends on tables that QEMU makes for the virtual machine, and there is no published
 //! value here to check one against.

@@ -4,8 +4,8 @@
 //! metadata asks for, and the initial registers of each processor. One of the pages has the hashes of kernel, initramfs and
 //! command line, which OVMF compares with what QEMU hands to it.
 //!
-//! Sources: SEV Secure Nested Paging firmware ABI (56860), section 8.17 (SNP_LAUNCH_UPDATE); AMD64 APM volume 2, table B-4 (VMSA);
-//! edk2, OvmfPkg/ResetVector; QEMU, target/i386/sev.c. The same as sev-snp-measure of virtee computes, see the tests.
+//! Sources: SEV Secure Nested Paging firmware ABI (56860), section 8.17 (SNP_LAUNCH_UPDATE); AMD64 APM volume 2, table B-4
+//! (VMSA); edk2, OvmfPkg/ResetVector; QEMU, target/i386/sev.c. The same as virtee's sev-snp-measure computes, see the tests.
 
 use phala_attestation::Measurements;
 use sha2::{Digest, Sha256, Sha384};

@@ -309,8 +309,8 @@ impl Guarded {
         }
     }
 
-    /// Seals and stores the floor when it has risen, if a later process can have the same keys; but not one by which the next process would no longer see why this one
-    /// pauses.
+    /// Seals and stores the floor when it has risen, if a later process can have the same keys; but not one by which that process
+    /// would no longer see why this one pauses.
     async fn store(&self) -> Result<(), Refusal> {
         self.usable()?;
         let Some(sealing) = self.tee.sealing() else { return Ok(()) };

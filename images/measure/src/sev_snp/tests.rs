@@ -58,26 +58,27 @@ fn digest(guest: &Guest<'_>) -> String {
 fn the_digest_is_that_of_the_reference() {
     let firmware = firmware(&SECTIONS);
     let guest = guest(&firmware);
-    assert_eq!(
-        digest(&guest),
-        "38ecaa2d79a8276b19a69af976b91273b7f3e796825bc43540b9f8654e2deec64571c80d7e510300b97e2501696cb6bb"
-    );
-    assert_eq!(
-        digest(&Guest { processors: 1, model: Model::Epyc, command_line: "", ..guest }),
-        "8104f99e2e615b26f465d3a3f0c4203489514711c82504bae1afb59faed8eb27ff21dd19936e5c07d50fd10daa1ed5ce"
-    );
-    assert_eq!(
-        digest(&Guest { model: Model::Rome, features: 0x21, ..guest }),
-        "dcdca8c320092a7d907c01c90a122e10441aa22ae7bdcf95d200d1f3b784549557acd50a346a27dd4b40e84b0423052f"
-    );
-    assert_eq!(
-        digest(&Guest { model: Model::Genoa, initramfs: b"", ..guest }),
-        "c574a9c26dafb79c5be9af557e6d8faebd67a02a76f5e15cd0ff212399fe022508c295088ee4bebb20751a6ec0c5f0e6"
-    );
-    assert_eq!(
-        digest(&Guest { model: Model::Turin, kernel: b"", ..guest }),
-        "ddc3a05d55af5c33f3dff17f4b302b72db8d95044b942cf1a26f562d9518049769562b3acf6d296dbf06b7aed0c55e03"
-    );
+    for (guest, expected) in [
+        (guest, "38ecaa2d79a8276b19a69af976b91273b7f3e796825bc43540b9f8654e2deec64571c80d7e510300b97e2501696cb6bb"),
+        (
+            Guest { processors: 1, model: Model::Epyc, command_line: "", ..guest },
+            "8104f99e2e615b26f465d3a3f0c4203489514711c82504bae1afb59faed8eb27ff21dd19936e5c07d50fd10daa1ed5ce",
+        ),
+        (
+            Guest { model: Model::Rome, features: 0x21, ..guest },
+            "dcdca8c320092a7d907c01c90a122e10441aa22ae7bdcf95d200d1f3b784549557acd50a346a27dd4b40e84b0423052f",
+        ),
+        (
+            Guest { model: Model::Genoa, initramfs: b"", ..guest },
+            "c574a9c26dafb79c5be9af557e6d8faebd67a02a76f5e15cd0ff212399fe022508c295088ee4bebb20751a6ec0c5f0e6",
+        ),
+        (
+            Guest { model: Model::Turin, kernel: b"", ..guest },
+            "ddc3a05d55af5c33f3dff17f4b302b72db8d95044b942cf1a26f562d9518049769562b3acf6d296dbf06b7aed0c55e03",
+        ),
+    ] {
+        assert_eq!(digest(&guest), expected, "{:?}", guest.model);
+    }
 }
 
 #[test]
