@@ -257,8 +257,8 @@ impl Service {
         match slot.counting(state.now, state.early_period) {
             None => report.missing.push(request),
             Some(counting) => {
-                let ends_soon = state.now >= ends_soon_from(&counting, self.config.margin);
-                let KeptDocument { number, issued, valid_until, .. } = counting;
+                let ends_soon = state.now >= ends_soon_from(counting, self.config.margin);
+                let KeptDocument { number, issued, valid_until, .. } = *counting;
                 if ends_soon {
                     tracing::warn!(%request, valid_until, "the chain's document ends soon, and there is no newer one");
                 }

@@ -92,8 +92,11 @@ impl DocumentSlot {
     }
 
     /// The document that counts at `now`.
-    pub fn counting(self, now: UnixSeconds, early_period: u64) -> Option<KeptDocument> {
-        EarlyDocument::choose(self.current, self.early, now, early_period)
+    pub fn counting(&self, now: UnixSeconds, early_period: u64) -> Option<&KeptDocument> {
+        match &self.early {
+            Some(early) if early.counts(self.current.as_ref(), now, early_period) => Some(&early.kept),
+            _ => self.current.as_ref(),
+        }
     }
 
     /// The signatures of both documents.
