@@ -95,6 +95,10 @@ export interface Accepted {
   platform: string | null;
   /** For people. */
   hardware: string;
+  /** The platforms that share its weaknesses: `fmspc:00a067110000`, `generation:milan` or `simulated`. */
+  family: string;
+  /** What the policy thinks of the platform. */
+  tier: "full" | "limited";
   /** Intel's status; `null` elsewhere. */
   tcb_status: TcbStatus | null;
   /** Intel's, such as `INTEL-SA-00615`. */
@@ -156,7 +160,13 @@ export type TcbStatus =
   | "Revoked";
 
 /** Which evidence is good enough. What is left out is as in the strict default, which most clouds fail; unknown fields are refused. */
-export interface Policy {
+export interface Policy extends Requirements {
+  /** What is asked of platforms that fail the rest, to be of the limited tier. By default there is none. */
+  limited?: Requirements | null;
+}
+
+/** What is asked of platforms. */
+export interface Requirements {
   /** For SGX and TDX. */
   dcap?: {
     /** By default `UpToDate` alone. */

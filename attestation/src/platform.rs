@@ -193,7 +193,6 @@ impl Hardware {
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
-#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Family {
     /// Intel's, by family, model, stepping, platform and custom SKU.
     #[codec(index = 1)]
@@ -204,6 +203,22 @@ pub enum Family {
     /// Without hardware.
     #[codec(index = 255)]
     Simulated,
+}
+
+/// As `fmspc:00a067110000`, `generation:milan`, or `simulated`.
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fmspc(fmspc) => {
+                f.write_str("fmspc:")?;
+                fmspc.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+            Self::Generation(Generation::Milan) => f.write_str("generation:milan"),
+            Self::Generation(Generation::Genoa) => f.write_str("generation:genoa"),
+            Self::Generation(Generation::Turin) => f.write_str("generation:turin"),
+            Self::Simulated => f.write_str("simulated"),
+        }
+    }
 }
 
 /// The vendor's opinion of a platform's TCB.

@@ -29,7 +29,7 @@ pub fn verification(outcome: Result<&VerifiedEvidence, &Error>, at: UnixSeconds)
         "report_data": hex(verified.report_data()),
         "platform": platform.id.map(|id| hex(&id.0)),
         "hardware": hardware_name(&platform.hardware),
-        "family": verified.platform().hardware.family(),
+        "family": verified.platform().hardware.family().to_string(),
         "tier": verified.tier(),
         "tcb_status": verified.tcb().status,
         "advisories": verified.tcb().advisories,

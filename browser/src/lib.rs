@@ -98,6 +98,7 @@ fn verify_worker(statement: &[u8], evidence: &[u8], chain: &Chain, at: UnixSecon
         simulated_vendors: decode_option("simulated vendors' roots", &chain.simulated_vendors)?,
         dcap: hardware.dcap,
         sev_snp: hardware.sev_snp,
+        limited: hardware.limited,
     };
     let documents = chain.documents.iter().map(|document| decode("document", document));
     let documents = documents.collect::<Result<_, _>>()?;

@@ -125,13 +125,7 @@ impl fmt::Display for Class {
         match self {
             Self::Image(measurement) => f.write_str("image:0x").and_then(|()| hex(f, &measurement.0)),
             Self::Platform(platform) => f.write_str("platform:0x").and_then(|()| hex(f, &platform.0)),
-            Self::Family(Family::Fmspc(fmspc)) => f.write_str("fmspc:").and_then(|()| hex(f, fmspc)),
-            Self::Family(Family::Generation(generation)) => f.write_str(match generation {
-                Generation::Milan => "generation:milan",
-                Generation::Genoa => "generation:genoa",
-                Generation::Turin => "generation:turin",
-            }),
-            Self::Family(Family::Simulated) => f.write_str("simulated"),
+            Self::Family(family) => family.fmt(f),
         }
     }
 }

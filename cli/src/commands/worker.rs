@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use codec::Encode;
 use phala_attestation::Tier;
-use phala_primitives::{WorkerId, attestation::Class, worker::WorkerStatus};
+use phala_primitives::{WorkerId, worker::WorkerStatus};
 use phala_sdk::{
     amount,
     chain::{Call, State, Worker, call},
@@ -88,7 +88,7 @@ fn value(id: &WorkerId, worker: &Worker, now: u64) -> Value {
         "simulated": worker.vendor == phala_attestation::Vendor::Simulated,
         "measurement": format!("0x{}", hex::encode(worker.measurement.0)),
         "platform": format!("0x{}", hex::encode(worker.platform.0)),
-        "family": Class::Family(worker.family).to_string(),
+        "family": worker.family.to_string(),
         "tier": worker.tier,
         "encryption_key": phala_sdk::encryption::recipient(&worker.encryption_key).to_string(),
         "verified_at": worker.verified_at,
@@ -191,7 +191,7 @@ async fn show(text: &str, context: &Context, output: &Output) -> Status {
             ("TEE", vendor(&worker)),
             ("Image", format!("0x{}", hex::encode(worker.measurement.0))),
             ("Platform", format!("0x{}", hex::encode(worker.platform.0))),
-            ("Family", Class::Family(worker.family).to_string()),
+            ("Family", worker.family.to_string()),
             ("Tier", tier(worker.tier).into()),
             ("Recipient", phala_sdk::encryption::recipient(&worker.encryption_key).to_string()),
             ("Verdict", format!("ends in {} h {} min", left / 3600, left % 3600 / 60)),

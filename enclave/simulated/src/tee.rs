@@ -94,9 +94,9 @@ impl Tee for SimulatedTee {
     }
 
     fn evidence(&self, report_data: [u8; 64]) -> Result<Evidence, EvidenceError> {
-        let [platform, _] = self.platform.id().0.as_chunks::<16>().0 else { unreachable!("32 bytes") };
-        let mint =
-            Mint { platform: *platform, measurement: self.executable, ..Mint::at(self.system.unix_time().as_secs()) };
+        let mut platform = [0; 16];
+        platform.copy_from_slice(&self.platform.id().0[..16]);
+        let mint = Mint { platform, measurement: self.executable, ..Mint::at(self.system.unix_time().as_secs()) };
         Ok(match mint.of_kind(self.kind, &report_data) {
             Some((evidence, _)) => evidence,
             None => {
