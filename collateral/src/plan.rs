@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(plan(IDENTITY, &kept, newest.clone(), at(36)).submit, [document(2, 30)]);
         let mut slot = kept;
         slot.keep(IDENTITY, document(2, 30), 36 * DAY, 30 * DAY).unwrap();
-        assert_eq!(slot.counting(36 * DAY, 30 * DAY), newest.early);
+        assert_eq!(slot.counting(36 * DAY, 30 * DAY), newest.early.as_ref());
     }
 
     #[test]

@@ -295,7 +295,7 @@ fn known_signatures_make_nothing_else_good() {
     };
     let good = Dcap::sgx();
     assert_eq!(verify(&good, NOW), Ok(()));
-    assert_eq!(verify(&good, END + 1), Err(Error::Expired(Document::IntelRoot)));
+    assert_eq!(verify(&good, END + 1), Err(Error::Expired(Document::TcbInfoSigner)));
     assert_eq!(verify(&good.clone().change(|dcap| dcap.revoked_by_ca = vec![7]), NOW), Err(Error::Revoked));
     assert_eq!(verify(&good.clone().change(|dcap| dcap.revoked_by_root = vec![7]), NOW), Err(Error::Revoked));
     let other = good.change(|dcap| dcap.fmspc = [1; 6]);

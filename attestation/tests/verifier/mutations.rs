@@ -3,7 +3,11 @@
 //! A mutation is killed when the quote is refused. What may change without being noticed is in [`NEUTRAL`], each with the
 //! reason, and has to give the very same verdict; anything else that passes fails the test.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    path::{Path, PathBuf},
+};
 
 use super::{
     evidence::{MILAN, SGX, TDX, TDX_15EX, VLEK, cloud, folder, lenient, load},
@@ -26,7 +30,35 @@ struct Specimen {
     verified: VerifiedEvidence,
 }
 
-fn specimens() -> Option<Vec<Specimen>> {
+/// The folder of `scripts/mutate --evidence`: in it, each folder is a quote with its collateral, as `phala verify evidence` takes
+/// them, and a file `at` with the time at which it is good, in seconds since the Unix epoch.
+const GIVEN: &str = "PHALA_MUTATE_EVIDENCE";
+
+fn given() -> Vec<Specimen> {
+    let Some(folder) = std::env::var_os(GIVEN) else { return Vec::new() };
+    let entries = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let specimen = |folder: &PathBuf| {
+        let is = |path: &Path, name: &str| path.file_name().is_some_and(|file| file == name);
+        let (times, files): (Vec<_>, Vec<_>) = entries(folder).into_iter().partition(|path| is(path, "at"));
+        let names: Vec<_> = files.iter().map(|path| path.to_str().expect("the path is text")).collect();
+        let (evidence, collateral) = load(folder, &names);
+        let at = times.first().map(|path| std::fs::read_to_string(path).expect("`at` can be read"));
+        let now = at.and_then(|at| at.trim().parse().ok());
+        let now = now.unwrap_or_else(|| panic!("{} has no file `at` with a time in seconds", folder.display()));
+        let verified = verify(&evidence, &collateral, &lenient(), now)
+            .unwrap_or_else(|error| panic!("{} is not accepted at {now}: {error}", folder.display()));
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Specimen { name: name.leak(), evidence, collateral, now, verified }
+    };
+    entries(Path::new(&folder)).iter().filter(|path| path.is_dir()).map(specimen).collect()
+}
+
+fn recorded() -> Option<Vec<Specimen>> {
     let folder = folder()?;
     let rows: [(&str, &[&str], UnixSeconds); 5] = [
         ("SGX v3", &SGX, 1_751_500_000),
@@ -267,7 +299,7 @@ fn change_documents(table: &mut Table, specimen: &Specimen) {
 
 /// Each document, and all of them, of each other platform.
 fn swap_documents(table: &mut Table, specimen: &Specimen, others: &[Specimen]) {
-    for other in others.iter().filter(|other| other.name != specimen.name) {
+    for other in others.iter().filter(|other| other.collateral != specimen.collateral) {
         let whole = outcome(specimen, &specimen.evidence, &other.collateral, false);
         table.count("collateral: another platform's", specimen, || other.name.into(), whole);
         for (name, read, write) in DOCUMENTS {
@@ -399,7 +431,7 @@ fn negate_signature(table: &mut Table, specimen: &Specimen) {
 
 #[test]
 fn every_mutation_of_recorded_evidence_is_killed() {
-    let Some(specimens) = specimens() else { return };
+    let specimens: Vec<_> = recorded().into_iter().flatten().chain(given()).collect();
     let mut tables = std::thread::scope(|scope| {
         let all = &specimens;
         let threads: Vec<_> = all

@@ -501,7 +501,7 @@ impl<T: Config> Pallet<T> {
 
     /// Whether any of these is declared broken.
     pub fn any_compromised(classes: impl IntoIterator<Item = Class>) -> bool {
-        classes.into_iter().any(|class| Compromised::<T>::contains_key(class))
+        classes.into_iter().any(Compromised::<T>::contains_key)
     }
 
     /// Whether an image is allowed for a role.
