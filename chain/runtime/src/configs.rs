@@ -205,7 +205,7 @@ impl pallet_phala_workers::Config for Runtime {
     type HeartbeatTimeout = ConstU32<30>;
     type MaxCapacity = ConstU32<MAX_CAPACITY>;
     type MaxChecksPerBlock = ConstU32<64>;
-    type MaxCordonsPerBlock = ConstU32<128>;
+    type MaxCordonsPerBlock = ConstU32<32>;
     type OnUnavailable = Jobs;
     type WeightInfo = pallet_phala_workers::weights::SubstrateWeight<Runtime>;
 }
