@@ -223,6 +223,7 @@ pub(crate) fn verify<K: KnownSignatures>(
         .map_err(|error| classify(&format!("{error:#}")))?;
 
     check_tcb_info(&claims, collateral)?;
+    check_denied(&claims, &policy.dcap)?;
     let limited = policy.limited.as_ref().map(|limited| &limited.dcap);
     let (tier, tcb) = appraise_tiers(&policy.dcap, limited, |policy| appraise(&claims, policy))?;
     // The library counts the second in which the next list has to be there, too.
@@ -292,6 +293,25 @@ fn check_tcb_info(claims: &QuoteClaims, collateral: &DcapCollateral) -> Result<(
     Ok(())
 }
 
+/// A TDX guest that outlived an update of the module has two levels: the one it was launched at and the current one.
+fn advisories(claims: &QuoteClaims) -> Vec<String> {
+    let current = claims.platform.current_tcb_level.iter().flat_map(|level| &level.advisory_ids);
+    let mut advisories: Vec<String> = claims.tcb.advisory_ids.iter().chain(current).cloned().collect();
+    advisories.sort();
+    advisories.dedup();
+    advisories
+}
+
+/// What no tier takes.
+fn check_denied(claims: &QuoteClaims, policy: &DcapPolicy) -> Result<(), Error> {
+    let denied = |advisory: &String| policy.denied_advisories.iter().any(|other| other.eq_ignore_ascii_case(advisory));
+    if let Some(advisory) = advisories(claims).into_iter().find(denied) {
+        return Err(Error::Advisory(advisory));
+    }
+    let number = claims.tcb.eval_data_number;
+    if number < policy.minimum_evaluation_number { Err(Error::EvaluationNumber(number)) } else { Ok(()) }
+}
+
 fn appraise(claims: &QuoteClaims, policy: &DcapPolicy) -> Result<Tcb, Error> {
     let status = tcb_status(claims.tcb.status);
     if status == TcbStatus::Revoked {
@@ -300,22 +320,15 @@ fn appraise(claims: &QuoteClaims, policy: &DcapPolicy) -> Result<Tcb, Error> {
     if !policy.allowed_statuses.contains(&status) {
         return Err(Error::TcbStatus(status));
     }
-    // A TDX guest that outlived an update of the module has two levels: the one it was launched at and the current one.
-    let current = claims.platform.current_tcb_level.iter().flat_map(|level| &level.advisory_ids);
-    let mut advisories: Vec<String> = claims.tcb.advisory_ids.iter().chain(current).cloned().collect();
-    advisories.sort();
-    advisories.dedup();
+    let advisories = advisories(claims);
     for advisory in &advisories {
         let is = |other: &String| other.eq_ignore_ascii_case(advisory);
-        let allowed = policy.allowed_advisories.as_ref().is_none_or(|allowed| allowed.iter().any(is));
-        if !allowed || policy.denied_advisories.iter().any(is) {
+        if !policy.allowed_advisories.as_ref().is_none_or(|allowed| allowed.iter().any(is)) {
             return Err(Error::Advisory(advisory.clone()));
         }
     }
+    check_denied(claims, policy)?;
     let number = claims.tcb.eval_data_number;
-    if number < policy.minimum_evaluation_number {
-        return Err(Error::EvaluationNumber(number));
-    }
     let pck = &claims.platform.pck;
     for (flag, allowed, refused) in [
         (pck.dynamic_platform, policy.allow_dynamic_platform, Error::DynamicPlatform),

@@ -115,7 +115,7 @@ pub struct DcapPolicy {
     pub allowed_statuses: Vec<TcbStatus>,
     /// The advisories that a level may have. By default none; `null` allows all that are not denied.
     pub allowed_advisories: Option<Vec<String>>,
-    /// The advisories that are refused in any case.
+    /// The advisories that are refused in any case: those of the full tier in the limited one, too.
     pub denied_advisories: Vec<String>,
     /// The lowest `tcbEvaluationDataNumber` of the documents. By default 17, of mid 2025. Raise it with each TCB recovery,
     /// after the platforms' owners had time to update.

@@ -8,7 +8,7 @@ use axum::{
 };
 use codec::Encode;
 use futures::future::BoxFuture;
-use phala_attestation::{Measurement, Role, simulated::development_root};
+use phala_attestation::{Family, Measurement, Role, simulated::development_root};
 use phala_host::{
     chain::{At, Heads, Job, Node, NodeError, OperatorConfig, Submission, SubmitError, Submits, Worker},
     enclave::Enclave,
@@ -183,7 +183,7 @@ impl Node for Away {
         away()
     }
 
-    fn last_recovery(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
+    fn last_recovery(&self, _: Family) -> BoxFuture<'_, Result<Option<u64>, NodeError>> {
         away()
     }
 

@@ -22,7 +22,7 @@ pub use spec::{SpecError, Starts, enclave_spec};
 use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use phala_attestation::Measurement;
+use phala_attestation::{Family, Measurement};
 use phala_primitives::{
     Balance, Hash, JobId, SignedReceipt, WorkerId,
     attestation::Class,
@@ -73,6 +73,9 @@ pub struct NodeError(pub String);
 /// Why a transaction did not do what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
+    /// The chain refuses what the worker runs on as it is now: an update of the platform, or governance, may change that.
+    #[error("{0}")]
+    Unfit(String),
     /// The runtime or the transaction pool refused it.
     #[error("{0}")]
     Refused(String),
@@ -136,8 +139,8 @@ pub trait Node: Send + Sync + 'static {
     /// Whether the chain allows an image.
     fn image_allowed(&self, measurement: Measurement) -> BoxFuture<'_, Result<bool, NodeError>>;
 
-    /// When the documents of the latest TCB recovery came, in seconds since the Unix epoch; 0 for never.
-    fn last_recovery(&self) -> BoxFuture<'_, Result<u64, NodeError>>;
+    /// When the latest TCB recovery that may concern platforms of a family began, in seconds since the Unix epoch.
+    fn last_recovery(&self, family: Family) -> BoxFuture<'_, Result<Option<u64>, NodeError>>;
 
     /// Which of these classes the chain declares broken.
     fn compromised(&self, classes: [Class; 3]) -> BoxFuture<'_, Result<Vec<Class>, NodeError>>;
@@ -190,7 +193,7 @@ async fn submit(node: &dyn Node, metrics: &Metrics, submission: Submission) -> R
     let result = node.submit(submission).await;
     let label = match &result {
         Ok(_) => "included",
-        Err(SubmitError::Refused(_) | SubmitError::Permanent(_)) => "refused",
+        Err(SubmitError::Refused(_) | SubmitError::Unfit(_) | SubmitError::Permanent(_)) => "refused",
         Err(SubmitError::Unknown(_)) => "failed",
     };
     metrics.transactions.with_label_values(&[name, label]).inc();

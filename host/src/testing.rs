@@ -9,7 +9,7 @@ use std::{
 
 use codec::{Decode, Encode};
 use futures::future::BoxFuture;
-use phala_attestation::{Evidence, Measurement, PlatformId, Role, Statement, Vendor, simulated};
+use phala_attestation::{Evidence, Family, Measurement, PlatformId, Role, Statement, Vendor, simulated};
 use phala_primitives::{
     AppId, Hash, JobId, Limits, Outcome, Receipt, SignedReceipt, WorkerId,
     attestation::Class,
@@ -208,7 +208,7 @@ pub struct NodeState {
     pub best: HashMap<JobId, Job>,
     pub finalized: HashMap<JobId, Job>,
     pub image_allowed: bool,
-    pub last_recovery: u64,
+    pub last_recovery: Option<u64>,
     pub compromised: Vec<Class>,
     pub submissions: Vec<Submission>,
     /// What the next submissions give.
@@ -226,7 +226,7 @@ impl FakeNode {
             best: HashMap::new(),
             finalized: HashMap::new(),
             image_allowed: true,
-            last_recovery: 0,
+            last_recovery: None,
             compromised: Vec::new(),
             submissions: Vec::new(),
             result: Ok(11),
@@ -273,7 +273,7 @@ impl Node for FakeNode {
         self.answer(|state| state.image_allowed)
     }
 
-    fn last_recovery(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
+    fn last_recovery(&self, _: Family) -> BoxFuture<'_, Result<Option<u64>, NodeError>> {
         self.answer(|state| state.last_recovery)
     }
 

@@ -182,7 +182,7 @@ pub enum JobStatus<AccountId, BlockNumber> {
         /// In which block.
         at: BlockNumber,
     },
-    /// No worker ended it by its deadline, or could any more; the whole escrow was returned.
+    /// No worker ended it by its deadline, or could any more, or too many lost it; the whole escrow was returned.
     Expired {
         /// In which block.
         at: BlockNumber,

@@ -11,7 +11,8 @@ pub use phala_attestation::report::Check;
 use phala_attestation::{Collateral, Evidence, Role, Statement, Vendor, Verdict, report};
 use phala_primitives::{
     WorkerId,
-    worker::{Isolation, Liveness, SignedLiveness},
+    attestation::Class,
+    worker::{Isolation, Liveness, SignedLiveness, WorkerStatus},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -43,6 +44,12 @@ pub enum EvidenceError {
     /// Its image is not allowed, or not as a worker.
     #[error("the worker's image {0} is not on the chain's list of allowed worker images")]
     ImageNotAllowed(String),
+    /// What it is, or where it runs, is declared broken.
+    #[error("the worker is of a class that the chain declares broken: {0}; use another worker")]
+    Broken(Class),
+    /// It lost its jobs because its class was declared broken, and has brought no new evidence since.
+    #[error("the worker's class was declared broken, and it has brought no new evidence since; use another worker")]
+    Cordoned,
     /// What the host serves is not what is registered.
     #[error("the host does not serve the evidence that the worker is registered with")]
     HashMismatch,
@@ -278,6 +285,14 @@ pub async fn verify_worker(
     if now >= worker.verdict_expires {
         return Err(EvidenceError::Expired(worker.verdict_expires));
     }
+    if worker.status == WorkerStatus::Cordoned {
+        return Err(EvidenceError::Cordoned);
+    }
+    for class in worker.classes() {
+        if state.compromised_since(class).await?.is_some() {
+            return Err(EvidenceError::Broken(class));
+        }
+    }
     let image = state.image(verdict.measurement()).await?;
     let Some(image) = image.filter(|image| image.role == Role::Worker) else {
         return Err(EvidenceError::ImageNotAllowed(format!("0x{}", hex::encode(verdict.measurement().0))));
@@ -381,7 +396,7 @@ mod tests {
     use super::*;
     use ed25519_dalek::{Signer as _, SigningKey};
     use phala_attestation::{ClaimStatus, Policy, simulated};
-    use phala_primitives::worker::{Performance, WorkerStatus};
+    use phala_primitives::worker::Performance;
 
     const NOW: u64 = 1_800_000_000;
 

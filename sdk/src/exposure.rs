@@ -4,6 +4,8 @@
 //! image, platform and family it ran then, for as long as it keeps the job; what becomes of the worker later changes
 //! nothing of that.
 
+use std::collections::BTreeMap;
+
 use phala_primitives::{AppId, JobId, WorkerId, attestation::Class};
 
 use crate::{
@@ -32,12 +34,10 @@ pub struct Exposed {
 /// See [`ChainError`].
 pub async fn exposure(state: &State, class: Class) -> Result<Vec<Exposed>, ChainError> {
     let mut exposed = Vec::new();
+    let jobs: BTreeMap<_, _> = state.jobs().await?.into_iter().collect();
     for (job, mut holders) in state.holders().await? {
         holders.retain(|holder| holder.classes().contains(&class));
-        if holders.is_empty() {
-            continue;
-        }
-        let record = state.job(job).await?.ok_or(ChainError::Malformed("job"))?;
+        let Some(record) = jobs.get(&job) else { return Err(ChainError::Malformed("job")) };
         exposed.extend(holders.iter().map(|holder| Exposed {
             job,
             app: record.app,

@@ -64,6 +64,15 @@ fn a_platform_is_of_the_best_tier_that_takes_it() {
     assert_eq!(tier(&sgx("ConfigurationNeeded"), &policy), Err(Error::TcbStatus(configuration)));
     assert_eq!(tier(&sgx("Revoked"), &policy), Err(Error::TcbRevoked));
 
+    // What is denied is so for every tier.
+    let mut denying = policy.clone();
+    denying.dcap.denied_advisories = vec!["INTEL-SA-00615".into()];
+    let advisory = r#"OutOfDate","advisoryIDs":["INTEL-SA-00615"]"#;
+    let forged = Dcap::sgx().tcb_info(r#"UpToDate""#, advisory);
+    assert_eq!(tier(&forged, &denying), Err(Error::Advisory("INTEL-SA-00615".into())));
+    denying.dcap.minimum_evaluation_number = 21;
+    assert_eq!(tier(&sgx("OutOfDate"), &denying), Err(Error::EvaluationNumber(20)));
+
     let smt = Snp::milan().change(|snp| snp.report[0x0a] |= 1);
     let tier = |forged: &Snp, policy| forged.verify(policy, NOW).map(|verified| verified.tier());
     assert_eq!(tier(&Snp::milan(), &policy), Ok(Tier::Full));

@@ -39,6 +39,12 @@ const REGISTER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest pause between two attempts that the chain refused, in blocks: each may cost a fee.
 const MAX_PAUSE: u32 = 60;
 
+/// The pause after a refusal of what the worker runs on, in blocks: an hour. It changes rarely, and each attempt costs a fee.
+const UNFIT_PAUSE: u32 = 1800;
+
+/// How long after a verification that found a bad outlook another is tried, in seconds: a day.
+const OUTLOOK_PERIOD: u64 = 24 * 60 * 60;
+
 /// What the host brings to the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submits {
@@ -71,6 +77,8 @@ pub struct Registration {
     metrics: Arc<Metrics>,
     config: OperatorConfig,
     worker: watch::Sender<Option<Worker>>,
+    /// Whether the worker's outlook was tried anew since the host started.
+    looked_at: bool,
     /// Whether price and endpoint were compared since the host started. Later changes are the operator's.
     compared: bool,
     pause_until: u32,
@@ -115,6 +123,7 @@ impl Registration {
             metrics,
             config,
             worker: watch::Sender::new(None),
+            looked_at: false,
             compared: false,
             pause_until: 0,
             backoff: Backoff::default(),
@@ -173,6 +182,10 @@ impl Registration {
                      host is started anew; correct its options, the enclave or the operator first"
                 );
             }
+            Err(StepError::Submit(SubmitError::Unfit(error))) => {
+                self.pause_until = heads.best.saturating_add(UNFIT_PAUSE);
+                tracing::error!(%error, blocks = UNFIT_PAUSE, "the chain refuses what the worker runs on; trying again");
+            }
             Err(StepError::Submit(error)) => {
                 let blocks = self.backoff.failed(MAX_PAUSE);
                 self.pause_until = heads.best.saturating_add(blocks);
@@ -198,6 +211,9 @@ impl Registration {
             Some(worker) => self.promote(worker.evidence_hash).await?,
             None => false,
         };
+        if let Some(worker) = &worker {
+            self.warn(worker);
+        }
         if self.config.submits != Submits::Everything {
             if worker.is_none() && self.external_log.ready() {
                 tracing::info!(worker = %id, "the worker is not registered; register it with `phala worker register`");
@@ -216,14 +232,16 @@ impl Registration {
                 Ok(())
             }
             Some(worker) => {
-                self.warn(&worker);
                 let is_cordoned = worker.status == WorkerStatus::Cordoned;
-                let last_recovery = self.node.last_recovery().await?;
-                if (!evidence_known || is_cordoned || is_renewal_due(heads.now, &worker, last_recovery))
+                let recovery = self.node.last_recovery(worker.family).await?;
+                // The platform may have been updated while the host was stopped.
+                let may_be_updated = !self.looked_at && worker.outlook.is_some();
+                if (!evidence_known || is_cordoned || may_be_updated || is_renewal_due(heads.now, &worker, recovery))
                     && !self.is_broken(&worker).await?
                 {
                     self.renew(&session).await?;
                 }
+                self.looked_at = true;
                 if !self.compared {
                     self.compare(id, &worker).await?;
                     self.compared = true;
@@ -328,10 +346,13 @@ pub async fn fresh_registration(
 }
 
 /// Two thirds of the verdict's life are over, or it is from before the latest TCB recovery, so that nobody knows yet what that
-/// makes of the evidence.
-pub(super) fn is_renewal_due(now: u64, worker: &Worker, last_recovery: u64) -> bool {
+/// makes of the evidence. Where the outlook is known to be bad, the verdict ends when it will, and a renewal is of use only
+/// after an update of the platform: one is tried each day.
+pub(super) fn is_renewal_due(now: u64, worker: &Worker, recovery: Option<u64>) -> bool {
     let life = worker.verdict_expires.saturating_sub(worker.verified_at);
-    worker.verdict_expires.saturating_sub(now) <= life / 3 || worker.verified_at <= last_recovery
+    let is_old = worker.verdict_expires.saturating_sub(now) <= life / 3;
+    let is_due = if worker.is_exposed() { now >= worker.verified_at.saturating_add(OUTLOOK_PERIOD) } else { is_old };
+    is_due || recovery.is_some_and(|began| worker.verified_at <= began)
 }
 
 /// Heartbeats. One that the chain refuses costs a fee, so the chain is asked first whether it will take one. A worker's

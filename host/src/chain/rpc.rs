@@ -3,7 +3,7 @@
 use std::{future::Future, sync::OnceLock, time::Duration};
 
 use futures::future::BoxFuture;
-use phala_attestation::{Measurement, Role};
+use phala_attestation::{Family, Measurement, Role};
 use phala_primitives::{Hash, JobId, WorkerId, attestation::Class};
 use phala_sdk::{
     Account, Signer,
@@ -120,10 +120,10 @@ impl Node for RpcNode {
         })
     }
 
-    fn last_recovery(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
-        Box::pin(async {
+    fn last_recovery(&self, family: Family) -> BoxFuture<'_, Result<Option<u64>, NodeError>> {
+        Box::pin(async move {
             let chain = self.chain()?;
-            self.bounded(async { chain.best().await?.last_recovery().await }).await
+            self.bounded(async { chain.best().await?.last_recovery(family).await }).await
         })
     }
 
@@ -192,6 +192,9 @@ impl Node for RpcNode {
                 Ok(Err(chain::SubmitError::Dispatch(error))) if !may_succeed_later && is_permanent(&error) => {
                     Err(SubmitError::Permanent(error.to_string()))
                 }
+                Ok(Err(chain::SubmitError::Dispatch(error))) if is_unfit(&error) => {
+                    Err(SubmitError::Unfit(error.to_string()))
+                }
                 Ok(Err(error)) => Err(SubmitError::Refused(error.to_string())),
                 Err(_) => {
                     Err(SubmitError::Unknown(format!("not in a block of the node at {} within {limit:?}", self.url)))
@@ -199,6 +202,12 @@ impl Node for RpcNode {
             }
         })
     }
+}
+
+/// Whether the chain refuses a registration for what the platform is at present.
+fn is_unfit(error: &DispatchError) -> bool {
+    error.pallet == "Attestation"
+        && matches!(error.error.as_str(), "TcbRefused" | "PlatformRefused" | "Compromised" | "TierTooLow")
 }
 
 /// Whether the chain refuses a registration for what it says, and not for when it comes or for what else there is.

@@ -7,7 +7,7 @@ use crate::{
         receipt_of_attempt, settled, worker,
     },
 };
-use phala_primitives::{job::JobStatus, worker::WorkerStatus};
+use phala_primitives::{attestation::Outlook, job::JobStatus, worker::WorkerStatus};
 use phala_protocol::EnclaveNotice;
 
 const ENDPOINT: &str = "http://localhost:1";
@@ -69,13 +69,18 @@ async fn an_unknown_worker_is_registered_once_its_image_is_allowed() {
 #[tokio::test]
 async fn a_verdict_is_renewed_when_two_thirds_are_over_or_its_evidence_is_lost() {
     let worker = Worker { verified_at: 1000, verdict_expires: 1900, ..crate::testing::worker(1) };
-    assert!(!is_renewal_due(1599, &worker, 0));
-    assert!(is_renewal_due(1600, &worker, 0));
-    assert!(is_renewal_due(1901, &worker, 0));
+    assert!(!is_renewal_due(1599, &worker, None));
+    assert!(is_renewal_due(1600, &worker, None));
+    assert!(is_renewal_due(1901, &worker, None));
     // A TCB recovery: once, whatever comes of it.
-    assert!(!is_renewal_due(1200, &worker, 999));
-    assert!(is_renewal_due(1200, &worker, 1000));
-    assert!(is_renewal_due(1200, &worker, 1100));
+    assert!(!is_renewal_due(1200, &worker, Some(999)));
+    assert!(is_renewal_due(1200, &worker, Some(1000)));
+    assert!(is_renewal_due(1200, &worker, Some(1100)));
+    // With a bad outlook, once a day, as there is nothing to gain before the platform is updated.
+    let exposed = Worker { outlook: Some(Outlook { from: 1900, tier: None }), ..worker };
+    assert!(!is_renewal_due(1899, &exposed, None) && !is_renewal_due(1000 + 86_399, &exposed, None));
+    assert!(is_renewal_due(1000 + 86_400, &exposed, None));
+    assert!(is_renewal_due(1200, &exposed, Some(1100)));
 
     let mut bench = bench(config(Submits::Everything)).await;
     // Registered by an earlier host whose disk is gone.

@@ -1,5 +1,5 @@
 use codec::DecodeAll;
-use phala_attestation::{DocumentId, Measurement, Policy, Role};
+use phala_attestation::{DocumentId, Family, Measurement, Policy, Role};
 use phala_primitives::{
     AppId, JobId, WorkerId,
     attestation::{Class, EarlyDocument, HardwarePolicy, KeptDocument},
@@ -209,9 +209,20 @@ impl State {
         self.all(api::storage().attestation().early_documents(), 16, "early document").await
     }
 
-    /// When the documents of the latest TCB recovery came, in seconds since the Unix epoch; 0 for never.
-    pub async fn last_recovery(&self) -> Result<u64, ChainError> {
-        Ok(read!(self, api::storage().attestation().last_recovery(), (), "time of a TCB recovery").unwrap_or_default())
+    /// When the latest TCB recovery that may concern platforms of a family began, in seconds since the Unix epoch.
+    pub async fn last_recovery(&self, family: Family) -> Result<Option<u64>, ChainError> {
+        let Family::Fmspc(fmspc) = family else { return Ok(None) };
+        let mut last = None;
+        for id in [
+            DocumentId::SgxTcbInfo(fmspc),
+            DocumentId::TdxTcbInfo(fmspc),
+            DocumentId::SgxQeIdentity,
+            DocumentId::TdxQeIdentity,
+        ] {
+            let address = api::storage().attestation().recoveries();
+            last = last.max(read!(self, address, (Static(id),), "time of a TCB recovery"));
+        }
+        Ok(last)
     }
 
     /// Since when a class is declared broken, in seconds since the Unix epoch; `None` where it is not.

@@ -1,7 +1,7 @@
 //! The chain as a host's node gives it: late, sometimes not at all, and sometimes without an answer to what was done.
 
 use futures::future::BoxFuture;
-use phala_attestation::{Measurement, Role};
+use phala_attestation::{Family, Measurement, Role};
 use phala_host::chain::{At, Heads, Job, Node, NodeError, Submission, SubmitError, Worker};
 use phala_primitives::{Hash, JobId, WorkerId, attestation::Class};
 use phala_runtime::{Runtime, RuntimeCall};
@@ -105,11 +105,9 @@ impl Node for HostNode {
         })
     }
 
-    fn last_recovery(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
-        self.ask(At::Best, |state| {
-            let key = pallet_phala_attestation::LastRecovery::<Runtime>::hashed_key();
-            execute::read(state, &key).unwrap_or_default()
-        })
+    fn last_recovery(&self, _: Family) -> BoxFuture<'_, Result<Option<u64>, NodeError>> {
+        // Simulated evidence has no TCB recoveries.
+        self.ask(At::Best, |_| None)
     }
 
     fn compromised(&self, classes: [Class; 3]) -> BoxFuture<'_, Result<Vec<Class>, NodeError>> {

@@ -73,7 +73,7 @@ use frame_support::{
 use frame_system::pallet_prelude::*;
 use phala_attestation::{
     Collateral, Document, DocumentId, Evidence, MAX_EVIDENCE_BYTES, Measurement, PlatformId, Policy, Role, SignatureId,
-    SignedDocument, Statement, UnixSeconds, VendorRoots, VerifiedEvidence,
+    SignedDocument, Statement, Tier, UnixSeconds, VendorRoots, VerifiedEvidence,
 };
 use phala_primitives::{
     WorkerId,
@@ -162,9 +162,10 @@ pub mod pallet {
     #[pallet::storage]
     pub type EarlyPeriod<T> = StorageValue<_, u64, ValueQuery, ConstU64<DEFAULT_EARLY_PERIOD>>;
 
-    /// When the first document of the latest TCB recovery was submitted: verdicts from before know nothing of it.
+    /// When the first document of the latest TCB recovery was submitted, by what it is about: verdicts from before know nothing
+    /// of it.
     #[pallet::storage]
-    pub type LastRecovery<T> = StorageValue<_, UnixSeconds, ValueQuery>;
+    pub type Recoveries<T> = StorageMap<_, Blake2_128Concat, DocumentId, UnixSeconds>;
 
     /// The classes that are declared broken, and when each was.
     #[pallet::storage]
@@ -348,6 +349,8 @@ pub mod pallet {
         EvidenceTooLarge,
         /// The image, the platform or its family is declared broken.
         Compromised,
+        /// The platform is good enough for workers only.
+        TierTooLow,
         /// The class is declared broken already.
         AlreadyCompromised,
         /// The class is not declared broken.
@@ -440,8 +443,8 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Declares a class of enclaves broken. From this block on its evidence is refused and its workers get no jobs; those
-        /// that they have go to others in this block and the next ones.
+        /// Declares a class of enclaves broken. From now on its evidence is refused and its workers get no jobs; those that they
+        /// have go to others in the next blocks.
         #[pallet::call_index(7)]
         pub fn compromise(origin: OriginFor<T>, class: Class) -> DispatchResult {
             T::AdminOrigin::ensure_origin(origin)?;
@@ -452,7 +455,8 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Takes back [`Call::compromise`]. Workers of the class come back by new evidence.
+        /// Takes back [`Call::compromise`]. Workers that it took out come back by new evidence, with the keys that they had: it is
+        /// for what turned out not to be broken.
         #[pallet::call_index(8)]
         pub fn restore(origin: OriginFor<T>, class: Class) -> DispatchResult {
             T::AdminOrigin::ensure_origin(origin)?;
@@ -543,6 +547,7 @@ impl<T: Config> Pallet<T> {
             weight,
         };
         ensure!(!Self::any_compromised(enclave.classes()), Error::<T>::Compromised);
+        ensure!(role == Role::Worker || enclave.tier == Tier::Full, Error::<T>::TierTooLow);
         if let Some((outlook, weight)) = Self::outlook(evidence, now)? {
             enclave.weight.saturating_accrue(weight);
             if outlook.tier < Some(enclave.tier) {
@@ -647,7 +652,7 @@ impl<T: Config> Pallet<T> {
         let number = verified.number();
         let early = slot.early.as_ref().filter(|early| early.kept.number == number);
         if let Some(early) = early {
-            LastRecovery::<T>::mutate(|last| *last = early.since.max(*last));
+            Recoveries::<T>::insert(id, early.since);
         }
         let valid_until = verified.valid_until();
         Self::deposit_event(Event::DocumentKept { id, number, valid_until, early: early.is_some() });

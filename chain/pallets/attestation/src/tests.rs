@@ -449,7 +449,7 @@ fn an_outlook_tells_what_a_tcb_recovery_will_do() {
         // One that it is good enough for.
         assert_ok!(submit(mint::tcb_info(21, 1)));
         let now = Attestation::now();
-        assert_eq!(LastRecovery::<Test>::get(), now);
+        assert_eq!(Recoveries::<Test>::iter().collect::<Vec<_>>(), [(tcb_info_id(), now)]);
         let good = verify_evidence(&evidence).unwrap();
         assert_eq!((good.outlook, good.expires), (None, mint::VALID_UNTIL - 1));
         assert!(good.weight.all_gt(before.weight) && good.weight.all_lte(Attestation::evidence_weight(&evidence)));
@@ -469,6 +469,12 @@ fn an_outlook_tells_what_a_tcb_recovery_will_do() {
 
         // Then it is what counts.
         set_time(now + 600);
+        let mut other = statement();
+        other.role = Role::Gatekeeper;
+        let (evidence_of_gatekeeper, _) = mint::sgx(&other.report_data());
+        assert_ok!(Attestation::allow_image(RuntimeOrigin::root(), image.measurement(), Role::Gatekeeper, 1));
+        let refused = Attestation::verify_enclave(Role::Gatekeeper, &OPERATOR, &other, &evidence_of_gatekeeper);
+        assert_eq!(refused, Err(Error::<Test>::TierTooLow.into()));
         let (verified, _) = Attestation::verify_evidence(&evidence, now + 600).unwrap();
         assert_eq!(verified.tier(), Tier::Limited);
         assert!(Attestation::outlook(&evidence, now + 600).unwrap().is_none());

@@ -34,32 +34,32 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Attestation::Images` (r:0 w:1)
     /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
     fn allow_image() -> Weight {
-        Weight::from_parts(10_686_000, 0)
+        Weight::from_parts(10_766_000, 0)
             .saturating_add(T::DbWeight::get().writes(1))
     }
     /// Storage: `Attestation::Images` (r:1 w:1)
     /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
     fn forbid_image() -> Weight {
-        Weight::from_parts(14_942_000, 3518)
+        Weight::from_parts(15_102_000, 3518)
             .saturating_add(T::DbWeight::get().reads(1))
             .saturating_add(T::DbWeight::get().writes(1))
     }
     /// Storage: `Attestation::VerdictLifetime` (r:0 w:1)
     /// Proof: `Attestation::VerdictLifetime` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     fn set_verdict_lifetime() -> Weight {
-        Weight::from_parts(8_112_000, 0)
+        Weight::from_parts(7_972_000, 0)
             .saturating_add(T::DbWeight::get().writes(1))
     }
     /// Storage: `Attestation::Hardware` (r:0 w:1)
     /// Proof: `Attestation::Hardware` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
     fn set_hardware_policy() -> Weight {
-        Weight::from_parts(261_920_000, 0)
+        Weight::from_parts(269_981_000, 0)
             .saturating_add(T::DbWeight::get().writes(1))
     }
     /// Storage: `Attestation::EarlyPeriod` (r:0 w:1)
     /// Proof: `Attestation::EarlyPeriod` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     fn set_early_period() -> Weight {
-        Weight::from_parts(8_152_000, 0)
+        Weight::from_parts(7_941_000, 0)
             .saturating_add(T::DbWeight::get().writes(1))
     }
     /// Storage: `Timestamp::Now` (r:1 w:0)
@@ -78,11 +78,13 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Attestation::EarlyPeriod` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     /// Storage: `Attestation::KnownSignatures` (r:2 w:2)
     /// Proof: `Attestation::KnownSignatures` (`max_values`: None, `max_size`: Some(36), added: 2511, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::LastRecovery` (r:1 w:1)
+    /// Proof: `Attestation::LastRecovery` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     fn submit_tcb_info(k: u32, ) -> Weight {
-        Weight::from_parts(1_790_934_534, 6012)
-            .saturating_add(Weight::from_parts(43_028_074, 0).saturating_mul(k.into()))
-            .saturating_add(T::DbWeight::get().reads(9))
-            .saturating_add(T::DbWeight::get().writes(4))
+        Weight::from_parts(1_770_134_365, 6012)
+            .saturating_add(Weight::from_parts(42_983_488, 0).saturating_mul(k.into()))
+            .saturating_add(T::DbWeight::get().reads(10))
+            .saturating_add(T::DbWeight::get().writes(5))
             .saturating_add(Weight::from_parts(0, 2049).saturating_mul(k.into()))
     }
     /// Storage: `Timestamp::Now` (r:1 w:0)
@@ -95,15 +97,17 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Attestation::SimulatedVendors` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
     /// Storage: `Attestation::Documents` (r:1 w:1)
     /// Proof: `Attestation::Documents` (`max_values`: None, `max_size`: None, mode: `Measured`)
-    /// Storage: `Attestation::EarlyDocuments` (r:1 w:0)
+    /// Storage: `Attestation::EarlyDocuments` (r:1 w:1)
     /// Proof: `Attestation::EarlyDocuments` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::EarlyPeriod` (r:1 w:0)
+    /// Proof: `Attestation::EarlyPeriod` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     /// Storage: `Attestation::KnownSignatures` (r:2 w:2)
     /// Proof: `Attestation::KnownSignatures` (`max_values`: None, `max_size`: Some(36), added: 2511, mode: `MaxEncodedLen`)
     fn submit_pck_crl(k: u32, ) -> Weight {
-        Weight::from_parts(1_787_297_610, 6012)
-            .saturating_add(Weight::from_parts(66_092_936, 0).saturating_mul(k.into()))
-            .saturating_add(T::DbWeight::get().reads(8))
-            .saturating_add(T::DbWeight::get().writes(3))
+        Weight::from_parts(1_798_749_588, 6012)
+            .saturating_add(Weight::from_parts(70_265_344, 0).saturating_mul(k.into()))
+            .saturating_add(T::DbWeight::get().reads(9))
+            .saturating_add(T::DbWeight::get().writes(4))
             .saturating_add(Weight::from_parts(0, 1024).saturating_mul(k.into()))
     }
     /// Storage: `Timestamp::Now` (r:1 w:0)
@@ -116,15 +120,17 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Attestation::SimulatedVendors` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
     /// Storage: `Attestation::Documents` (r:1 w:1)
     /// Proof: `Attestation::Documents` (`max_values`: None, `max_size`: None, mode: `Measured`)
-    /// Storage: `Attestation::EarlyDocuments` (r:1 w:0)
+    /// Storage: `Attestation::EarlyDocuments` (r:1 w:1)
     /// Proof: `Attestation::EarlyDocuments` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Attestation::EarlyPeriod` (r:1 w:0)
+    /// Proof: `Attestation::EarlyPeriod` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     /// Storage: `Attestation::KnownSignatures` (r:1 w:1)
     /// Proof: `Attestation::KnownSignatures` (`max_values`: None, `max_size`: Some(36), added: 2511, mode: `MaxEncodedLen`)
     fn submit_amd_crl(k: u32, ) -> Weight {
-        Weight::from_parts(670_357_019, 5155)
-            .saturating_add(Weight::from_parts(98_806_725, 0).saturating_mul(k.into()))
-            .saturating_add(T::DbWeight::get().reads(7))
-            .saturating_add(T::DbWeight::get().writes(2))
+        Weight::from_parts(681_192_176, 5155)
+            .saturating_add(Weight::from_parts(99_124_291, 0).saturating_mul(k.into()))
+            .saturating_add(T::DbWeight::get().reads(8))
+            .saturating_add(T::DbWeight::get().writes(3))
             .saturating_add(Weight::from_parts(0, 1024).saturating_mul(k.into()))
     }
     /// Storage: `Attestation::Documents` (r:1 w:1)
@@ -134,9 +140,29 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Attestation::KnownSignatures` (r:2 w:2)
     /// Proof: `Attestation::KnownSignatures` (`max_values`: None, `max_size`: Some(36), added: 2511, mode: `MaxEncodedLen`)
     fn remove_document() -> Weight {
-        Weight::from_parts(153_728_000, 127851)
+        Weight::from_parts(162_421_000, 127851)
             .saturating_add(T::DbWeight::get().reads(4))
             .saturating_add(T::DbWeight::get().writes(4))
+    }
+    /// Storage: `Attestation::Compromised` (r:1 w:1)
+    /// Proof: `Attestation::Compromised` (`max_values`: None, `max_size`: Some(57), added: 2532, mode: `MaxEncodedLen`)
+    /// Storage: `Timestamp::Now` (r:1 w:0)
+    /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Cordoning` (r:1 w:1)
+    /// Proof: `Workers::Cordoning` (`max_values`: Some(1), `max_size`: Some(2114), added: 2609, mode: `MaxEncodedLen`)
+    fn compromise() -> Weight {
+        Weight::from_parts(22_703_000, 3599)
+            .saturating_add(T::DbWeight::get().reads(3))
+            .saturating_add(T::DbWeight::get().writes(2))
+    }
+    /// Storage: `Attestation::Compromised` (r:1 w:1)
+    /// Proof: `Attestation::Compromised` (`max_values`: None, `max_size`: Some(57), added: 2532, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Cordoning` (r:1 w:1)
+    /// Proof: `Workers::Cordoning` (`max_values`: Some(1), `max_size`: Some(2114), added: 2609, mode: `MaxEncodedLen`)
+    fn restore() -> Weight {
+        Weight::from_parts(21_982_000, 3599)
+            .saturating_add(T::DbWeight::get().reads(2))
+            .saturating_add(T::DbWeight::get().writes(2))
     }
     /// Storage: `Attestation::Documents` (r:4 w:0)
     /// Proof: `Attestation::Documents` (`max_values`: None, `max_size`: None, mode: `Measured`)
@@ -180,64 +206,66 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
             .saturating_add(T::DbWeight::get().reads(10))
             .saturating_add(Weight::from_parts(0, 1024).saturating_mul(l.into()))
     }
-    fn compromise() -> Weight {
-        Weight::from_parts(50_000_000, 4000)
-            .saturating_add(T::DbWeight::get().reads_writes(3, 2))
-    }
-    fn restore() -> Weight {
-        Weight::from_parts(50_000_000, 4000)
-            .saturating_add(T::DbWeight::get().reads_writes(3, 2))
-    }
 }
 
 /// The same, for tests.
 impl WeightInfo for () {
     fn allow_image() -> Weight {
-        Weight::from_parts(10_686_000, 0)
+        Weight::from_parts(10_766_000, 0)
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn forbid_image() -> Weight {
-        Weight::from_parts(14_942_000, 3518)
+        Weight::from_parts(15_102_000, 3518)
             .saturating_add(RocksDbWeight::get().reads(1))
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn set_verdict_lifetime() -> Weight {
-        Weight::from_parts(8_112_000, 0)
+        Weight::from_parts(7_972_000, 0)
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn set_hardware_policy() -> Weight {
-        Weight::from_parts(261_920_000, 0)
+        Weight::from_parts(269_981_000, 0)
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn set_early_period() -> Weight {
-        Weight::from_parts(8_152_000, 0)
+        Weight::from_parts(7_941_000, 0)
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn submit_tcb_info(k: u32, ) -> Weight {
-        Weight::from_parts(1_790_934_534, 6012)
-            .saturating_add(Weight::from_parts(43_028_074, 0).saturating_mul(k.into()))
-            .saturating_add(RocksDbWeight::get().reads(9))
-            .saturating_add(RocksDbWeight::get().writes(4))
+        Weight::from_parts(1_770_134_365, 6012)
+            .saturating_add(Weight::from_parts(42_983_488, 0).saturating_mul(k.into()))
+            .saturating_add(RocksDbWeight::get().reads(10))
+            .saturating_add(RocksDbWeight::get().writes(5))
             .saturating_add(Weight::from_parts(0, 2049).saturating_mul(k.into()))
     }
     fn submit_pck_crl(k: u32, ) -> Weight {
-        Weight::from_parts(1_787_297_610, 6012)
-            .saturating_add(Weight::from_parts(66_092_936, 0).saturating_mul(k.into()))
+        Weight::from_parts(1_798_749_588, 6012)
+            .saturating_add(Weight::from_parts(70_265_344, 0).saturating_mul(k.into()))
+            .saturating_add(RocksDbWeight::get().reads(9))
+            .saturating_add(RocksDbWeight::get().writes(4))
+            .saturating_add(Weight::from_parts(0, 1024).saturating_mul(k.into()))
+    }
+    fn submit_amd_crl(k: u32, ) -> Weight {
+        Weight::from_parts(681_192_176, 5155)
+            .saturating_add(Weight::from_parts(99_124_291, 0).saturating_mul(k.into()))
             .saturating_add(RocksDbWeight::get().reads(8))
             .saturating_add(RocksDbWeight::get().writes(3))
             .saturating_add(Weight::from_parts(0, 1024).saturating_mul(k.into()))
     }
-    fn submit_amd_crl(k: u32, ) -> Weight {
-        Weight::from_parts(670_357_019, 5155)
-            .saturating_add(Weight::from_parts(98_806_725, 0).saturating_mul(k.into()))
-            .saturating_add(RocksDbWeight::get().reads(7))
-            .saturating_add(RocksDbWeight::get().writes(2))
-            .saturating_add(Weight::from_parts(0, 1024).saturating_mul(k.into()))
-    }
     fn remove_document() -> Weight {
-        Weight::from_parts(153_728_000, 127851)
+        Weight::from_parts(162_421_000, 127851)
             .saturating_add(RocksDbWeight::get().reads(4))
             .saturating_add(RocksDbWeight::get().writes(4))
+    }
+    fn compromise() -> Weight {
+        Weight::from_parts(22_703_000, 3599)
+            .saturating_add(RocksDbWeight::get().reads(3))
+            .saturating_add(RocksDbWeight::get().writes(2))
+    }
+    fn restore() -> Weight {
+        Weight::from_parts(21_982_000, 3599)
+            .saturating_add(RocksDbWeight::get().reads(2))
+            .saturating_add(RocksDbWeight::get().writes(2))
     }
     fn verify_dcap(t: u32, l: u32, ) -> Weight {
         Weight::from_parts(1_796_363_795, 23589)
@@ -252,13 +280,5 @@ impl WeightInfo for () {
             .saturating_add(Weight::from_parts(40_148_995, 0).saturating_mul(l.into()))
             .saturating_add(RocksDbWeight::get().reads(10))
             .saturating_add(Weight::from_parts(0, 1024).saturating_mul(l.into()))
-    }
-    fn compromise() -> Weight {
-        Weight::from_parts(50_000_000, 4000)
-            .saturating_add(RocksDbWeight::get().reads_writes(3, 2))
-    }
-    fn restore() -> Weight {
-        Weight::from_parts(50_000_000, 4000)
-            .saturating_add(RocksDbWeight::get().reads_writes(3, 2))
     }
 }

@@ -1,6 +1,7 @@
 //! What the hook does in each block: wakes jobs, forgets jobs, and draws workers.
 
 use super::*;
+use alloc::vec::Vec;
 use codec::Encode;
 use frame_support::defensive;
 use pallet_phala_workers::{OnUnavailable, Unavailable, Worker, market};
@@ -118,7 +119,9 @@ impl<T: Config> Pallet<T> {
 
     fn give(id: JobId, mut job: Job<T>, worker: WorkerId, record: &Worker<T>, now: BlockNumberFor<T>) {
         let (measurement, platform, family) = (record.measurement, record.platform, record.family);
-        Holders::<T>::append(id, Holder { worker, measurement, platform, family, since: now });
+        if Holders::<T>::try_append(id, Holder { worker, measurement, platform, family, since: now }).is_err() {
+            defensive!("a job that has had all its attempts");
+        }
         Assigned::<T>::insert(worker, id, ());
         job.attempts = job.attempts.saturating_add(1);
         let attempt = job.attempts;

@@ -85,7 +85,7 @@ use types::Next;
 pub use types::RequeueReason;
 pub use weights::WeightInfo;
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::boxed::Box;
 use frame_support::{
     dispatch::PostDispatchInfo,
     pallet_prelude::*,
@@ -222,8 +222,8 @@ pub mod pallet {
 
     /// Who was given each job, in turn, until it is forgotten: at most [`MAX_ATTEMPTS`].
     #[pallet::storage]
-    #[pallet::unbounded]
-    pub type Holders<T: Config> = StorageMap<_, Twox64Concat, JobId, Vec<Holder<BlockNumberFor<T>>>, ValueQuery>;
+    pub type Holders<T: Config> =
+        StorageMap<_, Twox64Concat, JobId, BoundedVec<Holder<BlockNumberFor<T>>, ConstU32<MAX_ATTEMPTS>>, ValueQuery>;
 
     /// In which block to look at a live job again.
     #[pallet::storage]
@@ -296,7 +296,8 @@ pub mod pallet {
             /// The job.
             job: JobId,
         },
-        /// No worker could end the job by its deadline any more; the owner got back what was on hold.
+        /// No worker could end the job by its deadline any more, or [`MAX_ATTEMPTS`] lost it; the owner got back what was on
+        /// hold.
         Expired {
             /// The job.
             job: JobId,

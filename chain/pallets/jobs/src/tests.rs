@@ -1021,7 +1021,7 @@ mod classes {
         with_assigned_job(|enclave, id| {
             crate::Jobs::<Test>::mutate_extant(id, |job| job.attempts = MAX_ATTEMPTS);
             let holder = Holders::<Test>::get(id)[0];
-            Holders::<Test>::insert(id, vec![holder; MAX_ATTEMPTS as usize]);
+            Holders::<Test>::insert(id, BoundedVec::truncate_from(vec![holder; MAX_ATTEMPTS as usize]));
             run_to(assignment(id).unwrap().due + 1, &[&enclave]);
             System::assert_has_event(Event::Expired { job: id }.into());
             assert_eq!(held(&ALICE), 0);

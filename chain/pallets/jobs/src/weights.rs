@@ -1,7 +1,7 @@
 
 //! Weights of `pallet_phala_jobs`, measured: do not edit.
 //!
-//! STEPS 20, REPEAT 10, CPU `AMD EPYC`, WASM execution `Compiled`.
+//! STEPS 12, REPEAT 4, CPU `AMD EPYC`, WASM execution `Compiled`.
 //! Made by `scripts/weights`.
 
 #![cfg_attr(rustfmt, rustfmt_skip)]
@@ -48,7 +48,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Jobs::Wakes` (r:0 w:1)
     /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     fn submit() -> Weight {
-        Weight::from_parts(178_535_000, 6196)
+        Weight::from_parts(178_295_000, 6196)
             .saturating_add(T::DbWeight::get().reads(9))
             .saturating_add(T::DbWeight::get().writes(9))
     }
@@ -66,14 +66,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Apps::Deposits` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Forgets` (r:0 w:1)
     /// Proof: `Jobs::Forgets` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
-    /// Storage: `Jobs::LastWorker` (r:0 w:1)
-    /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Wakes` (r:0 w:1)
     /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     fn cancel() -> Weight {
-        Weight::from_parts(173_348_000, 6196)
+        Weight::from_parts(169_832_000, 6196)
             .saturating_add(T::DbWeight::get().reads(8))
-            .saturating_add(T::DbWeight::get().writes(11))
+            .saturating_add(T::DbWeight::get().writes(10))
     }
     /// Storage: `Jobs::Jobs` (r:1 w:1)
     /// Proof: `Jobs::Jobs` (`max_values`: None, `max_size`: Some(404), added: 2879, mode: `MaxEncodedLen`)
@@ -85,6 +83,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
     /// Storage: `Attestation::Images` (r:1 w:0)
     /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Cordoning` (r:1 w:0)
+    /// Proof: `Workers::Cordoning` (`max_values`: Some(1), `max_size`: Some(2114), added: 2609, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:2 w:2)
     /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(103), added: 2578, mode: `MaxEncodedLen`)
     /// Storage: `System::Account` (r:4 w:4)
@@ -97,14 +97,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Jobs::Forgets` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Assigned` (r:0 w:1)
     /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
-    /// Storage: `Jobs::LastWorker` (r:0 w:1)
-    /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Wakes` (r:0 w:1)
     /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     fn submit_receipt() -> Weight {
-        Weight::from_parts(401_767_000, 11402)
-            .saturating_add(T::DbWeight::get().reads(14))
-            .saturating_add(T::DbWeight::get().writes(15))
+        Weight::from_parts(397_962_000, 11402)
+            .saturating_add(T::DbWeight::get().reads(15))
+            .saturating_add(T::DbWeight::get().writes(14))
     }
     /// Storage: `Jobs::NextWake` (r:1 w:1)
     /// Proof: `Jobs::NextWake` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
@@ -128,15 +126,13 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Jobs::Forgets` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Assigned` (r:0 w:64)
     /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
-    /// Storage: `Jobs::LastWorker` (r:0 w:64)
-    /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
     fn wake(n: u32, ) -> Weight {
-        Weight::from_parts(3_351_954_645, 3708)
-            .saturating_add(Weight::from_parts(244_453_417, 0).saturating_mul(n.into()))
-            .saturating_add(T::DbWeight::get().reads(2))
+        Weight::from_parts(17_757_000, 4554)
+            .saturating_add(Weight::from_parts(299_872_498, 0).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads(3))
             .saturating_add(T::DbWeight::get().reads((10_u64).saturating_mul(n.into())))
-            .saturating_add(T::DbWeight::get().writes(1))
-            .saturating_add(T::DbWeight::get().writes((13_u64).saturating_mul(n.into())))
+            .saturating_add(T::DbWeight::get().writes(2))
+            .saturating_add(T::DbWeight::get().writes((12_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 5206).saturating_mul(n.into()))
     }
     /// Storage: `Jobs::NextForget` (r:1 w:1)
@@ -145,14 +141,16 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Jobs::Forgets` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Jobs` (r:0 w:64)
     /// Proof: `Jobs::Jobs` (`max_values`: None, `max_size`: Some(404), added: 2879, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Holders` (r:0 w:64)
+    /// Proof: `Jobs::Holders` (`max_values`: None, `max_size`: None, mode: `Measured`)
     fn forget(n: u32, ) -> Weight {
-        Weight::from_parts(15_924_000, 3708)
-            .saturating_add(Weight::from_parts(118_427_827, 0).saturating_mul(n.into()))
+        Weight::from_parts(16_635_000, 3811)
+            .saturating_add(Weight::from_parts(121_699_640, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(2))
             .saturating_add(T::DbWeight::get().reads((1_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(1))
-            .saturating_add(T::DbWeight::get().writes((2_u64).saturating_mul(n.into())))
-            .saturating_add(Weight::from_parts(0, 2492).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().writes((3_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 2486).saturating_mul(n.into()))
     }
     /// Storage: `Workers::ActiveCount` (r:1 w:0)
     /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
@@ -174,22 +172,24 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Jobs` (r:32 w:32)
     /// Proof: `Jobs::Jobs` (`max_values`: None, `max_size`: Some(404), added: 2879, mode: `MaxEncodedLen`)
-    /// Storage: `Jobs::LastWorker` (r:32 w:32)
-    /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Holders` (r:32 w:32)
+    /// Proof: `Jobs::Holders` (`max_values`: None, `max_size`: None, mode: `Measured`)
     /// Storage: `Workers::ActiveIndex` (r:32 w:0)
     /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
     /// Storage: `Workers::Workers` (r:32 w:19)
     /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
     /// Storage: `Attestation::Images` (r:1 w:0)
     /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Cordoning` (r:1 w:0)
+    /// Proof: `Workers::Cordoning` (`max_values`: Some(1), `max_size`: Some(2114), added: 2609, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Assigned` (r:0 w:32)
     /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Wakes` (r:0 w:64)
     /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     fn assign(n: u32, ) -> Weight {
-        Weight::from_parts(163_188_591, 74683)
-            .saturating_add(Weight::from_parts(177_220_385, 0).saturating_mul(n.into()))
-            .saturating_add(T::DbWeight::get().reads(50))
+        Weight::from_parts(186_515_142, 79203)
+            .saturating_add(Weight::from_parts(193_929_940, 0).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads(48))
             .saturating_add(T::DbWeight::get().reads((4_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(3))
             .saturating_add(T::DbWeight::get().writes((7_u64).saturating_mul(n.into())))
@@ -213,17 +213,15 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Apps::Deposits` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Forgets` (r:0 w:64)
     /// Proof: `Jobs::Forgets` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
-    /// Storage: `Jobs::LastWorker` (r:0 w:64)
-    /// Proof: `Jobs::LastWorker` (`max_values`: None, `max_size`: Some(48), added: 2523, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Wakes` (r:0 w:64)
     /// Proof: `Jobs::Wakes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
     fn lose(n: u32, ) -> Weight {
-        Weight::from_parts(10_245_000, 4255)
-            .saturating_add(Weight::from_parts(177_495_054, 0).saturating_mul(n.into()))
+        Weight::from_parts(11_217_000, 4299)
+            .saturating_add(Weight::from_parts(176_961_985, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(2))
             .saturating_add(T::DbWeight::get().reads((9_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(1))
-            .saturating_add(T::DbWeight::get().writes((12_u64).saturating_mul(n.into())))
+            .saturating_add(T::DbWeight::get().writes((11_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 5206).saturating_mul(n.into()))
     }
 }
@@ -231,54 +229,54 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 /// The same, for tests.
 impl WeightInfo for () {
     fn submit() -> Weight {
-        Weight::from_parts(178_535_000, 6196)
+        Weight::from_parts(178_295_000, 6196)
             .saturating_add(RocksDbWeight::get().reads(9))
             .saturating_add(RocksDbWeight::get().writes(9))
     }
     fn cancel() -> Weight {
-        Weight::from_parts(173_348_000, 6196)
+        Weight::from_parts(169_832_000, 6196)
             .saturating_add(RocksDbWeight::get().reads(8))
-            .saturating_add(RocksDbWeight::get().writes(11))
+            .saturating_add(RocksDbWeight::get().writes(10))
     }
     fn submit_receipt() -> Weight {
-        Weight::from_parts(401_767_000, 11402)
-            .saturating_add(RocksDbWeight::get().reads(14))
-            .saturating_add(RocksDbWeight::get().writes(15))
+        Weight::from_parts(397_962_000, 11402)
+            .saturating_add(RocksDbWeight::get().reads(15))
+            .saturating_add(RocksDbWeight::get().writes(14))
     }
     fn wake(n: u32, ) -> Weight {
-        Weight::from_parts(3_351_954_645, 3708)
-            .saturating_add(Weight::from_parts(244_453_417, 0).saturating_mul(n.into()))
-            .saturating_add(RocksDbWeight::get().reads(2))
+        Weight::from_parts(17_757_000, 4554)
+            .saturating_add(Weight::from_parts(299_872_498, 0).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().reads(3))
             .saturating_add(RocksDbWeight::get().reads((10_u64).saturating_mul(n.into())))
-            .saturating_add(RocksDbWeight::get().writes(1))
-            .saturating_add(RocksDbWeight::get().writes((13_u64).saturating_mul(n.into())))
+            .saturating_add(RocksDbWeight::get().writes(2))
+            .saturating_add(RocksDbWeight::get().writes((12_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 5206).saturating_mul(n.into()))
     }
     fn forget(n: u32, ) -> Weight {
-        Weight::from_parts(15_924_000, 3708)
-            .saturating_add(Weight::from_parts(118_427_827, 0).saturating_mul(n.into()))
+        Weight::from_parts(16_635_000, 3811)
+            .saturating_add(Weight::from_parts(121_699_640, 0).saturating_mul(n.into()))
             .saturating_add(RocksDbWeight::get().reads(2))
             .saturating_add(RocksDbWeight::get().reads((1_u64).saturating_mul(n.into())))
             .saturating_add(RocksDbWeight::get().writes(1))
-            .saturating_add(RocksDbWeight::get().writes((2_u64).saturating_mul(n.into())))
-            .saturating_add(Weight::from_parts(0, 2492).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().writes((3_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 2486).saturating_mul(n.into()))
     }
     fn assign(n: u32, ) -> Weight {
-        Weight::from_parts(163_188_591, 74683)
-            .saturating_add(Weight::from_parts(177_220_385, 0).saturating_mul(n.into()))
-            .saturating_add(RocksDbWeight::get().reads(50))
+        Weight::from_parts(186_515_142, 79203)
+            .saturating_add(Weight::from_parts(193_929_940, 0).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().reads(48))
             .saturating_add(RocksDbWeight::get().reads((4_u64).saturating_mul(n.into())))
             .saturating_add(RocksDbWeight::get().writes(3))
             .saturating_add(RocksDbWeight::get().writes((7_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2879).saturating_mul(n.into()))
     }
     fn lose(n: u32, ) -> Weight {
-        Weight::from_parts(10_245_000, 4255)
-            .saturating_add(Weight::from_parts(177_495_054, 0).saturating_mul(n.into()))
+        Weight::from_parts(11_217_000, 4299)
+            .saturating_add(Weight::from_parts(176_961_985, 0).saturating_mul(n.into()))
             .saturating_add(RocksDbWeight::get().reads(2))
             .saturating_add(RocksDbWeight::get().reads((9_u64).saturating_mul(n.into())))
             .saturating_add(RocksDbWeight::get().writes(1))
-            .saturating_add(RocksDbWeight::get().writes((12_u64).saturating_mul(n.into())))
+            .saturating_add(RocksDbWeight::get().writes((11_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 5206).saturating_mul(n.into()))
     }
 }

@@ -193,7 +193,7 @@ mod benchmarks {
 
     /// The hook, when the class of `n` workers was declared broken.
     #[benchmark]
-    fn cordon(n: Linear<0, 128>) {
+    fn cordon(n: Linear<0, 32>) {
         let count = n.min(T::MaxCordonsPerBlock::get());
         checked::<T>(count);
         Pallet::<T>::on_compromise(Class::Image(crate::enclave::MEASUREMENT)).unwrap();

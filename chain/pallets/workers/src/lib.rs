@@ -89,11 +89,11 @@ pub type Worker<T> = phala_primitives::worker::Worker<<T as frame_system::Config
 /// How many checks of workers that answered one that did not counts for, against [`Config::MaxChecksPerBlock`].
 const COST_OF_SILENCE: u32 = 8;
 
-/// The most classes whose workers are being cordoned at once.
-pub const MAX_CORDONS: u32 = 64;
-
 /// How many each job counts for that such a worker loses.
 const COST_OF_JOB: u32 = 2;
+
+/// The most classes whose workers are being cordoned at once.
+pub const MAX_CORDONS: u32 = 64;
 
 type Attestation<T> = pallet_phala_attestation::Pallet<T>;
 type Endpoint = BoundedVec<u8, ConstU32<MAX_ENDPOINT_BYTES>>;
@@ -299,8 +299,8 @@ pub mod pallet {
     #[pallet::call(weight(<T as Config>::WeightInfo))]
     impl<T: Config> Pallet<T> {
         /// Registers an enclave as a worker of the sender. Evidence and performance report are made for the sender,
-        /// this chain and a recent block. Replaces a worker of the same platform that has no job and whose verdict has
-        /// ended.
+        /// this chain and a recent block. Replaces a worker of the same platform that has no job, and is the sender's own or its
+        /// verdict has ended.
         #[pallet::call_index(0)]
         #[pallet::weight(
             <T as Config>::WeightInfo::register().saturating_add(Attestation::<T>::evidence_weight(evidence))
@@ -494,6 +494,9 @@ impl<T: Config> Pallet<T> {
         let verified = Attestation::<T>::verify_enclave(Role::Worker, &operator, &statement, &evidence)?;
         ensure!(verified.platform == record.platform, Error::<T>::PlatformChanged);
         ensure!(statement.encryption_key == record.encryption_key, Error::<T>::EncryptionKeyChanged);
+        // What it was has to be good, too: another image does not lift a cordon.
+        let broken = pallet_phala_attestation::Error::<T>::Compromised;
+        ensure!(!Attestation::<T>::any_compromised(record.classes()), broken);
         if record.status == WorkerStatus::Cordoned {
             record.status = WorkerStatus::Unresponsive;
         } else {
@@ -710,12 +713,20 @@ impl<T: Config> Pallet<T> {
 
     /// A worker of the class that is not cordoned.
     fn member(class: &Class) -> Option<(WorkerId, Worker<T>)> {
-        let worker = match class {
-            Class::Platform(platform) => pallet_phala_attestation::Platforms::<T>::get(platform),
-            Class::Image(_) | Class::Family(_) => Members::<T>::iter_key_prefix(class).next(),
-        }?;
-        let record = Workers::<T>::get(worker)?;
-        (record.status != WorkerStatus::Cordoned).then_some((worker, record))
+        loop {
+            let worker = match class {
+                Class::Platform(platform) => pallet_phala_attestation::Platforms::<T>::get(platform),
+                Class::Image(_) | Class::Family(_) => Members::<T>::iter_key_prefix(class).next(),
+            }?;
+            match (Workers::<T>::get(worker), class) {
+                (Some(record), _) if record.status != WorkerStatus::Cordoned => return Some((worker, record)),
+                (_, Class::Platform(_)) => return None,
+                (_, Class::Image(_) | Class::Family(_)) => {
+                    frame_support::defensive!("a member that is none");
+                    Members::<T>::remove(class, worker);
+                }
+            }
+        }
     }
 
     /// Lists a worker under the classes that have more than one.
@@ -842,6 +853,8 @@ impl<T: Config> Pallet<T> {
         ensure!(ActiveIndex::<T>::iter_keys().all(|slot| slot < active), "a slot lies beyond the market's end");
         ensure!(ActiveSlot::<T>::iter_keys().count() as u32 == active, "a slot is left over");
         market::do_try_state::<T>()?;
+        let members = Workers::<T>::iter_values().filter(|record| record.status != WorkerStatus::Cordoned).count();
+        ensure!(Members::<T>::iter_keys().count() == members.saturating_mul(2), "a member of a class is no worker");
         let checks = Checks::<T>::iter_keys().count();
         ensure!(checks == CheckAt::<T>::iter_keys().count(), "checks and their index disagree");
         for (worker, at) in CheckAt::<T>::iter() {

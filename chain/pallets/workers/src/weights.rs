@@ -1,7 +1,7 @@
 
 //! Weights of `pallet_phala_workers`, measured: do not edit.
 //!
-//! STEPS 20, REPEAT 10, CPU `AMD EPYC`, WASM execution `Compiled`.
+//! STEPS 12, REPEAT 4, CPU `AMD EPYC`, WASM execution `Compiled`.
 //! Made by `scripts/weights`.
 
 #![cfg_attr(rustfmt, rustfmt_skip)]
@@ -36,12 +36,20 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `System::BlockHash` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
     /// Storage: `Timestamp::Now` (r:1 w:0)
     /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Hardware` (r:1 w:0)
+    /// Proof: `Attestation::Hardware` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
     /// Storage: `Attestation::SimulatedRoot` (r:1 w:0)
     /// Proof: `Attestation::SimulatedRoot` (`max_values`: Some(1), `max_size`: Some(32), added: 527, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::SimulatedVendors` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedVendors` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
     /// Storage: `Attestation::Images` (r:1 w:0)
     /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
     /// Storage: `Attestation::VerdictLifetime` (r:1 w:0)
     /// Proof: `Attestation::VerdictLifetime` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Compromised` (r:3 w:0)
+    /// Proof: `Attestation::Compromised` (`max_values`: None, `max_size`: Some(57), added: 2532, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::EarlyPeriod` (r:1 w:0)
+    /// Proof: `Attestation::EarlyPeriod` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     /// Storage: `Attestation::Platforms` (r:1 w:1)
     /// Proof: `Attestation::Platforms` (`max_values`: None, `max_size`: Some(80), added: 2555, mode: `MaxEncodedLen`)
     /// Storage: `Workers::ActiveSlot` (r:1 w:16)
@@ -54,10 +62,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     /// Storage: `Workers::Checks` (r:0 w:2)
     /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Members` (r:0 w:4)
+    /// Proof: `Workers::Members` (`max_values`: None, `max_size`: Some(97), added: 2572, mode: `MaxEncodedLen`)
     fn register() -> Weight {
-        Weight::from_parts(1_375_564_000, 71970)
-            .saturating_add(T::DbWeight::get().reads(40))
-            .saturating_add(T::DbWeight::get().writes(39))
+        Weight::from_parts(1_420_771_000, 71970)
+            .saturating_add(T::DbWeight::get().reads(46))
+            .saturating_add(T::DbWeight::get().writes(43))
     }
     /// Storage: `Workers::Workers` (r:1 w:1)
     /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
@@ -65,12 +75,20 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `System::BlockHash` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
     /// Storage: `Timestamp::Now` (r:1 w:0)
     /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Hardware` (r:1 w:0)
+    /// Proof: `Attestation::Hardware` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
     /// Storage: `Attestation::SimulatedRoot` (r:1 w:0)
     /// Proof: `Attestation::SimulatedRoot` (`max_values`: Some(1), `max_size`: Some(32), added: 527, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::SimulatedVendors` (r:1 w:0)
+    /// Proof: `Attestation::SimulatedVendors` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
     /// Storage: `Attestation::Images` (r:1 w:0)
     /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
     /// Storage: `Attestation::VerdictLifetime` (r:1 w:0)
     /// Proof: `Attestation::VerdictLifetime` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Compromised` (r:3 w:0)
+    /// Proof: `Attestation::Compromised` (`max_values`: None, `max_size`: Some(57), added: 2532, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::EarlyPeriod` (r:1 w:0)
+    /// Proof: `Attestation::EarlyPeriod` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     /// Storage: `Workers::ActiveCount` (r:1 w:1)
     /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
     /// Storage: `Workers::ActiveIndex` (r:14 w:15)
@@ -81,10 +99,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
     /// Storage: `Workers::ActiveSlot` (r:0 w:15)
     /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Members` (r:0 w:2)
+    /// Proof: `Workers::Members` (`max_values`: None, `max_size`: Some(97), added: 2572, mode: `MaxEncodedLen`)
     fn renew() -> Weight {
-        Weight::from_parts(950_803_000, 36480)
-            .saturating_add(T::DbWeight::get().reads(23))
-            .saturating_add(T::DbWeight::get().writes(34))
+        Weight::from_parts(1_048_508_000, 36480)
+            .saturating_add(T::DbWeight::get().reads(29))
+            .saturating_add(T::DbWeight::get().writes(36))
     }
     /// Storage: `Workers::Workers` (r:1 w:1)
     /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
@@ -105,7 +125,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::ActiveSlot` (r:0 w:15)
     /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn heartbeat() -> Weight {
-        Weight::from_parts(597_467_000, 36480)
+        Weight::from_parts(553_743_000, 36480)
             .saturating_add(T::DbWeight::get().reads(21))
             .saturating_add(T::DbWeight::get().writes(34))
     }
@@ -120,7 +140,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::CheckAt` (r:1 w:0)
     /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn heartbeat_of_active() -> Weight {
-        Weight::from_parts(178_606_000, 6028)
+        Weight::from_parts(189_592_000, 6028)
             .saturating_add(T::DbWeight::get().reads(6))
             .saturating_add(T::DbWeight::get().writes(1))
     }
@@ -133,14 +153,14 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::ActiveIndex` (r:28 w:15)
     /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
     fn set_price() -> Weight {
-        Weight::from_parts(770_354_000, 71970)
+        Weight::from_parts(780_670_000, 71970)
             .saturating_add(T::DbWeight::get().reads(31))
             .saturating_add(T::DbWeight::get().writes(32))
     }
     /// Storage: `Workers::Workers` (r:1 w:1)
     /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
     fn set_endpoint() -> Weight {
-        Weight::from_parts(78_767_000, 3949)
+        Weight::from_parts(86_959_000, 3993)
             .saturating_add(T::DbWeight::get().reads(1))
             .saturating_add(T::DbWeight::get().writes(1))
     }
@@ -153,7 +173,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::ActiveIndex` (r:28 w:15)
     /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
     fn drain() -> Weight {
-        Weight::from_parts(660_662_000, 71970)
+        Weight::from_parts(689_685_000, 71970)
             .saturating_add(T::DbWeight::get().reads(31))
             .saturating_add(T::DbWeight::get().writes(32))
     }
@@ -168,7 +188,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::ActiveSlot` (r:0 w:15)
     /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn resume() -> Weight {
-        Weight::from_parts(428_026_000, 36480)
+        Weight::from_parts(477_559_000, 36480)
             .saturating_add(T::DbWeight::get().reads(17))
             .saturating_add(T::DbWeight::get().writes(32))
     }
@@ -186,10 +206,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Attestation::Platforms` (`max_values`: None, `max_size`: Some(80), added: 2555, mode: `MaxEncodedLen`)
     /// Storage: `Workers::Checks` (r:0 w:1)
     /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Members` (r:0 w:2)
+    /// Proof: `Workers::Members` (`max_values`: None, `max_size`: Some(97), added: 2572, mode: `MaxEncodedLen`)
     fn deregister() -> Weight {
-        Weight::from_parts(635_374_000, 71970)
+        Weight::from_parts(718_618_000, 71970)
             .saturating_add(T::DbWeight::get().reads(33))
-            .saturating_add(T::DbWeight::get().writes(35))
+            .saturating_add(T::DbWeight::get().writes(37))
     }
     /// Storage: `Workers::NextCheck` (r:1 w:1)
     /// Proof: `Workers::NextCheck` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
@@ -200,13 +222,13 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Workers::Workers` (r:64 w:0)
     /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
     fn check_heartbeats_answered(n: u32, ) -> Weight {
-        Weight::from_parts(40_470_000, 3743)
-            .saturating_add(Weight::from_parts(186_157_624, 0).saturating_mul(n.into()))
+        Weight::from_parts(42_212_000, 3847)
+            .saturating_add(Weight::from_parts(200_897_143, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(2))
             .saturating_add(T::DbWeight::get().reads((3_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(1))
             .saturating_add(T::DbWeight::get().writes((3_u64).saturating_mul(n.into())))
-            .saturating_add(Weight::from_parts(0, 2880).saturating_mul(n.into()))
+            .saturating_add(Weight::from_parts(0, 2891).saturating_mul(n.into()))
     }
     /// Storage: `Workers::NextCheck` (r:1 w:1)
     /// Proof: `Workers::NextCheck` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
@@ -225,91 +247,115 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Jobs::Assigned` (r:8 w:0)
     /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     fn check_heartbeats_silent(n: u32, ) -> Weight {
-        Weight::from_parts(331_243_411, 67350)
-            .saturating_add(Weight::from_parts(229_824_757, 0).saturating_mul(n.into()))
-            .saturating_add(T::DbWeight::get().reads(17))
+        Weight::from_parts(329_537_989, 66410)
+            .saturating_add(Weight::from_parts(260_274_851, 0).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads(16))
             .saturating_add(T::DbWeight::get().reads((8_u64).saturating_mul(n.into())))
+            .saturating_add(T::DbWeight::get().writes(15))
+            .saturating_add(T::DbWeight::get().writes((9_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 4100).saturating_mul(n.into()))
+    }
+    /// Storage: `Workers::Cordoning` (r:1 w:1)
+    /// Proof: `Workers::Cordoning` (`max_values`: Some(1), `max_size`: Some(2114), added: 2609, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Members` (r:128 w:256)
+    /// Proof: `Workers::Members` (`max_values`: None, `max_size`: Some(97), added: 2572, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Workers` (r:128 w:128)
+    /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Workers::ActiveSlot` (r:55 w:269)
+    /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveCount` (r:1 w:1)
+    /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::ActiveIndex` (r:244 w:269)
+    /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::CheckAt` (r:128 w:128)
+    /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Jobs::Assigned` (r:128 w:0)
+    /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Checks` (r:0 w:128)
+    /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    fn cordon(n: u32, ) -> Weight {
+        Weight::from_parts(53_930_000, 52361)
+            .saturating_add(Weight::from_parts(496_499_220, 0).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads(16))
+            .saturating_add(T::DbWeight::get().reads((6_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(16))
             .saturating_add(T::DbWeight::get().writes((9_u64).saturating_mul(n.into())))
-            .saturating_add(Weight::from_parts(0, 4068).saturating_mul(n.into()))
-    }
-    fn cordon(n: u32, ) -> Weight {
-        Weight::from_parts(10_000_000, 2000)
-            .saturating_add(Weight::from_parts(200_000_000, 3000).saturating_mul(n.into()))
-            .saturating_add(T::DbWeight::get().reads_writes(40, 40).saturating_mul(n.into()))
-            .saturating_add(T::DbWeight::get().reads(1))
+            .saturating_add(Weight::from_parts(0, 4299).saturating_mul(n.into()))
     }
 }
 
 /// The same, for tests.
 impl WeightInfo for () {
     fn register() -> Weight {
-        Weight::from_parts(1_375_564_000, 71970)
-            .saturating_add(RocksDbWeight::get().reads(40))
-            .saturating_add(RocksDbWeight::get().writes(39))
+        Weight::from_parts(1_420_771_000, 71970)
+            .saturating_add(RocksDbWeight::get().reads(46))
+            .saturating_add(RocksDbWeight::get().writes(43))
     }
     fn renew() -> Weight {
-        Weight::from_parts(950_803_000, 36480)
-            .saturating_add(RocksDbWeight::get().reads(23))
-            .saturating_add(RocksDbWeight::get().writes(34))
+        Weight::from_parts(1_048_508_000, 36480)
+            .saturating_add(RocksDbWeight::get().reads(29))
+            .saturating_add(RocksDbWeight::get().writes(36))
     }
     fn heartbeat() -> Weight {
-        Weight::from_parts(597_467_000, 36480)
+        Weight::from_parts(553_743_000, 36480)
             .saturating_add(RocksDbWeight::get().reads(21))
             .saturating_add(RocksDbWeight::get().writes(34))
     }
     fn heartbeat_of_active() -> Weight {
-        Weight::from_parts(178_606_000, 6028)
+        Weight::from_parts(189_592_000, 6028)
             .saturating_add(RocksDbWeight::get().reads(6))
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn set_price() -> Weight {
-        Weight::from_parts(770_354_000, 71970)
+        Weight::from_parts(780_670_000, 71970)
             .saturating_add(RocksDbWeight::get().reads(31))
             .saturating_add(RocksDbWeight::get().writes(32))
     }
     fn set_endpoint() -> Weight {
-        Weight::from_parts(78_767_000, 3949)
+        Weight::from_parts(86_959_000, 3993)
             .saturating_add(RocksDbWeight::get().reads(1))
             .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn drain() -> Weight {
-        Weight::from_parts(660_662_000, 71970)
+        Weight::from_parts(689_685_000, 71970)
             .saturating_add(RocksDbWeight::get().reads(31))
             .saturating_add(RocksDbWeight::get().writes(32))
     }
     fn resume() -> Weight {
-        Weight::from_parts(428_026_000, 36480)
+        Weight::from_parts(477_559_000, 36480)
             .saturating_add(RocksDbWeight::get().reads(17))
             .saturating_add(RocksDbWeight::get().writes(32))
     }
     fn deregister() -> Weight {
-        Weight::from_parts(635_374_000, 71970)
+        Weight::from_parts(718_618_000, 71970)
             .saturating_add(RocksDbWeight::get().reads(33))
-            .saturating_add(RocksDbWeight::get().writes(35))
+            .saturating_add(RocksDbWeight::get().writes(37))
     }
     fn check_heartbeats_answered(n: u32, ) -> Weight {
-        Weight::from_parts(40_470_000, 3743)
-            .saturating_add(Weight::from_parts(186_157_624, 0).saturating_mul(n.into()))
+        Weight::from_parts(42_212_000, 3847)
+            .saturating_add(Weight::from_parts(200_897_143, 0).saturating_mul(n.into()))
             .saturating_add(RocksDbWeight::get().reads(2))
             .saturating_add(RocksDbWeight::get().reads((3_u64).saturating_mul(n.into())))
             .saturating_add(RocksDbWeight::get().writes(1))
             .saturating_add(RocksDbWeight::get().writes((3_u64).saturating_mul(n.into())))
-            .saturating_add(Weight::from_parts(0, 2880).saturating_mul(n.into()))
+            .saturating_add(Weight::from_parts(0, 2891).saturating_mul(n.into()))
     }
     fn check_heartbeats_silent(n: u32, ) -> Weight {
-        Weight::from_parts(331_243_411, 67350)
-            .saturating_add(Weight::from_parts(229_824_757, 0).saturating_mul(n.into()))
-            .saturating_add(RocksDbWeight::get().reads(17))
+        Weight::from_parts(329_537_989, 66410)
+            .saturating_add(Weight::from_parts(260_274_851, 0).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().reads(16))
             .saturating_add(RocksDbWeight::get().reads((8_u64).saturating_mul(n.into())))
-            .saturating_add(RocksDbWeight::get().writes(16))
+            .saturating_add(RocksDbWeight::get().writes(15))
             .saturating_add(RocksDbWeight::get().writes((9_u64).saturating_mul(n.into())))
-            .saturating_add(Weight::from_parts(0, 4068).saturating_mul(n.into()))
+            .saturating_add(Weight::from_parts(0, 4100).saturating_mul(n.into()))
     }
     fn cordon(n: u32, ) -> Weight {
-        Weight::from_parts(10_000_000, 2000)
-            .saturating_add(Weight::from_parts(200_000_000, 3000).saturating_mul(n.into()))
-            .saturating_add(RocksDbWeight::get().reads_writes(40, 40).saturating_mul(n.into()))
-            .saturating_add(RocksDbWeight::get().reads(1))
+        Weight::from_parts(53_930_000, 52361)
+            .saturating_add(Weight::from_parts(496_499_220, 0).saturating_mul(n.into()))
+            .saturating_add(RocksDbWeight::get().reads(16))
+            .saturating_add(RocksDbWeight::get().reads((6_u64).saturating_mul(n.into())))
+            .saturating_add(RocksDbWeight::get().writes(16))
+            .saturating_add(RocksDbWeight::get().writes((9_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 4299).saturating_mul(n.into()))
     }
 }
