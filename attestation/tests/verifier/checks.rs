@@ -56,7 +56,7 @@ fn a_platform_is_of_the_best_tier_that_takes_it() {
     };
     let (policy, strict) = (Policy { limited: Some(limited), ..Policy::default() }, Policy::default());
     let sgx = |status: &str| Dcap::sgx().tcb_info("UpToDate", status);
-    let tier = |forged: &Dcap, policy| forged.verify(policy, NOW).map(|verified| verified.tier());
+    let tier = |forged: &Dcap, policy: &Policy| forged.verify(policy, NOW).map(|verified| verified.tier());
     assert_eq!(tier(&sgx("UpToDate"), &policy), Ok(Tier::Full));
     assert_eq!(tier(&sgx("OutOfDate"), &policy), Ok(Tier::Limited));
     assert_eq!(tier(&sgx("OutOfDate"), &strict), Err(Error::TcbStatus(TcbStatus::OutOfDate)));
@@ -70,11 +70,12 @@ fn a_platform_is_of_the_best_tier_that_takes_it() {
     let advisory = r#"OutOfDate","advisoryIDs":["INTEL-SA-00615"]"#;
     let forged = Dcap::sgx().tcb_info(r#"UpToDate""#, advisory);
     assert_eq!(tier(&forged, &denying), Err(Error::Advisory("INTEL-SA-00615".into())));
-    denying.dcap.minimum_evaluation_number = 21;
-    assert_eq!(tier(&sgx("OutOfDate"), &denying), Err(Error::EvaluationNumber(20)));
+    let mut newer = policy.clone();
+    newer.dcap.minimum_evaluation_number = 21;
+    assert_eq!(tier(&sgx("OutOfDate"), &newer), Err(Error::EvaluationNumber(20)));
 
     let smt = Snp::milan().change(|snp| snp.report[0x0a] |= 1);
-    let tier = |forged: &Snp, policy| forged.verify(policy, NOW).map(|verified| verified.tier());
+    let tier = |forged: &Snp, policy: &Policy| forged.verify(policy, NOW).map(|verified| verified.tier());
     assert_eq!(tier(&Snp::milan(), &policy), Ok(Tier::Full));
     assert_eq!(tier(&smt, &policy), Ok(Tier::Limited));
     assert_eq!(tier(&smt, &strict), Err(Error::Smt));
