@@ -270,7 +270,7 @@ impl Builder<'_> {
 
     /// The kinds of TEE that the workers imitate.
     fn tees(&self) -> BTreeSet<Kind> {
-        self.options.tee.iter().copied().take(self.options.workers.into()).collect()
+        self.options.tee.iter().copied().collect()
     }
 
     /// What simulated vendors publish of the TEEs that the workers imitate, and the chain does not have.
