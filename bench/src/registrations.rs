@@ -21,7 +21,7 @@ use phala_sdk::{
 use std::time::{Duration, Instant};
 
 /// How many registrations are in one transaction: before they are executed, each counts for the most that it could weigh.
-const BATCH: usize = 10;
+const BATCH: usize = 5;
 
 /// The image that all of them run.
 const IMAGE: [u8; 32] = [0xbe; 32];
