@@ -119,6 +119,13 @@ pub enum Class {
     Family(Family),
 }
 
+impl Class {
+    /// All classes of an enclave.
+    pub fn all_of(measurement: Measurement, platform: PlatformId, family: Family) -> [Self; 3] {
+        [Self::Image(measurement), Self::Platform(platform), Self::Family(family)]
+    }
+}
+
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hex = |f: &mut fmt::Formatter<'_>, bytes: &[u8]| bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"));

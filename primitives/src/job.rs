@@ -220,7 +220,7 @@ pub struct Holder<BlockNumber> {
 impl<BlockNumber> Holder<BlockNumber> {
     /// The classes that it was of.
     pub fn classes(&self) -> [Class; 3] {
-        [Class::Image(self.measurement), Class::Platform(self.platform), Class::Family(self.family)]
+        Class::all_of(self.measurement, self.platform, self.family)
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Worker<AccountId, BlockNumber> {
 impl<AccountId, BlockNumber> Worker<AccountId, BlockNumber> {
     /// The classes that it is of.
     pub fn classes(&self) -> [Class; 3] {
-        [Class::Image(self.measurement), Class::Platform(self.platform), Class::Family(self.family)]
+        Class::all_of(self.measurement, self.platform, self.family)
     }
 
     /// Whether its evidence will be refused by documents that do not count yet.

@@ -568,6 +568,10 @@ impl<T: Config> Pallet<T> {
 
     /// What becomes of evidence when the early documents count that concern it, if there are any, and what that weighs.
     fn outlook(evidence: &Evidence, now: UnixSeconds) -> Result<Option<(Outlook, Weight)>, Error<T>> {
+        // Most of the time there are none, and nothing has to be read.
+        if !phala_attestation::required_documents(evidence)?.into_iter().any(EarlyDocuments::<T>::contains_key) {
+            return Ok(None);
+        }
         let period = EarlyPeriod::<T>::get();
         let mut first = None;
         let (collateral, weight) = Self::collect_collateral(evidence, |id| {

@@ -37,7 +37,7 @@ pub struct VerifiedEnclave {
 impl VerifiedEnclave {
     /// The classes that it is of.
     pub fn classes(&self) -> [Class; 3] {
-        [Class::Image(self.measurement), Class::Platform(self.platform), Class::Family(self.family)]
+        Class::all_of(self.measurement, self.platform, self.family)
     }
 }
 
