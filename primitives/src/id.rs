@@ -63,6 +63,11 @@ id! {
 }
 
 id! {
+    /// A gatekeeper: the Ed25519 public key that its enclave signs with.
+    GatekeeperId
+}
+
+id! {
     /// A published app; see [`AppId::new`].
     AppId
 }

@@ -3,6 +3,7 @@
 //! - [`job`]: what a user asks for and how a job ends.
 //! - [`receipt`]: what an enclave signs about a job.
 //! - [`worker`]: what an enclave signs about itself.
+//! - [`gatekeeper`]: what gatekeepers say to one another, and what comes of it.
 //! - [`attestation`]: what the chain keeps of vendors' documents.
 //! - [`input`] (`std`): the confidential part of a job, which only the enclave and the user read.
 //! - [`padding`]: sizes that tell less.
@@ -18,6 +19,7 @@
 extern crate alloc;
 
 pub mod attestation;
+pub mod gatekeeper;
 mod id;
 #[cfg(feature = "std")]
 pub mod input;
@@ -27,7 +29,7 @@ pub mod receipt;
 pub mod units;
 pub mod worker;
 
-pub use id::{AppId, Hash, JobId, ParseIdError, WorkerId, hash_from_hex};
+pub use id::{AppId, GatekeeperId, Hash, JobId, ParseIdError, WorkerId, hash_from_hex};
 pub use job::{FailureReason, Limits, Outcome};
 pub use receipt::{Receipt, SignedReceipt};
 pub use units::{Balance, PHA};

@@ -1,0 +1,320 @@
+//! What gatekeepers say to one another through the chain, and what the chain keeps of it.
+//!
+//! A network key is shared among gatekeepers: [`threshold`] of them make a signature with it, fewer learn nothing. A *ceremony*
+//! makes a new key, or deals the shares of one anew to others. Its messages are [`Post`]s on the chain, phase by phase:
+//!
+//! ```text
+//!  Enrol ──► Deal ──► Answer ──► Log ──► Confirm ──► the key's new sharing
+//!    │         │         │        │         │
+//!    └─────────┴─────────┴────────┴─────────┴──► too few in time: the next attempt, under a new number
+//! ```
+//!
+//! What each phase says, and why it is safe, is in docs/gatekeepers.md.
+
+use alloc::vec::Vec;
+
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use scale_info::TypeInfo;
+use sha2::{Digest, Sha256};
+
+use crate::{AppId, Hash, JobId, WorkerId, id::GatekeeperId};
+
+/// The most gatekeepers among whom a key is shared.
+pub const MAX_GATEKEEPERS: u32 = 64;
+
+/// How many of `gatekeepers` may fail, lie or be silent without harm: ⌊(n − 1) / 3⌋.
+pub const fn tolerated(gatekeepers: u32) -> u32 {
+    gatekeepers.saturating_sub(1) / 3
+}
+
+/// How many of `gatekeepers` have to sign together: n − [`tolerated`], which is more than half of them. So as many are needed as
+/// GRANDPA needs to finalize, and the rest may be gone.
+pub const fn threshold(gatekeepers: u32) -> u32 {
+    gatekeepers.saturating_sub(tolerated(gatekeepers))
+}
+
+/// The number of an epoch: 0, 1, 2, …; each has a key of its own.
+pub type EpochId = u32;
+
+/// A key of the network.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
+pub enum NetworkKey {
+    /// The one that lives as long as the network: apps' state and signing keys and the random beacon come from it.
+    Root,
+    /// That of an epoch: inputs are encrypted under it. Its shares are erased once the epoch's grace period is over.
+    Epoch(EpochId),
+}
+
+/// The number of an attempt at a ceremony. None is used twice, whatever key it is for and whatever becomes of it.
+pub type CeremonyId = u64;
+
+/// An attempt at a ceremony.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct Ceremony<BlockNumber> {
+    /// Which key.
+    pub key: NetworkKey,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// The ceremony whose shares are dealt anew; `None` for a new key.
+    pub previous: Option<CeremonyId>,
+    /// Who may deal, in ascending order: for a new key its players, else the players of `previous`.
+    pub dealers: Vec<GatekeeperId>,
+    /// Who gets shares, in ascending order: while they enrol, who may; then, who did.
+    pub players: Vec<GatekeeperId>,
+    /// What is done now.
+    pub phase: Phase,
+    /// The last block in which posts of this phase are taken.
+    pub phase_ends: BlockNumber,
+}
+
+/// A part of a ceremony.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
+pub enum Phase {
+    /// Players name keys that are made for this ceremony alone. Who does not, gets no share.
+    Enrol,
+    /// Dealers commit to polynomials and encrypt each player's value to it.
+    Deal,
+    /// Players acknowledge, or complain about, every dealing. One player's silence ends the attempt; the next is without it.
+    Answer,
+    /// Dealers sign what players answered, and open the values that were complained about.
+    Log,
+    /// Players say what came out.
+    Confirm,
+}
+
+/// Says something in a ceremony.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct Post {
+    /// The chain.
+    pub genesis_hash: Hash,
+    /// The ceremony.
+    pub ceremony: CeremonyId,
+    /// Who says it; its key signs.
+    pub gatekeeper: GatekeeperId,
+    /// What it says.
+    pub content: Content,
+}
+
+impl Post {
+    /// The bytes that the enclave signs.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        (b"phala/ceremony/v1", self).encode()
+    }
+}
+
+/// A post with its enclave's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct SignedPost {
+    /// What is signed.
+    pub post: Post,
+    /// Ed25519, by `post.gatekeeper`, over [`Post::signed_bytes`].
+    pub signature: [u8; 64],
+}
+
+/// What a gatekeeper says in a ceremony: each once, in the phase of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub enum Content {
+    /// The X25519 public key to which dealings for this player are encrypted, made for this ceremony and erased after it.
+    Enrolment([u8; 32]),
+    /// A dealer's.
+    Dealing(Dealing),
+    /// A player's answers to the dealings, in ascending order of the dealers that dealt.
+    Answers(Vec<Answer>),
+    /// A dealer's signed log: commonware's encoding of a `SignedDealerLog`.
+    Log(Vec<u8>),
+    /// A player's: what came out.
+    Confirmation(Confirmation),
+    /// The output itself, once [`threshold`] of the players confirmed its hash: anyone of them, also in [`Phase::Confirm`].
+    Output(Vec<u8>),
+}
+
+/// A dealing: a polynomial that nobody sees, by its commitment and one encrypted value for each player.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct Dealing {
+    /// Commonware's encoding of a `DealerPubMsg`.
+    pub commitment: Vec<u8>,
+    /// For each player, in ascending order.
+    pub shares: Vec<EncryptedShare>,
+}
+
+/// HPKE (RFC 9180) in base mode, with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and ChaCha20-Poly1305, of commonware's encoding of a
+/// `DealerPrivMsg`, to the player's enrolled key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct EncryptedShare {
+    /// The encapsulated key.
+    pub encapsulated_key: [u8; 32],
+    /// 32 bytes and their tag.
+    pub ciphertext: [u8; 48],
+}
+
+/// What a player says to a dealing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub enum Answer {
+    /// The value fits the commitment. Commonware's encoding of a `PlayerAck`: a signature.
+    Acknowledged([u8; 64]),
+    /// It does not, or does not open: the dealer has to open it for all.
+    Complaint,
+}
+
+/// What came out of a ceremony, as far as all have to agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Confirmation {
+    /// The key.
+    pub public_key: PublicKey,
+    /// SHA-256 of the output.
+    pub output_hash: Hash,
+}
+
+/// A network key's public half: a compressed point of BLS12-381's G2.
+#[derive(Clone, Copy, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct PublicKey(pub [u8; 96]);
+
+impl core::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Lower-case hexadecimal with `0x`.
+impl core::fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("0x")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// How a key is shared at present.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct Sharing<BlockNumber> {
+    /// The ceremony that ended with it.
+    pub ceremony: CeremonyId,
+    /// The key.
+    pub public_key: PublicKey,
+    /// Who has shares, in ascending order.
+    pub players: Vec<GatekeeperId>,
+    /// Commonware's encoding of the ceremony's `Output`: what partial signatures are verified against.
+    pub output: Vec<u8>,
+    /// The block in which the ceremony ended.
+    pub since: BlockNumber,
+}
+
+/// The number of a round of the random beacon: that of a finalized block.
+pub type Round = u32;
+
+/// A round of the random beacon: the one signature that the root key makes over the round's number. Nobody knows it before
+/// [`threshold`] gatekeepers sign, and nobody can make another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Beacon {
+    /// Which round.
+    pub round: Round,
+    /// A compressed point of BLS12-381's G1.
+    pub signature: [u8; 48],
+}
+
+impl Beacon {
+    /// What is signed with the namespace [`BEACON_NAMESPACE`].
+    pub fn message(genesis_hash: &Hash, round: Round) -> Vec<u8> {
+        (genesis_hash, round).encode()
+    }
+
+    /// What the round gives: SHA-256 of the signature.
+    pub fn randomness(&self) -> Hash {
+        Sha256::digest(self.signature).into()
+    }
+}
+
+/// Separates the beacon's signatures from others of the same key.
+pub const BEACON_NAMESPACE: &[u8] = b"phala/beacon/v1";
+
+/// Separates app keys from other signatures of the same network key.
+pub const APP_KEY_NAMESPACE: &[u8] = b"phala/app-key/v1";
+
+/// What an app's key is a signature over, with the namespace [`APP_KEY_NAMESPACE`]: of the root key for the app's own secrets, of
+/// an epoch's for inputs. Also the identity to which inputs are encrypted.
+pub fn app_key_message(app: &AppId, version: u32) -> Vec<u8> {
+    (app, version).encode()
+}
+
+/// A worker asks a gatekeeper for its part of an app key.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct KeyRequest {
+    /// The chain.
+    pub genesis_hash: Hash,
+    /// Who asks; its key signs.
+    pub worker: WorkerId,
+    /// The job that it was given.
+    pub job: JobId,
+    /// Which assignment of the job.
+    pub attempt: u32,
+    /// The job's app.
+    pub app: AppId,
+    /// The version of the app's key.
+    pub version: u32,
+    /// Which network key the app key comes from.
+    pub key: NetworkKey,
+    /// The X25519 public key to which the answer is encrypted, made for this request alone.
+    pub reply_key: [u8; 32],
+}
+
+impl KeyRequest {
+    /// The bytes that the enclave signs.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        (b"phala/key-request/v1", self).encode()
+    }
+}
+
+/// A request with its enclave's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct SignedKeyRequest {
+    /// What is signed.
+    pub request: KeyRequest,
+    /// Ed25519, by `request.worker`, over [`KeyRequest::signed_bytes`].
+    pub signature: [u8; 64],
+}
+
+/// A gatekeeper's answer to a [`KeyRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct KeyReply {
+    /// The ceremony in which the gatekeeper got its share: parts of different ceremonies do not fit together.
+    pub ceremony: CeremonyId,
+    /// HPKE as in [`EncryptedShare`]: the encapsulated key.
+    pub encapsulated_key: [u8; 32],
+    /// Commonware's encoding of a `PartialSignature` (52 bytes at most) and its tag.
+    pub ciphertext: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threshold_is_more_than_half_and_what_grandpa_needs() {
+        let table = [(1, 1), (2, 2), (3, 3), (4, 3), (7, 5), (10, 7), (16, 11), (32, 22), (64, 43)];
+        for (gatekeepers, needed) in table {
+            assert_eq!(threshold(gatekeepers), needed, "of {gatekeepers}");
+        }
+        for gatekeepers in 1..=MAX_GATEKEEPERS {
+            assert!(threshold(gatekeepers) * 2 > gatekeepers);
+            assert!(threshold(gatekeepers) * 3 > gatekeepers * 2);
+            assert!(tolerated(gatekeepers) * 3 < gatekeepers);
+        }
+    }
+}
