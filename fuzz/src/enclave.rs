@@ -6,9 +6,9 @@ use phala_attestation::{Evidence, Measurement, Role, simulated::development_root
 use phala_enclave::{
     EvidenceError, Sealing, Tee, UnsealError,
     chain::{ChainApp, ChainJob, ChainSpec, Floor},
-    fuzzing,
     keys::Keys,
 };
+use phala_worker::fuzzing;
 use phala_engine::{Config, Engine, Execution, Job};
 use phala_primitives::{
     AppId, Hash, Limits, WorkerId,

@@ -3,7 +3,7 @@ use phala_attestation::{Role, simulated::development_root};
 use phala_primitives::Outcome;
 use phala_protocol::{
     EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, EnclaveStatus, Hello, HostMessage, HostNotice,
-    HostReply, HostRequest, JobState, LogLevel, Message, Pause, Refusal, Registration, Start, wire,
+    HostReply, HostRequest, JobState, LogLevel, Message, Pause, Refusal, Registration, Start, StartRole, wire,
 };
 
 use crate::{Target, canonical, evidence, signed};
@@ -59,7 +59,7 @@ fn refusal() -> Refusal {
 fn host_seeds() -> Vec<Vec<u8>> {
     let spec = r#"{"name":"n","id":"i","bootNodes":[],"genesis":{"raw":{"top":{}}}}"#;
     let requests = [
-        HostRequest::Start(Start { chain_spec: spec.into(), operator: [4; 32], capacity: 4 }),
+        HostRequest::Start(Start { chain_spec: spec.into(), operator: [4; 32], role: StartRole::Worker { capacity: 4 } }),
         HostRequest::Register,
         HostRequest::Heartbeat,
         HostRequest::Status,

@@ -21,7 +21,7 @@ use phala_primitives::{
 };
 use phala_protocol::{
     EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, EnclaveStatus, Hello, HostMessage, HostNotice,
-    HostReply, HostRequest, Message, Pause, Refusal, Registration, Start, wire,
+    HostReply, HostRequest, Message, Pause, Refusal, Registration, Start, StartRole, wire,
 };
 use phala_sdk::Account;
 use sha2::{Digest, Sha256};
@@ -302,7 +302,7 @@ pub struct FixedStart;
 
 impl StartSource for FixedStart {
     fn candidates(&self) -> BoxFuture<'_, Vec<Start>> {
-        Box::pin(async { vec![Start { chain_spec: "{}".into(), operator: OPERATOR.0, capacity: 4 }] })
+        Box::pin(async { vec![Start { chain_spec: "{}".into(), operator: OPERATOR.0, role: StartRole::Worker { capacity: 4 } }] })
     }
 
     fn taken(&self, _: &Start) -> BoxFuture<'_, ()> {

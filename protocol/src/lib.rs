@@ -14,12 +14,13 @@ pub mod wire;
 use phala_primitives::{Hash, JobId};
 
 pub use message::{
-    ConnectionId, EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, EnclaveStatus, Hello, HostMessage,
-    HostNotice, HostReply, HostRequest, JobState, LogLevel, Message, Pause, Refusal, Registration, Start,
+    Attestation, ConnectionId, EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, EnclaveStatus, Hello,
+    HostMessage, HostNotice, HostReply, HostRequest, JobState, LogLevel, Message, Pause, Refusal, Registration, Start,
+    StartRole,
 };
 
 /// The version of this protocol. Both sides must have the same.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The largest frame, in bytes, without its length prefix.
 pub const MAX_FRAME_BYTES: u32 = 8 * 1024 * 1024;

@@ -65,7 +65,8 @@ pub enum HostRequest {
     /// The first request on each connection: which chain to follow and for whom to work.
     /// Answered by [`EnclaveReply::Started`]. Once started, the same start again changes nothing; another is refused.
     Start(Start),
-    /// Fresh evidence and measured performance. Answered by [`EnclaveReply::Registration`].
+    /// Fresh evidence, and measured performance of a worker. Answered by [`EnclaveReply::Registration`] by a worker, and by
+    /// [`EnclaveReply::Attestation`] by a gatekeeper.
     Register,
     /// A sign of life. Answered by [`EnclaveReply::Heartbeat`].
     Heartbeat,
@@ -97,10 +98,22 @@ pub struct Start {
     /// The chain's specification (raw JSON, as nodes export it), with boot nodes that the host can dial. Any
     /// checkpoint in it is ignored: the enclave verifies finality from genesis.
     pub chain_spec: String,
-    /// The account that the worker belongs to.
+    /// The account that the enclave belongs to.
     pub operator: Hash,
-    /// How many jobs may run at once.
-    pub capacity: u32,
+    /// What it is to do: it refuses any other role than its own.
+    pub role: StartRole,
+}
+
+/// What an enclave is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum StartRole {
+    /// Run users' jobs.
+    Worker {
+        /// How many may run at once.
+        capacity: u32,
+    },
+    /// Hold shares of the network's keys.
+    Gatekeeper,
 }
 
 /// What the enclave answers.
@@ -108,7 +121,7 @@ pub struct Start {
 pub enum EnclaveReply {
     /// The enclave has its keys and follows the chain.
     Started {
-        /// Its Ed25519 public key: the worker's id.
+        /// Its Ed25519 public key: the worker's or gatekeeper's id.
         signing_key: [u8; 32],
         /// Its X25519 public key.
         encryption_key: [u8; 32],
@@ -117,6 +130,8 @@ pub enum EnclaveReply {
     },
     /// What the `workers` pallet's `register` and `renew` take.
     Registration(Box<Registration>),
+    /// What the `gatekeepers` pallet's `register` and `renew` take.
+    Attestation(Box<Attestation>),
     /// What the `workers` pallet's `heartbeat` takes.
     Heartbeat(SignedHeartbeat),
     /// The answer to a challenge.
@@ -139,6 +154,15 @@ pub struct Registration {
     pub evidence: Evidence,
     /// Performance, signed with the statement's signing key.
     pub performance: SignedPerformanceReport,
+}
+
+/// Evidence of a gatekeeper's enclave.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Attestation {
+    /// What the evidence binds.
+    pub statement: Statement,
+    /// The evidence.
+    pub evidence: Evidence,
 }
 
 /// How an enclave is: for logs and metrics. Holds nothing of a user's.

@@ -395,6 +395,7 @@ pub fn describe(message: &EnclaveMessage) -> Option<String> {
             EnclaveReply::Registration(registration) => {
                 format!("gives evidence at block {}", registration.statement.block_number)
             }
+            EnclaveReply::Attestation(_) => "gives evidence of a gatekeeper".into(),
             EnclaveReply::Heartbeat(signed) => format!("gives a heartbeat at block {}", signed.heartbeat.block_number),
             EnclaveReply::Liveness(signed) => format!("answers a challenge at block {}", signed.liveness.block_number),
             EnclaveReply::Status(_) => return None,

@@ -13,7 +13,7 @@ use phala_host::{
     store::{Limits, Store},
 };
 use phala_primitives::{Balance, PHA, WorkerId};
-use phala_protocol::{EnclaveStatus, Start};
+use phala_protocol::{EnclaveStatus, Start, StartRole};
 use phala_sdk::Account;
 use sp_keyring::Sr25519Keyring;
 use std::{
@@ -212,7 +212,7 @@ impl Worker {
             read_ahead: false,
             ..phala_engine::Config::default()
         };
-        let enclave = Enclave::with(tee, Arc::new(source), runtime, engine);
+        let enclave = Enclave::with(tee, Arc::new(source), runtime, Arc::new(phala_worker::Worker { engine }));
         let this = self.clone();
         let process = async move {
             loop {
@@ -332,7 +332,7 @@ impl Worker {
         let start = Start {
             chain_spec: r#"{"name":"simulated","id":"simulated","bootNodes":[],"genesis":{"raw":{}}}"#.into(),
             operator: account(self.operator).0,
-            capacity: self.shared.capacity,
+            role: StartRole::Worker { capacity: self.shared.capacity },
         };
         let serving = host.enclave.clone().serve_stream(theirs, Arc::new(FixedStart(start)), host.dead.child_token());
         tokio::spawn(host.dead.clone().run_until_cancelled_owned(serving));

@@ -10,7 +10,7 @@ use codec::Encode;
 use phala_primitives::{Hash, JobId, SignedReceipt, WorkerId, units::PHA, worker::SignedHeartbeat};
 use phala_protocol::{
     ConnectionId, EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, EnclaveStatus, Hello, HostMessage,
-    HostNotice, HostReply, HostRequest, MAX_FRAME_BYTES, Message, Refusal, Registration, Start, wire,
+    HostNotice, HostReply, HostRequest, MAX_FRAME_BYTES, Message, Refusal, Registration, Start, StartRole, wire,
 };
 use phala_sdk::{
     Signer,
@@ -174,7 +174,7 @@ impl LyingHost {
     /// # Errors
     /// When it does not start.
     pub async fn start(spec: &Value, operator: &Signer) -> Result<Self> {
-        let start = Start { chain_spec: spec.to_string(), operator: operator.account().0, capacity: 4 };
+        let start = Start { chain_spec: spec.to_string(), operator: operator.account().0, role: StartRole::Worker { capacity: 4 } };
         Self::launch(start, binary("phala-enclave"), None, Disk::default()).await
     }
 

@@ -14,7 +14,7 @@ use phala_primitives::{
 };
 use phala_protocol::{
     EnclaveNotice, EnclaveReply, EnclaveRequest, HostNotice, HostReply, HostRequest, JobState, MAX_CHUNK_BYTES,
-    Message, Pause, Refusal,
+    Message, Pause, Refusal, StartRole,
 };
 use phala_sdk::{
     Signer,
@@ -227,7 +227,7 @@ async fn a_running_enclave_takes_no_other_chain_or_operator(world: &World) -> Re
         (world.spec.to_string(), operator, 5),
         ("{".to_owned(), operator, 4),
     ] {
-        let start = phala_protocol::Start { chain_spec, operator, capacity };
+        let start = phala_protocol::Start { chain_spec, operator, role: StartRole::Worker { capacity } };
         let reply = host.ask(HostRequest::Start(start)).await?;
         ensure!(reply.as_ref().is_err_and(|refusal| !refusal.retry), "{reply:?}");
     }

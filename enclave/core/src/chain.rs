@@ -9,8 +9,7 @@ mod light;
 mod platform;
 mod spec;
 
-pub use guard::{Floor, sealed_name};
-pub(crate) use guard::{Guarded, no_finality, paused};
+pub use guard::{Floor, Guarded, no_finality, paused, sealed_name};
 pub use light::{LightClient, StartError};
 pub(crate) use platform::{Platform, Stream};
 pub use spec::{ChainSpec, SpecError};
@@ -103,7 +102,10 @@ pub fn worker_key(worker: &WorkerId) -> Vec<u8> {
 }
 
 /// Reads and decodes a value at the finalized block `at`.
-pub(crate) async fn read<T: Decode>(
+///
+/// # Errors
+/// As [`Chain::storage`], and when the value is of another format.
+pub async fn read<T: Decode>(
     chain: &dyn Chain,
     at: Hash,
     key: Vec<u8>,

@@ -2,17 +2,13 @@
 
 use futures::future::BoxFuture;
 use phala_attestation::{Role, Statement};
-use phala_engine::Engine;
 use phala_primitives::{
     Hash,
-    worker::{
-        Heartbeat, Liveness, MAX_CAPACITY, Performance, PerformanceReport, SignedHeartbeat, SignedLiveness,
-        SignedPerformanceReport,
-    },
+    worker::{Heartbeat, Liveness, PerformanceReport, SignedHeartbeat, SignedLiveness, SignedPerformanceReport},
 };
 use phala_protocol::{
-    EnclaveReply, EnclaveStatus, Hello, HostMessage, HostNotice, HostRequest, LogLevel, MAX_CHUNK_BYTES, Message,
-    Refusal, Registration, Start, wire,
+    Attestation, EnclaveReply, EnclaveStatus, Hello, HostMessage, HostNotice, HostRequest, LogLevel, MAX_CHUNK_BYTES,
+    Message, Refusal, Registration, Start, StartRole, wire,
 };
 use std::{
     sync::{
@@ -23,21 +19,19 @@ use std::{
 };
 
 use crate::{
-    Disconnected, FrameReceiver, FrameSender, Runtime, Tee, Threads,
+    Context, Disconnected, Duty, DutySource, FrameReceiver, FrameSender, Runtime, Tee, Threads,
     chain::{Chain, ChainSpec, Guarded, LightClient, Platform, StartError, no_finality},
     host::{Host, encode_reply, refusal},
-    jobs::{Context, Jobs},
     keys::{self, Keys},
-    programs::Programs,
     runtime::Tasks,
     text::{Hex, text},
 };
 
 /// Requests of the host that may be open at once, apart from starts.
-const OPEN_REQUESTS: usize = 256;
+pub const OPEN_REQUESTS: usize = 256;
 
 /// Starts that may be open at once: each holds a chain specification.
-const OPEN_STARTS: usize = 4;
+pub const OPEN_STARTS: usize = 4;
 
 /// How long a registration waits for a finalized block.
 const FINALITY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,7 +44,7 @@ pub struct Enclave {
     tee: Arc<dyn Tee>,
     host: Host,
     tasks: Tasks,
-    engine: phala_engine::Config,
+    duties: Arc<dyn DutySource>,
     chain_source: Arc<ChainSource>,
     /// Set by the first start that got as far as the chain, so that the next one follows no second.
     chain: futures::lock::Mutex<Option<Arc<dyn Chain>>>,
@@ -85,36 +79,32 @@ impl From<Disconnected> for End {
 
 /// What a start set up.
 struct Started {
-    start: (Hash, u32),
+    start: (Hash, StartRole),
     keys: Arc<Keys>,
     chain: Arc<Guarded>,
-    jobs: Arc<Jobs>,
-    jobs_context: Arc<Context>,
-    /// Measured once.
-    performance: futures::lock::Mutex<Option<Performance>>,
+    duty: Arc<dyn Duty>,
 }
 
 impl Enclave {
-    /// An enclave that follows its chain with a light client of its own, on threads of its own.
-    pub fn new(tee: Arc<dyn Tee>) -> Arc<Self> {
+    /// An enclave with this duty that follows its chain with a light client of its own, on threads of its own.
+    pub fn new(tee: Arc<dyn Tee>, duties: Arc<dyn DutySource>) -> Arc<Self> {
         let (host, tasks) = (Host::default(), Tasks::new(Arc::new(Threads::default())));
         let platform = Platform::new(tee.clone(), host.clone(), tasks.clone());
         let source = move |spec: ChainSpec| -> BoxFuture<'static, Result<Arc<dyn Chain>, StartError>> {
             let platform = platform.clone();
             Box::pin(async move { Ok(LightClient::start(spec, platform).await? as Arc<dyn Chain>) })
         };
-        Self::build(tee, host, tasks, Arc::new(source), phala_engine::Config::default())
+        Self::build(tee, host, tasks, Arc::new(source), duties)
     }
 
-    /// An enclave that sees the chain through `chain_source`, runs on `runtime` and sets its engine up by `engine`, whose
-    /// capacity comes with the host's start: for simulations.
+    /// An enclave that sees the chain through `chain_source` and runs on `runtime`: for simulations.
     pub fn with(
         tee: Arc<dyn Tee>,
         chain_source: Arc<ChainSource>,
         runtime: Arc<dyn Runtime>,
-        engine: phala_engine::Config,
+        duties: Arc<dyn DutySource>,
     ) -> Arc<Self> {
-        Self::build(tee, Host::default(), Tasks::new(runtime), chain_source, engine)
+        Self::build(tee, Host::default(), Tasks::new(runtime), chain_source, duties)
     }
 
     fn build(
@@ -122,13 +112,13 @@ impl Enclave {
         host: Host,
         tasks: Tasks,
         chain_source: Arc<ChainSource>,
-        engine: phala_engine::Config,
+        duties: Arc<dyn DutySource>,
     ) -> Arc<Self> {
         Arc::new(Self {
             tee,
             host,
             tasks,
-            engine,
+            duties,
             chain_source,
             chain: futures::lock::Mutex::new(None),
             started: futures::lock::Mutex::new(None),
@@ -209,10 +199,7 @@ impl Enclave {
             HostRequest::Heartbeat => heartbeat(&*self.running().await?).await,
             HostRequest::Challenge { nonce } => self.challenge(&*self.running().await?, nonce).await,
             HostRequest::Status => Ok(EnclaveReply::Status(status(&*self.running().await?))),
-            HostRequest::StartJob { job, attempt, input } => {
-                let blobs = self.running().await?.jobs.start(job, attempt, input).await?;
-                Ok(EnclaveReply::JobAccepted { blobs })
-            }
+            request @ HostRequest::StartJob { .. } => self.running().await?.duty.answer(request).await,
         }
     }
 
@@ -224,21 +211,19 @@ impl Enclave {
 
     async fn start(self: &Arc<Self>, start: Start) -> Result<EnclaveReply, Refusal> {
         let spec = ChainSpec::new(&start.chain_spec).map_err(|error| refusal(false, text!(error)))?;
-        if !(1..=MAX_CAPACITY).contains(&start.capacity) {
-            return Err(refusal(false, text!("the capacity must be between 1 and ", MAX_CAPACITY, " jobs")));
-        }
-        let asked = (start.operator, start.capacity);
+        self.duties.check(&start.role)?;
+        let asked = (start.operator, start.role);
         let mut slot = self.started.lock().await;
         let started = match &*slot {
             Some(started) if started.start != asked || !started.chain.update(&spec) => {
                 return Err(refusal(
                     false,
-                    "the enclave runs already for another chain, operator or capacity; stop it and start it anew",
+                    "the enclave runs already for another chain, operator or role; stop it and start it anew",
                 ));
             }
             Some(started) => {
-                let jobs = started.jobs.clone();
-                self.tasks.spawn(async move { jobs.announce_ended().await });
+                let duty = started.duty.clone();
+                self.tasks.spawn(async move { duty.resume().await });
                 started.clone()
             }
             None => {
@@ -249,27 +234,21 @@ impl Enclave {
             }
         };
         Ok(EnclaveReply::Started {
-            signing_key: started.keys.worker().0,
+            signing_key: started.keys.id(),
             encryption_key: started.keys.encryption_key(),
             measurement: self.tee.measurement().0,
         })
     }
 
-    async fn set_up(&self, spec: ChainSpec, start: (Hash, u32)) -> Result<Started, Refusal> {
+    async fn set_up(&self, spec: ChainSpec, start: (Hash, StartRole)) -> Result<Started, Refusal> {
         let chain = self.chain(spec).await?;
         let keys = Arc::new(self.keys(&chain.genesis_hash()).await?);
-        let chain = Guarded::load(chain, self.tee.clone(), self.host.clone(), keys.worker()).await?;
-        let chain = Arc::new(chain);
-        let (_, capacity) = start;
-        // One place more than jobs: for the benchmark.
-        let config = phala_engine::Config { capacity: capacity.saturating_add(1), ..self.engine.clone() };
-        let engine = Engine::new(config).map_err(|error| refusal(false, text!(&error)))?;
         let (tee, host, tasks) = (self.tee.clone(), self.host.clone(), self.tasks.clone());
-        let programs = Programs::new(engine.clone(), host.clone(), tee.clone(), tasks.clone(), keys.clone());
-        let context =
-            Arc::new(Context { tee, host, tasks, keys: keys.clone(), chain: chain.clone(), engine, programs });
-        let jobs = Jobs::new(context.clone(), capacity);
-        Ok(Started { start, keys, chain, jobs, jobs_context: context, performance: futures::lock::Mutex::new(None) })
+        let chain = Guarded::load(chain, tee.clone(), host.clone(), self.duties.role(), keys.id()).await?;
+        let chain = Arc::new(chain);
+        let context = Context { tee, host, tasks, keys: keys.clone(), chain: chain.clone() };
+        let duty = self.duties.take_up(context, &start.1).await?;
+        Ok(Started { start, keys, chain, duty })
     }
 
     /// The chain that `spec` describes. There is one in a process's life, so that a host cannot have it follow many.
@@ -298,7 +277,8 @@ impl Enclave {
                         error,
                         "; remove the sealed blob `keys-",
                         Hex(*genesis_hash),
-                        "` to begin with new keys, which make a new worker"
+                        "` to begin with new keys, which make a new ",
+                        self.role()
                     ),
                 )
             });
@@ -307,28 +287,37 @@ impl Enclave {
         match sealed {
             Some(sealed) => {
                 self.host.store_sealed(&name, sealed).await?;
-                self.host.log(LogLevel::Info, text!("made new keys; this is worker ", keys.worker()));
+                self.host.log(LogLevel::Info, text!("made new keys; this is ", self.role(), " 0x", Hex(keys.id())));
             }
             None => self.host.log(
                 LogLevel::Warn,
                 text!(
-                    "this TEE cannot seal: made new keys, which end with this process; this is worker ",
-                    keys.worker()
+                    "this TEE cannot seal: made new keys, which end with this process; this is ",
+                    self.role(),
+                    " 0x",
+                    Hex(keys.id())
                 ),
             ),
         }
         Ok(keys)
     }
 
+    /// The role in words.
+    fn role(&self) -> &'static str {
+        match self.duties.role() {
+            Role::Worker => "worker",
+            Role::Gatekeeper => "gatekeeper",
+        }
+    }
+
     async fn register(&self, started: &Started) -> Result<EnclaveReply, Refusal> {
-        let performance = self.performance(started).await?;
+        let performance = started.duty.performance().await?;
         self.wait_for_finality(started).await?;
         let block = started.chain.named_on_chain().await?;
         let (genesis_hash, (operator, _)) = (started.chain.genesis_hash(), started.start);
-        let worker = started.keys.worker();
         let statement = Statement {
-            role: Role::Worker,
-            signing_key: worker.0,
+            role: self.duties.role(),
+            signing_key: started.keys.id(),
             encryption_key: started.keys.encryption_key(),
             genesis_hash,
             operator,
@@ -336,6 +325,10 @@ impl Enclave {
             block_hash: block.hash,
         };
         let evidence = self.tee.evidence(statement.report_data()).map_err(|error| refusal(true, text!(&error)))?;
+        let Some(performance) = performance else {
+            return Ok(EnclaveReply::Attestation(Box::new(Attestation { statement, evidence })));
+        };
+        let worker = started.keys.worker();
         let report = PerformanceReport { genesis_hash, worker, performance, block_number: block.number };
         let signature = started.keys.sign(&report.signed_bytes());
         let performance = SignedPerformanceReport { report, signature };
@@ -371,23 +364,6 @@ impl Enclave {
         };
         futures_lite::future::or(first, timeout).await
     }
-
-    async fn performance(&self, started: &Started) -> Result<Performance, Refusal> {
-        let mut measured = started.performance.lock().await;
-        if let Some(performance) = *measured {
-            return Ok(performance);
-        }
-        let (engine, tee) = (started.jobs_context.engine.clone(), self.tee.clone());
-        let measure = move || phala_engine::benchmark(&engine, &|| tee.now());
-        let fuel_per_second = self.tasks.blocking("benchmark", measure).await.unwrap_or(0);
-        if fuel_per_second == 0 {
-            return Err(refusal(true, "the enclave could not measure its performance"));
-        }
-        let (_, capacity) = started.start;
-        let performance = Performance { fuel_per_second, capacity };
-        *measured = Some(performance);
-        Ok(performance)
-    }
 }
 
 /// Exchanges the first messages.
@@ -410,18 +386,14 @@ async fn heartbeat(started: &Started) -> Result<EnclaveReply, Refusal> {
 }
 
 fn status(started: &Started) -> EnclaveStatus {
-    let counts = started.jobs.counts();
-    let (compile_cache_hits, compile_cache_misses) = started.jobs_context.programs.counts();
-    EnclaveStatus {
+    let mut status = EnclaveStatus {
         finalized_block: started.chain.finalized().map(|block| block.number),
         pause: started.chain.pause(),
         peers: started.chain.peers(),
-        running_jobs: counts.running,
-        queued_jobs: counts.queued,
-        ended_jobs: counts.ended,
-        compile_cache_hits,
-        compile_cache_misses,
-    }
+        ..EnclaveStatus::default()
+    };
+    started.duty.report(&mut status);
+    status
 }
 
 /// How many of the host's requests are open, and may be.
@@ -450,6 +422,3 @@ impl Drop for Open {
         self.0.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -37,7 +37,7 @@ type Answer = oneshot::Sender<Result<HostReply, Refusal>>;
 
 /// A handle on the link. Clones share the link.
 #[derive(Clone, Default)]
-pub(crate) struct Host {
+pub struct Host {
     state: Arc<Mutex<State>>,
 }
 
@@ -54,12 +54,12 @@ struct State {
 }
 
 /// Locks, whatever a panicking task left: each critical section leaves the state whole.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The only way in which the enclave makes a refusal.
-pub(crate) fn refusal(retry: bool, reason: impl Into<Text>) -> Refusal {
+pub fn refusal(retry: bool, reason: impl Into<Text>) -> Refusal {
     Refusal { reason: reason.into().into_string(), retry }
 }
 
@@ -115,7 +115,7 @@ impl Host {
     }
 
     /// Asks the host, again after each lost connection, until it answers.
-    pub(crate) async fn request(&self, request: &EnclaveRequest) -> Result<HostReply, Refusal> {
+    pub async fn request(&self, request: &EnclaveRequest) -> Result<HostReply, Refusal> {
         loop {
             let outbound = self.outbound().await;
             if let Some(answer) = self.ask(&outbound, request).await {
@@ -163,7 +163,7 @@ impl Host {
     }
 
     /// Sends a notice if there is a connection; else it is lost.
-    pub(crate) async fn notice(&self, notice: EnclaveNotice) {
+    pub async fn notice(&self, notice: EnclaveNotice) {
         let outbound = lock(&self.state).outbound.clone();
         if let Some(outbound) = outbound {
             let _ = outbound.send(EnclaveMessage::Notice(notice).encode()).await;
@@ -171,7 +171,7 @@ impl Host {
     }
 
     /// Writes a line to the host's log, unless the host is slow or absent.
-    pub(crate) fn log(&self, level: LogLevel, message: impl Into<Text>) {
+    pub fn log(&self, level: LogLevel, message: impl Into<Text>) {
         let message = message.into().into_string();
         let outbound = lock(&self.state).outbound.clone();
         if let Some(outbound) = outbound {
@@ -180,7 +180,7 @@ impl Host {
     }
 
     /// Loads a sealed blob.
-    pub(crate) async fn load_sealed(&self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
+    pub async fn load_sealed(&self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
         match self.request(&EnclaveRequest::LoadSealed { name: name.to_owned() }).await? {
             HostReply::Sealed(sealed)
                 if sealed.as_ref().is_none_or(|bytes| bytes.len() <= MAX_SEALED_BYTES as usize) =>
@@ -192,7 +192,7 @@ impl Host {
     }
 
     /// Stores a sealed blob.
-    pub(crate) async fn store_sealed(&self, name: &str, bytes: Vec<u8>) -> Result<(), Refusal> {
+    pub async fn store_sealed(&self, name: &str, bytes: Vec<u8>) -> Result<(), Refusal> {
         if bytes.len() > MAX_SEALED_BYTES as usize {
             return Err(refusal(false, "the sealed blob is too large to be stored"));
         }
@@ -200,7 +200,7 @@ impl Host {
     }
 
     /// A request whose answer is that it is done.
-    pub(crate) async fn done(&self, request: &EnclaveRequest) -> Result<(), Refusal> {
+    pub async fn done(&self, request: &EnclaveRequest) -> Result<(), Refusal> {
         match self.request(request).await? {
             HostReply::Done => Ok(()),
             _ => Err(wrong_reply()),
@@ -208,7 +208,7 @@ impl Host {
     }
 
     /// A request for at most `length` bytes.
-    pub(crate) async fn bytes(&self, request: &EnclaveRequest, length: u32) -> Result<Vec<u8>, Refusal> {
+    pub async fn bytes(&self, request: &EnclaveRequest, length: u32) -> Result<Vec<u8>, Refusal> {
         match self.request(request).await? {
             HostReply::Bytes(bytes) if bytes.len() <= length as usize => Ok(bytes),
             _ => Err(wrong_reply()),

@@ -3,7 +3,7 @@
 use age::x25519;
 use codec::{Decode, Encode};
 use ed25519_dalek::{Signer, SigningKey};
-use phala_primitives::{Hash, WorkerId};
+use phala_primitives::{GatekeeperId, Hash, WorkerId};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -63,9 +63,19 @@ impl Keys {
         }
     }
 
-    /// The worker's id: the public key of its signatures.
+    /// The public key of its signatures: who it is.
+    pub fn id(&self) -> [u8; 32] {
+        self.signing.verifying_key().to_bytes()
+    }
+
+    /// Its id as a worker's.
     pub fn worker(&self) -> WorkerId {
-        WorkerId(self.signing.verifying_key().to_bytes())
+        WorkerId(self.id())
+    }
+
+    /// Its id as a gatekeeper's.
+    pub fn gatekeeper(&self) -> GatekeeperId {
+        GatekeeperId(self.id())
     }
 
     /// The X25519 public key to which users encrypt.
@@ -74,12 +84,12 @@ impl Keys {
     }
 
     /// Decrypts job inputs, and nothing else: a job's files open with the identity in its input.
-    pub(crate) fn identity(&self) -> &x25519::Identity {
+    pub fn identity(&self) -> &x25519::Identity {
         &self.identity
     }
 
     /// Protects compiled programs at rest.
-    pub(crate) fn cache(&self) -> &[u8; 32] {
+    pub fn cache(&self) -> &[u8; 32] {
         &self.cache
     }
 

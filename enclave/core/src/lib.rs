@@ -1,9 +1,10 @@
-//! The enclave: the part of a worker that users trust.
+//! The enclave: the part of a worker or gatekeeper that users trust.
 //!
-//! It makes its keys, seals them where its TEE can, proves through its TEE what it is, follows the chain with its own light client, runs jobs and signs
-//! receipts. It opens no socket and no file and has no clock: [`Tee`] gives it time, randomness, sealing and evidence;
-//! [`FrameSender`] and [`FrameReceiver`] carry messages to and from its host, whom it does not trust; [`Runtime`] runs what
-//! it does, on threads or, in a simulation, in turns.
+//! It makes its keys, seals them where its TEE can, proves through its TEE what it is, and follows the chain with its own light
+//! client. What it is for is its [`Duty`]: `phala-worker` runs jobs, `phala-gatekeeper` holds shares of keys. It opens no socket
+//! and no file and has no clock: [`Tee`] gives it time, randomness, sealing and evidence; [`FrameSender`] and
+//! [`FrameReceiver`] carry messages to and from its host, whom it does not trust; [`Runtime`] runs what it does, on threads
+//! or, in a simulation, in turns.
 //!
 //! ```text
 //!    Tee ──────────────┐                        ┌────────────── FrameSender, FrameReceiver
@@ -12,18 +13,16 @@
 //!    evidence       │ Enclave                                 │
 //!                   │   keys      who it is                   │
 //!                   │   chain     finalized blocks, storage   │
-//!                   │   jobs      input → engine → receipt    │
+//!                   │   duty      jobs, or key shares         │
 //!                   └─────────────────────────────────────────┘
 //! ```
 //!
 //! # Invariants
-//! - Nothing from the host is believed: blocks are verified from genesis, storage by proof, files by hash and by
-//!   decryption, sealed blobs and compiled programs by authentication.
+//! - Nothing from the host is believed: blocks are verified from genesis, storage by proof, sealed blobs by authentication.
 //! - The chain never goes back, across restarts. No new work is taken, and nothing is signed that says otherwise, on a
 //!   chain that stands still or contradicts itself, or with sealed state that is an old copy ([`chain`]).
 //! - Secrets leave only encrypted; logs and refusals are fixed sentences with public numbers, ids and hashes, by their
 //!   type (`text`). What panics ends alone, and its payload stays here.
-//! - Sizes and times of what leaves are padded, so that they tell less ([`phala_primitives::padding`]).
 //! - Whatever the host does, nothing panics: the worst is a connection that ends or a job that is refused. What it makes
 //!   the enclave keep is bounded, message by message: docs/boundary.md.
 //!
@@ -37,27 +36,20 @@
 )]
 
 pub mod chain;
+mod duty;
 mod enclave;
-mod files;
-#[doc(hidden)]
-pub mod fuzzing;
-mod host;
-mod input;
-mod jobs;
+pub mod host;
 pub mod keys;
-mod memory;
-mod output;
-mod programs;
-mod runtime;
-mod stopwatch;
+pub mod runtime;
 mod tee;
-#[cfg(test)]
-mod testing;
-mod text;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
+pub mod text;
 mod transport;
 
-pub use enclave::{ChainSource, Enclave, End};
-pub use input::InputError;
+pub use duty::{Context, Duty, DutySource};
+pub use enclave::{ChainSource, Enclave, End, OPEN_REQUESTS, OPEN_STARTS};
 pub use runtime::{Runtime, Threads};
 pub use tee::{EvidenceError, Sealing, Tee, UnsealError};
 pub use transport::{Disconnected, FrameReceiver, FrameSender};

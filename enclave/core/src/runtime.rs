@@ -78,22 +78,23 @@ fn thread(name: &str, run: impl FnOnce() + Send + 'static) {
 
 /// A handle on the runtime, as the rest of the enclave uses it.
 #[derive(Clone)]
-pub(crate) struct Tasks(Arc<dyn Runtime>);
+pub struct Tasks(Arc<dyn Runtime>);
 
 impl Tasks {
-    pub(crate) fn new(runtime: Arc<dyn Runtime>) -> Self {
+    /// On `runtime`.
+    pub fn new(runtime: Arc<dyn Runtime>) -> Self {
         Self(runtime)
     }
 
     /// Runs `future` beside everything else.
-    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         self.0.spawn(Box::pin(async move {
             let _ = AssertUnwindSafe(future).catch_unwind().await;
         }));
     }
 
     /// As [`spawn`](Self::spawn), until the returned handle is dropped.
-    pub(crate) fn cancellable(&self, future: impl Future<Output = ()> + Send + 'static) -> Cancel {
+    pub fn cancellable(&self, future: impl Future<Output = ()> + Send + 'static) -> Cancel {
         let (future, handle) = abortable(future);
         self.spawn(async move {
             let _ = future.await;
@@ -102,12 +103,12 @@ impl Tasks {
     }
 
     /// Runs `work`, which blocks, on a thread of its own.
-    pub(crate) fn thread(&self, name: &str, work: impl FnOnce() + Send + 'static) {
+    pub fn thread(&self, name: &str, work: impl FnOnce() + Send + 'static) {
         self.0.spawn_blocking(name, Box::new(move || drop(catch_unwind(AssertUnwindSafe(work)))));
     }
 
     /// The result of `work`, which blocks and gets a thread of its own. `None` when it panics.
-    pub(crate) async fn blocking<T: Send + 'static>(
+    pub async fn blocking<T: Send + 'static>(
         &self,
         name: &str,
         work: impl FnOnce() -> T + Send + 'static,
@@ -119,7 +120,7 @@ impl Tasks {
 
     /// Waits for `future`, on a thread of [`thread`](Self::thread) or [`blocking`](Self::blocking).
     #[expect(clippy::expect_used, reason = "a runtime returns when the future has ended")]
-    pub(crate) fn block_on<T: Send>(&self, future: impl Future<Output = T> + Send) -> T {
+    pub fn block_on<T: Send>(&self, future: impl Future<Output = T> + Send) -> T {
         let mut result = None;
         self.0.block_on(Box::pin(async { result = Some(future.await) }));
         result.expect("the future has ended")
@@ -127,7 +128,7 @@ impl Tasks {
 }
 
 /// Ends what it stands for when it is dropped.
-pub(crate) struct Cancel(AbortHandle);
+pub struct Cancel(AbortHandle);
 
 impl Drop for Cancel {
     fn drop(&mut self) {

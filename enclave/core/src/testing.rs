@@ -1,22 +1,20 @@
-//! Stand-ins for tests: a TEE, a chain, and the host's blobs.
+//! Stand-ins for tests: a TEE and a chain.
 
-use age::{Encryptor, armor, x25519::Identity};
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
 };
+use codec::Decode;
 use futures::future::BoxFuture;
 use phala_attestation::{Evidence, Measurement, PlatformId, Vendor, simulated};
 use phala_primitives::{
     Hash,
     worker::{Isolation, Performance, WorkerStatus},
 };
-use phala_protocol::Refusal;
-use sha2::{Digest, Sha256};
+use phala_protocol::{EnclaveMessage, EnclaveRequest, HostReply, Message, Refusal};
 use std::{
     collections::HashMap,
-    io::Write,
-    sync::{Arc, Mutex},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 use zeroize::Zeroizing;
@@ -24,8 +22,7 @@ use zeroize::Zeroizing;
 use crate::{
     EvidenceError, Sealing, Tee, UnsealError,
     chain::{Block, Chain, ChainError, ChainSpec, ChainWorker},
-    files::Blobs,
-    host::{lock, refusal},
+    host::{Host, lock},
 };
 
 /// What [`TestTee`] did to separate itself.
@@ -219,44 +216,19 @@ pub fn registered(last_heartbeat: u32) -> ChainWorker {
     }
 }
 
-/// The host's blobs, which may change under their names.
-#[derive(Clone, Default)]
-pub struct MemoryBlobs(Arc<Mutex<HashMap<Hash, Vec<u8>>>>);
-
-impl MemoryBlobs {
-    pub fn add(&self, bytes: Vec<u8>) -> Hash {
-        let name = Sha256::digest(&bytes).into();
-        self.replace(name, bytes);
-        name
-    }
-
-    pub fn replace(&self, name: Hash, bytes: Vec<u8>) {
-        lock(&self.0).insert(name, bytes);
-    }
-}
-
-impl Blobs for MemoryBlobs {
-    fn read(&self, blob: Hash, offset: u64, length: u32) -> Result<Vec<u8>, Refusal> {
-        let blobs = lock(&self.0);
-        let blob = blobs.get(&blob).ok_or_else(|| refusal(true, "no such blob"))?;
-        let rest = blob.get(offset as usize..).unwrap_or_default();
-        Ok(rest[..rest.len().min(length as usize)].to_vec())
-    }
-}
-
-pub fn encrypt(identity: &Identity, plaintext: &[u8]) -> Vec<u8> {
-    encrypt_to(&identity.to_public(), plaintext)
-}
-
-pub fn encrypt_to(recipient: &age::x25519::Recipient, plaintext: &[u8]) -> Vec<u8> {
-    age::encrypt(recipient, plaintext).unwrap()
-}
-
-pub fn encrypt_armored(identity: &Identity, plaintext: &[u8]) -> Vec<u8> {
-    let recipient = identity.to_public();
-    let encryptor = Encryptor::with_recipients(std::iter::once(&recipient as _)).unwrap();
-    let armor = armor::ArmoredWriter::wrap_output(Vec::new(), armor::Format::AsciiArmor).unwrap();
-    let mut writer = encryptor.wrap_output(armor).unwrap();
-    writer.write_all(plaintext).unwrap();
-    writer.finish().unwrap().finish().unwrap()
+/// A host that answers each request by `answer`, on a thread of its own that ends with the process, and drops notices.
+pub fn host(mut answer: impl FnMut(EnclaveRequest) -> Result<HostReply, Refusal> + Send + 'static) -> Host {
+    let host = Host::default();
+    let (outbound, queue) = Host::channel();
+    host.up(&outbound);
+    let answered = host.clone();
+    std::thread::spawn(move || {
+        while let Ok(frame) = queue.recv_blocking() {
+            let message = EnclaveMessage::decode(&mut &frame[..]).unwrap();
+            if let Message::Request { id, request } = message {
+                answered.answered(id, answer(request));
+            }
+        }
+    });
+    host
 }

@@ -2,14 +2,14 @@
 //!
 //! A [`Text`] is put together from parts that are [`Public`]: constants of the program, numbers, hashes of public things,
 //! ids, and errors made of these. A `String`, or text that is not a constant, does not compile. So no text that leaves
-//! holds a user's data, and what may be in one is the list of implementations below.
+//! holds a user's data, and what may be in one is the list of implementations below, and of those for a duty's own types.
 
-use phala_primitives::{AppId, Hash, WorkerId};
+use phala_primitives::{AppId, GatekeeperId, Hash, WorkerId};
 use phala_protocol::{Pause, Refusal};
 use std::fmt::{self, Write as _};
 
 use crate::{
-    EvidenceError, InputError, UnsealError,
+    EvidenceError, UnsealError,
     chain::{ChainError, SpecError, StartError},
 };
 
@@ -17,30 +17,29 @@ use crate::{
 const MAX_BYTES: usize = 4096;
 
 /// What may be part of a [`Text`]: what is public whatever its value.
-pub(crate) trait Public: fmt::Display {}
+pub trait Public: fmt::Display {}
 
 impl Public for &'static str {}
 impl Public for u32 {}
 impl Public for u64 {}
 impl Public for usize {}
 impl Public for WorkerId {}
+impl Public for GatekeeperId {}
 impl Public for AppId {}
 impl Public for Hex {}
 /// These are fixed sentences with numbers.
 impl Public for ChainError {}
-impl Public for InputError {}
 impl Public for Pause {}
 impl Public for SpecError {}
 impl Public for UnsealError {}
 /// The host's own words, or made of a [`Text`].
 impl Public for &Refusal {}
-/// The words of what never gets anything of a user's: the light client, the TEE, the set-up of the engine.
+/// The words of what never gets anything of a user's: the light client, the TEE.
 impl Public for &StartError {}
 impl Public for &EvidenceError {}
-impl Public for &phala_engine::SetupError {}
 
 /// A hash of something public, in hexadecimal digits.
-pub(crate) struct Hex(pub Hash);
+pub struct Hex(pub Hash);
 
 impl fmt::Display for Hex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,22 +49,23 @@ impl fmt::Display for Hex {
 
 /// Words that may leave the enclave.
 #[derive(Default)]
-pub(crate) struct Text(String);
+pub struct Text(String);
 
 impl Text {
     /// Adds a part at the end.
-    pub(crate) fn and(mut self, part: impl Public) -> Self {
+    pub fn and(mut self, part: impl Public) -> Self {
         // A `String` takes everything.
         let _ = write!(self.0, "{part}");
         self
     }
 
     /// What smoldot says. It gets the chain's data and its peers' bytes, and nothing of a user's.
-    pub(crate) fn of_the_light_client(message: impl fmt::Display) -> Self {
+    pub fn of_the_light_client(message: impl fmt::Display) -> Self {
         Self(format!("light client: {message}"))
     }
 
-    pub(crate) fn into_string(self) -> String {
+    /// The text, of a bounded length.
+    pub fn into_string(self) -> String {
         let mut text = self.0;
         truncate(&mut text, MAX_BYTES);
         text
@@ -79,7 +79,7 @@ impl From<&'static str> for Text {
 }
 
 /// Cuts `text` to at most `bytes`.
-pub(crate) fn truncate(text: &mut String, bytes: usize) {
+pub fn truncate(text: &mut String, bytes: usize) {
     if text.len() > bytes {
         let end = (0..=bytes).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
         text.truncate(end);
@@ -87,12 +87,13 @@ pub(crate) fn truncate(text: &mut String, bytes: usize) {
 }
 
 /// A [`Text`] of its parts.
+#[macro_export]
 macro_rules! text {
     ($($part:expr),+ $(,)?) => {
         $crate::text::Text::default()$(.and($part))+
     };
 }
-pub(crate) use text;
+pub use crate::text;
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use phala_attestation::Kind;
 use phala_enclave::{Enclave, Tee};
+use phala_worker::Worker;
 use phala_enclave_process::{RETRY_AFTER, say_panics, serve};
 use std::{
     io::{self, ErrorKind},
@@ -67,7 +68,7 @@ fn main() -> anyhow::Result<()> {
     if arguments.require_isolation {
         report.ensure_complete()?;
     }
-    let enclave = Enclave::new(Arc::new(tee.isolated(isolation)));
+    let enclave = Enclave::new(Arc::new(tee.isolated(isolation)), Arc::new(Worker::default()));
     let host = arguments.socket.display().to_string();
     bail!("{}", serve(&enclave, &host, || Ok(socket.connect()?.into()), say))
 }

@@ -7,7 +7,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use phala_protocol::Start;
+use phala_protocol::{Start, StartRole};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -166,7 +166,11 @@ impl StartSource for Starts {
                 }
                 sleep(Duration::from_secs(2)).await;
             };
-            let start = |chain_spec| Start { chain_spec, operator: self.operator, capacity: self.capacity };
+            let start = |chain_spec| Start {
+                chain_spec,
+                operator: self.operator,
+                role: StartRole::Worker { capacity: self.capacity },
+            };
             specs.into_iter().map(start).collect()
         })
     }

@@ -23,6 +23,7 @@
 
 use codec::{Decode, Encode};
 use futures::future::BoxFuture;
+use phala_attestation::Role;
 use phala_primitives::{Hash, WorkerId};
 use phala_protocol::{LogLevel, Pause, Refusal};
 use std::{
@@ -67,11 +68,12 @@ pub fn sealed_name(genesis_hash: &Hash) -> String {
 }
 
 /// A chain that does not go back.
-pub(crate) struct Guarded {
+pub struct Guarded {
     chain: Arc<dyn Chain>,
     tee: Arc<dyn Tee>,
     host: Host,
-    worker: WorkerId,
+    role: Role,
+    id: [u8; 32],
     /// The floor that the host gave at the start: no earlier process has named a higher block.
     loaded: Option<Block>,
     /// When this began.
@@ -100,15 +102,16 @@ struct State {
 }
 
 impl Guarded {
-    /// Loads the floor of `chain` for `worker`, whose keys this enclave has; there is none where they are new in each process.
+    /// Loads the floor of `chain` for the enclave of this id, whose keys this one has; there is none where they are new in each process.
     ///
     /// # Errors
     /// When the host has a floor that this enclave did not seal.
-    pub(crate) async fn load(
+    pub async fn load(
         chain: Arc<dyn Chain>,
         tee: Arc<dyn Tee>,
         host: Host,
-        worker: WorkerId,
+        role: Role,
+        id: [u8; 32],
     ) -> Result<Self, Refusal> {
         let genesis_hash = chain.genesis_hash();
         let name = sealed_name(&genesis_hash);
@@ -122,24 +125,32 @@ impl Guarded {
                         "the sealed progress `chain-",
                         Hex(genesis_hash),
                         "` was not made by this enclave on this platform, or was changed; bring the right one back, or \
-                         remove all sealed blobs of this enclave to begin as a new worker"
+                         remove all sealed blobs of this enclave to begin anew, under another id"
                     ),
                 )
             })?)
         } else {
             None
         };
-        Ok(Self::new(chain, tee, host, worker, floor))
+        Ok(Self::new(chain, tee, host, role, id, floor))
     }
 
-    fn new(chain: Arc<dyn Chain>, tee: Arc<dyn Tee>, host: Host, worker: WorkerId, floor: Option<Block>) -> Self {
+    fn new(
+        chain: Arc<dyn Chain>,
+        tee: Arc<dyn Tee>,
+        host: Host,
+        role: Role,
+        id: [u8; 32],
+        floor: Option<Block>,
+    ) -> Self {
         let state = State { floor, stored: floor, ..State::default() };
         Self {
             chain,
             began: tee.now(),
             tee,
             host,
-            worker,
+            role,
+            id,
             loaded: floor,
             state: Mutex::new(state),
             storing: futures::lock::Mutex::default(),
@@ -188,7 +199,7 @@ impl Guarded {
     }
 
     /// Why nothing new is begun at the moment.
-    pub(crate) fn pause(&self) -> Option<Pause> {
+    pub fn pause(&self) -> Option<Pause> {
         // There may be a newer block than anybody has asked for.
         self.finalized();
         let now = self.tee.now();
@@ -210,18 +221,16 @@ impl Guarded {
     ///
     /// # Errors
     /// When the record cannot be read.
-    pub(crate) async fn compare(&self, block: Block) -> Result<(), ChainError> {
+    pub async fn compare(&self, block: Block) -> Result<(), ChainError> {
         if lock(&self.state).compared == 0 {
             self.compare_with_floor(block).await?;
         }
-        let record = read::<ChainWorker>(&*self.chain, block.hash, worker_key(&self.worker), "worker").await?;
+        let last_named = self.last_named(block).await?;
         let restored = {
             let mut state = lock(&self.state);
             state.compared = state.compared.saturating_add(1);
             let known = self.loaded.map(|floor| floor.number).max(state.forgotten);
-            let unknown = record.is_some_and(|record| {
-                Some(record.last_heartbeat) > known && !state.named.contains(&record.last_heartbeat)
-            });
+            let unknown = last_named.is_some_and(|number| Some(number) > known && !state.named.contains(&number));
             let first = unknown && !state.restored;
             state.restored |= unknown;
             first
@@ -236,11 +245,24 @@ impl Guarded {
                     Hex(self.chain.genesis_hash()),
                     "` and `chain-",
                     Hex(self.chain.genesis_hash()),
-                    "` to begin as a new worker"
+                    "` to begin anew, under another id"
                 ),
             );
         }
         Ok(())
+    }
+
+    /// The newest block that this enclave's key has named, as far as the chain knows at `block`. Of a gatekeeper it knows
+    /// none: what an old copy of its state cannot do, the ceremonies show.
+    async fn last_named(&self, block: Block) -> Result<Option<u32>, ChainError> {
+        match self.role {
+            Role::Worker => {
+                let key = worker_key(&WorkerId(self.id));
+                let record = read::<ChainWorker>(&*self.chain, block.hash, key, "worker").await?;
+                Ok(record.map(|record| record.last_heartbeat))
+            }
+            Role::Gatekeeper => Ok(None),
+        }
     }
 
     /// At each block in the beginning, when signs of life of before may still be on their way into a finalized block. Then at
@@ -270,7 +292,7 @@ impl Guarded {
     ///
     /// # Errors
     /// When there is none, the host does not store it, or this enclave's state is an old copy.
-    pub(crate) async fn named_on_chain(&self) -> Result<Block, Refusal> {
+    pub async fn named_on_chain(&self) -> Result<Block, Refusal> {
         let block = self.newest()?;
         self.compare(block).await.map_err(unreadable)?;
         self.store().await?;
@@ -286,7 +308,7 @@ impl Guarded {
     ///
     /// # Errors
     /// As [`named_on_chain`](Self::named_on_chain).
-    pub(crate) async fn named_to_a_user(&self) -> Result<Block, Refusal> {
+    pub async fn named_to_a_user(&self) -> Result<Block, Refusal> {
         let block = self.newest()?;
         let is_first = lock(&self.state).compared == 0;
         if is_first {
@@ -329,7 +351,7 @@ impl Guarded {
     }
 
     /// Takes each finalized block and stores the floor now and then, for ever.
-    pub(crate) async fn follow(self: Arc<Self>) {
+    pub async fn follow(self: Arc<Self>) {
         let mut last_stored: Option<Duration> = None;
         let mut after = None;
         loop {
@@ -369,11 +391,12 @@ impl Guarded {
 }
 
 /// The refusal of what a pause does not allow.
-pub(crate) fn paused(pause: Pause) -> Refusal {
+pub fn paused(pause: Pause) -> Refusal {
     refusal(matches!(pause, Pause::NoFinality { .. }), text!(pause))
 }
 
-pub(crate) fn no_finality() -> Refusal {
+/// The refusal before the first finalized block.
+pub fn no_finality() -> Refusal {
     refusal(true, "the light client has not seen a finalized block yet; is the node reachable?")
 }
 
@@ -436,7 +459,7 @@ mod tests {
 
     fn guarded(floor: Option<Block>) -> (Arc<FakeChain>, Arc<TestTee>, Guarded) {
         let (chain, tee) = (Arc::new(FakeChain::new([1; 32])), Arc::new(TestTee::new(1)));
-        let guard = Guarded::new(chain.clone(), tee.clone(), Host::default(), WORKER, floor);
+        let guard = Guarded::new(chain.clone(), tee.clone(), Host::default(), Role::Worker, WORKER.0, floor);
         (chain, tee, guard)
     }
 

@@ -27,7 +27,7 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-use crate::{
+use phala_enclave::{
     host::refusal,
     text::{Hex, text},
 };

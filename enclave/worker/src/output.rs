@@ -42,7 +42,7 @@ pub(crate) fn deliver(
     let Chunks { refusal, hasher, .. } = chunks;
     match (archive, refusal) {
         (_, Some(refusal)) => Err(refusal),
-        (Err(_), None) => Err(crate::host::refusal(true, "the result could not be encrypted")),
+        (Err(_), None) => Err(phala_enclave::host::refusal(true, "the result could not be encrypted")),
         (Ok(archive), None) => Ok(OutputHashes { archive, file: hasher.finalize().into() }),
     }
 }
@@ -210,7 +210,7 @@ mod tests {
         let recipient = age::x25519::Identity::generate().to_public();
         let output = Output { stdout: b"out", stderr: b"", files: Vec::new() };
         let refused =
-            deliver(&output, &[1; 32], &[recipient], &mut |_, _| Err(crate::host::refusal(true, "disk full")));
+            deliver(&output, &[1; 32], &[recipient], &mut |_, _| Err(phala_enclave::host::refusal(true, "disk full")));
         assert_eq!(refused.unwrap_err().reason, "disk full");
     }
 }

@@ -20,7 +20,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use crate::{
+use phala_enclave::{
     Tee,
     host::{Host, lock},
     keys::Keys,
@@ -250,8 +250,8 @@ fn open(key: &[u8; 32], name: &str, mut stored: Vec<u8>) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{runtime::Threads, testing::TestTee};
-    use phala_protocol::{EnclaveMessage, HostReply, Message};
+    use phala_enclave::{Threads, testing::TestTee};
+    use phala_protocol::HostReply;
 
     fn programs(host: Host) -> Programs {
         let tee: Arc<dyn Tee> = Arc::new(TestTee::new(1));
@@ -279,26 +279,15 @@ mod tests {
 
     #[test]
     fn a_host_that_serves_a_program_without_end_is_not_heard_to_it() {
-        let host = Host::default();
-        let (outbound, queue) = Host::channel();
-        host.up(&outbound);
-        let programs = Programs { max_stored_bytes: 5 << 20, ..programs(host.clone()) };
-        let mut served = 0;
-        std::thread::scope(|scope| {
-            let loading = scope.spawn(|| {
-                let loaded = programs.load(&Name::Public([1; 32]));
-                outbound.close();
-                loaded.is_some()
-            });
-            while let Ok(frame) = queue.recv_blocking() {
-                let message = <EnclaveMessage as codec::Decode>::decode(&mut &frame[..]).unwrap();
-                let Message::Request { id, .. } = message else { continue };
-                served += 1;
-                host.answered(id, Ok(HostReply::Bytes(vec![0; MAX_CHUNK_BYTES as usize])));
-            }
-            assert!(!loading.join().unwrap());
+        let served = Arc::new(AtomicU64::new(0));
+        let count = served.clone();
+        let host = phala_enclave::testing::host(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok(HostReply::Bytes(vec![0; MAX_CHUNK_BYTES as usize]))
         });
-        assert_eq!(served, 6);
+        let programs = Programs { max_stored_bytes: 5 << 20, ..programs(host) };
+        assert!(programs.load(&Name::Public([1; 32])).is_none());
+        assert_eq!(served.load(Ordering::Relaxed), 6);
     }
 
     #[test]

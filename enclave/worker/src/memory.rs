@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use crate::host::lock;
+use phala_enclave::host::lock;
 
 /// Memory that is given out in the order in which it is asked for: nobody overtakes who waits for much.
 pub(crate) struct Memory {

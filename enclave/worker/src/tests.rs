@@ -1,25 +1,40 @@
 //! The whole enclave with a chain and a host in memory.
 
-use super::*;
 use crate::{
-    chain::{Block, app_key, job_key, sealed_name, worker_key},
-    testing::{FakeChain, ISOLATION, MemoryBlobs, TestTee, encrypt_to, registered},
+    Worker,
+    files::Blobs,
+    testing::{MemoryBlobs, encrypt_to},
 };
 use age::secrecy::ExposeSecret;
 use codec::{Decode, Encode};
+use futures::future::BoxFuture;
 use futures_lite::future::block_on;
+use phala_enclave::{
+    Enclave, End, OPEN_REQUESTS, OPEN_STARTS, Threads,
+    chain::{Block, Chain, StartError, app_key, job_key, sealed_name, worker_key},
+    host::{lock, refusal},
+    keys,
+    testing::{FakeChain, ISOLATION, TestTee, registered},
+};
 use phala_primitives::{
-    AppId, FailureReason, JobId, Limits, Outcome, SignedReceipt, WorkerId,
+    AppId, FailureReason, Hash, JobId, Limits, Outcome, SignedReceipt, WorkerId,
     input::{EncryptedFile, JobInput, NamedFile},
     job::{App, Assignment, Job, JobStatus, Visibility, secret_commitment},
     padding::padded,
+    worker::Liveness,
 };
-use phala_protocol::{EnclaveMessage, EnclaveNotice, EnclaveRequest, HostReply, JobState, Pause};
+use phala_protocol::{
+    EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, Hello, HostMessage, HostNotice, HostReply,
+    HostRequest, JobState, LogLevel, MAX_CHUNK_BYTES, Message, Pause, Refusal, Start, StartRole,
+};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
-use std::{collections::HashMap, io::Read, sync::Mutex};
-
-use crate::{files::Blobs, host::lock};
+use std::{
+    collections::HashMap,
+    io::Read,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 const GENESIS: Hash = [0x11; 32];
 const OPERATOR: Hash = [0x22; 32];
@@ -192,7 +207,7 @@ fn start_job(job: JobId, input: Hash) -> HostRequest {
 
 fn start() -> Start {
     let chain_spec = r#"{"name":"n","id":"i","bootNodes":[],"genesis":{"raw":{}}}"#.to_owned();
-    Start { chain_spec, operator: OPERATOR, capacity: 2 }
+    Start { chain_spec, operator: OPERATOR, role: StartRole::Worker { capacity: 2 } }
 }
 
 /// A world with one worker and one user.
@@ -311,7 +326,7 @@ fn enclave(chain: &Arc<FakeChain>, tee: &Arc<TestTee>) -> Arc<Enclave> {
         let chain = chain.clone();
         Box::pin(async move { Ok(chain as Arc<dyn Chain>) })
     };
-    Enclave::with(tee.clone(), Arc::new(source), Arc::new(Threads::default()), phala_engine::Config::default())
+    Enclave::with(tee.clone(), Arc::new(source), Arc::new(Threads::default()), Arc::new(Worker::default()))
 }
 
 fn echo() -> Vec<u8> {
@@ -715,9 +730,9 @@ fn starting_is_idempotent_and_changes_are_refused() {
     assert!(host.ask(HostRequest::Status).unwrap_err().retry);
     let first = host.start().0;
     assert_eq!(host.start().0, first);
-    assert!(host.ask(HostRequest::Start(Start { capacity: 3, ..start() })).is_err());
+    assert!(host.ask(HostRequest::Start(Start { role: StartRole::Worker { capacity: 3 }, ..start() })).is_err());
     assert!(host.ask(HostRequest::Start(Start { operator: [0; 32], ..start() })).is_err());
-    assert!(host.ask(HostRequest::Start(Start { capacity: 0, ..start() })).is_err());
+    assert!(host.ask(HostRequest::Start(Start { role: StartRole::Worker { capacity: 0 }, ..start() })).is_err());
     assert!(host.ask(HostRequest::Start(Start { chain_spec: "{".into(), ..start() })).is_err());
 }
 

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use crate::{
     InputError,
     files::{Blobs, verify},
-    host::lock,
     input::CheckedInput,
 };
+use phala_enclave::host::lock;
 
 /// A host with one blob, which may change.
 struct Served(Mutex<Vec<u8>>);

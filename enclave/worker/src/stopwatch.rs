@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-/// Measures the time that a job has run. Times are those of [`Tee::now`](crate::Tee::now).
+/// Measures the time that a job has run. Times are those of [`Tee::now`](phala_enclave::Tee::now).
 #[derive(Debug, Default)]
 pub(crate) struct Stopwatch(Mutex<State>);
 

@@ -41,6 +41,7 @@ use phala_protocol::{EnclaveNotice, EnclaveRequest, JobState, LogLevel, Refusal,
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
@@ -50,19 +51,21 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-use crate::{
+use phala_enclave::{
     Tee,
-    chain::{Block, Chain, ChainApp, ChainError, ChainJob, Guarded, app_key, job_key, paused, read},
-    files::{Blobs, FileError, VerifiedFile, verify},
+    chain::{Block, Chain, ChainApp, ChainError, ChainJob, app_key, job_key, paused, read},
     host::{Host, lock, refusal},
+    runtime::Tasks,
+    text::{Text, text},
+};
+
+use crate::{
+    files::{Blobs, FileError, VerifiedFile, verify},
     input::{CheckedInput, InputError, MAX_CIPHERTEXT_BYTES},
-    keys::Keys,
     memory::Memory,
     output::{Output, OutputHashes, deliver},
     programs::{Name, Programs},
-    runtime::Tasks,
     stopwatch::Stopwatch,
-    text::{Text, text},
 };
 
 /// Jobs that may wait for each one that may run.
@@ -83,15 +86,19 @@ const DELIVERIES: usize = 3;
 /// The longest ciphertext of a private program: armor makes a file longer by a third.
 const MAX_CODE_CIPHERTEXT_BYTES: u64 = 2 * MAX_CODE_BYTES as u64;
 
-/// What jobs need of the enclave.
+/// What jobs need.
 pub(crate) struct Context {
-    pub tee: Arc<dyn Tee>,
-    pub host: Host,
-    pub tasks: Tasks,
-    pub keys: Arc<Keys>,
-    pub chain: Arc<Guarded>,
+    pub enclave: phala_enclave::Context,
     pub engine: Engine,
     pub programs: Programs,
+}
+
+impl Deref for Context {
+    type Target = phala_enclave::Context;
+
+    fn deref(&self) -> &Self::Target {
+        &self.enclave
+    }
 }
 
 /// All jobs of the enclave.
@@ -497,7 +504,7 @@ impl Jobs {
 
     /// Runs a job, on the thread of its place, once there is memory for it.
     fn run(&self, ready: Ready) {
-        let Context { host, tasks, tee, chain, .. } = &*self.context;
+        let phala_enclave::Context { host, tasks, tee, chain, .. } = &self.context.enclave;
         let (job, attempt) = (ready.job, ready.assigned.job.attempts);
         let _memory = tasks.block_on(self.memory.take(memory_of(&ready.assigned.job.limits)));
         let _running = Running::new(&self.running);
@@ -700,7 +707,7 @@ impl Jobs {
             stderr: &execution.stderr,
             files: execution.files.iter().map(|(path, content)| (path.as_str(), &content[..])).collect(),
         };
-        let Context { host, tasks, .. } = &*self.context;
+        let phala_enclave::Context { host, tasks, .. } = &self.context.enclave;
         let mut result = Err(refusal(true, "the host did not take the result"));
         for _ in 0..DELIVERIES {
             result = deliver(&output, &ready.input.secret, &ready.input.recipients, &mut |offset, bytes| {

@@ -1,0 +1,60 @@
+use futures::future::BoxFuture;
+use phala_attestation::Role;
+use phala_primitives::worker::Performance;
+use phala_protocol::{EnclaveReply, EnclaveStatus, HostRequest, Refusal, StartRole};
+use std::sync::Arc;
+
+use crate::{Tee, chain::Guarded, host::Host, keys::Keys, runtime::Tasks};
+
+/// What a duty needs of its enclave.
+pub struct Context {
+    /// The TEE.
+    pub tee: Arc<dyn Tee>,
+    /// The host.
+    pub host: Host,
+    /// Where work runs.
+    pub tasks: Tasks,
+    /// Who the enclave is.
+    pub keys: Arc<Keys>,
+    /// The chain.
+    pub chain: Arc<Guarded>,
+}
+
+/// What an enclave does beside proving itself and following its chain. Every process has one, for one role.
+pub trait Duty: Send + Sync + 'static {
+    /// The host has come back: it is told again what it may have missed.
+    fn resume(&self) -> BoxFuture<'_, ()>;
+
+    /// What is measured for a registration; `None` where nothing is.
+    ///
+    /// # Errors
+    /// When it cannot be measured.
+    fn performance(&self) -> BoxFuture<'_, Result<Option<Performance>, Refusal>>;
+
+    /// Answers a request that is for this duty alone, or refuses one that is for another.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn answer(&self, request: HostRequest) -> BoxFuture<'_, Result<EnclaveReply, Refusal>>;
+
+    /// Adds what there is to say.
+    fn report(&self, status: &mut EnclaveStatus);
+}
+
+/// Takes up a duty on a chain, as the host's start asks.
+pub trait DutySource: Send + Sync + 'static {
+    /// The role of who has it.
+    fn role(&self) -> Role;
+
+    /// Checks what the host asks, before anything is kept of it.
+    ///
+    /// # Errors
+    /// When it asks for another role, or for what cannot be.
+    fn check(&self, role: &StartRole) -> Result<(), Refusal>;
+
+    /// Takes it up. Happens once in a process's life, unless it fails.
+    ///
+    /// # Errors
+    /// When the environment lacks what it needs.
+    fn take_up(&self, context: Context, role: &StartRole) -> BoxFuture<'_, Result<Arc<dyn Duty>, Refusal>>;
+}
