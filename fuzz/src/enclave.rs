@@ -8,7 +8,6 @@ use phala_enclave::{
     chain::{ChainApp, ChainJob, ChainSpec, Floor},
     keys::Keys,
 };
-use phala_worker::fuzzing;
 use phala_engine::{Config, Engine, Execution, Job};
 use phala_primitives::{
     AppId, Hash, Limits, WorkerId,
@@ -17,6 +16,7 @@ use phala_primitives::{
     worker::{Isolation, Performance, Worker, WorkerStatus},
 };
 use phala_sdk::encryption::Identity;
+use phala_worker::fuzzing;
 use serde_json::{Value, json};
 use std::{collections::HashSet, sync::LazyLock, time::Duration};
 use zeroize::Zeroizing;

@@ -59,7 +59,11 @@ fn refusal() -> Refusal {
 fn host_seeds() -> Vec<Vec<u8>> {
     let spec = r#"{"name":"n","id":"i","bootNodes":[],"genesis":{"raw":{"top":{}}}}"#;
     let requests = [
-        HostRequest::Start(Start { chain_spec: spec.into(), operator: [4; 32], role: StartRole::Worker { capacity: 4 } }),
+        HostRequest::Start(Start {
+            chain_spec: spec.into(),
+            operator: [4; 32],
+            role: StartRole::Worker { capacity: 4 },
+        }),
         HostRequest::Register,
         HostRequest::Heartbeat,
         HostRequest::Status,

@@ -302,7 +302,9 @@ pub struct FixedStart;
 
 impl StartSource for FixedStart {
     fn candidates(&self) -> BoxFuture<'_, Vec<Start>> {
-        Box::pin(async { vec![Start { chain_spec: "{}".into(), operator: OPERATOR.0, role: StartRole::Worker { capacity: 4 } }] })
+        Box::pin(async {
+            vec![Start { chain_spec: "{}".into(), operator: OPERATOR.0, role: StartRole::Worker { capacity: 4 } }]
+        })
     }
 
     fn taken(&self, _: &Start) -> BoxFuture<'_, ()> {

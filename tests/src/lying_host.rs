@@ -174,7 +174,11 @@ impl LyingHost {
     /// # Errors
     /// When it does not start.
     pub async fn start(spec: &Value, operator: &Signer) -> Result<Self> {
-        let start = Start { chain_spec: spec.to_string(), operator: operator.account().0, role: StartRole::Worker { capacity: 4 } };
+        let start = Start {
+            chain_spec: spec.to_string(),
+            operator: operator.account().0,
+            role: StartRole::Worker { capacity: 4 },
+        };
         Self::launch(start, binary("phala-enclave"), None, Disk::default()).await
     }
 

@@ -9,7 +9,8 @@ use std::{
 };
 
 /// The crates inside the boundary that reach the world only through their traits.
-const ENCLAVE: &[&str] = &["phala-enclave", "phala-engine", "phala-protocol", "phala-primitives", "phala-attestation"];
+const ENCLAVE: &[&str] =
+    &["phala-enclave", "phala-worker", "phala-engine", "phala-protocol", "phala-primitives", "phala-attestation"];
 
 /// Around them in the enclave's process: what opens the files of a TEE and the socket to the host.
 const PROCESS: &[&str] = &["phala-enclave-hardware", "phala-enclave-process", "phala-tee"];
@@ -106,7 +107,9 @@ fn the_rule_can_fail() {
 fn clients_and_host_do_not_link_the_enclave() {
     for package in ["phala-host", "phala-collateral", "phala-sdk", "phala-cli"] {
         let linked = linked(package);
-        for forbidden in ["phala-enclave", "phala-engine", "phala-enclave-simulated"].iter().chain(PROCESS) {
+        for forbidden in
+            ["phala-enclave", "phala-worker", "phala-engine", "phala-enclave-simulated"].iter().chain(PROCESS)
+        {
             assert!(!linked.contains(*forbidden), "{package} links {forbidden}");
         }
     }
@@ -126,7 +129,14 @@ const FORBIDDEN: &[&str] = &[
 
 #[test]
 fn enclave_sources_name_no_socket_file_clock_or_environment() {
-    for folder in ["enclave/core/src", "enclave/engine/src", "protocol/src", "primitives/src", "attestation/src"] {
+    for folder in [
+        "enclave/core/src",
+        "enclave/worker/src",
+        "enclave/engine/src",
+        "protocol/src",
+        "primitives/src",
+        "attestation/src",
+    ] {
         for file in rust_files(&root().join(folder)) {
             let source = fs::read_to_string(&file).expect("sources are readable");
             // Tests at the end of a file may use what they like.

@@ -12,9 +12,9 @@ use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
 use phala_attestation::Kind;
 use phala_enclave::{Enclave, Tee};
-use phala_worker::Worker;
 use phala_enclave_process::{say_panics, serve};
 use phala_tee::Attester;
+use phala_worker::Worker;
 use std::{path::Path, sync::Arc};
 
 use host::Host;
@@ -51,7 +51,10 @@ fn main() -> anyhow::Result<()> {
     let tee = HardwareTee::new(attester).context("asking the TEE for the key to seal with")?;
     say(&format!("{:?}, measurement {}", tee.kind(), hex::encode(tee.measurement().0)));
     let host = arguments.host;
-    bail!("{}", serve(&Enclave::new(Arc::new(tee), Arc::new(Worker::default())), &host.to_string(), || host.connect(), say))
+    bail!(
+        "{}",
+        serve(&Enclave::new(Arc::new(tee), Arc::new(Worker::default())), &host.to_string(), || host.connect(), say)
+    )
 }
 
 impl Name {

@@ -11,8 +11,8 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use phala_attestation::Kind;
 use phala_enclave::{Enclave, Tee};
-use phala_worker::Worker;
 use phala_enclave_process::{RETRY_AFTER, say_panics, serve};
+use phala_worker::Worker;
 use std::{
     io::{self, ErrorKind},
     os::unix::net::UnixStream,
