@@ -241,6 +241,22 @@ impl Beacon {
     }
 }
 
+/// Each block whose number is a multiple of this has a round of the beacon.
+pub const BEACON_INTERVAL: Round = 3;
+
+/// A gatekeeper's part of a round of the beacon, which anybody may know: a threshold of them are the round.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct BeaconPart {
+    /// Which round.
+    pub round: Round,
+    /// Whose part it is, by its own word.
+    pub gatekeeper: GatekeeperId,
+    /// The ceremony in which it got its share.
+    pub ceremony: CeremonyId,
+    /// Commonware's encoding of a `PartialSignature`.
+    pub signature: Vec<u8>,
+}
+
 /// Separates the beacon's signatures from others of the same key.
 pub const BEACON_NAMESPACE: &[u8] = b"phala/beacon/v1";
 

@@ -2,6 +2,10 @@ use codec::{Decode, Encode};
 use phala_attestation::{Evidence, Statement};
 use phala_primitives::{
     Hash, JobId, SignedReceipt,
+    gatekeeper::{
+        Beacon, BeaconPart, CeremonyId, KeyReply, NetworkKey, Round, SignedKeyRequest, SignedLostShare, SignedPost,
+        SignedReleases,
+    },
     worker::{SignedHeartbeat, SignedLiveness, SignedPerformanceReport},
 };
 
@@ -77,6 +81,8 @@ pub enum HostRequest {
         /// Chosen by the user.
         nonce: Hash,
     },
+    /// A worker asks for its part of an app key, of a gatekeeper. Answered by [`EnclaveReply::Key`].
+    Key(SignedKeyRequest),
     /// Run an attempt at a job whose encrypted job input is the blob `input`. All blobs that it names must be with the
     /// host already. Answered by [`EnclaveReply::JobAccepted`] once a finalized block gives the job to this worker and the
     /// input's secret is known to be the job's; that may take a while. Then comes [`EnclaveNotice::JobProgress`], and at
@@ -138,6 +144,8 @@ pub enum EnclaveReply {
     Liveness(SignedLiveness),
     /// How the enclave is.
     Status(EnclaveStatus),
+    /// The part of an app key, encrypted to who asked for it.
+    Key(KeyReply),
     /// The job is queued or runs, or has ended.
     JobAccepted {
         /// All blobs that it reads, to be kept until it ends. None when it has ended.
@@ -184,6 +192,25 @@ pub struct EnclaveStatus {
     pub compile_cache_hits: u64,
     /// Programs that had to be compiled.
     pub compile_cache_misses: u64,
+    /// Of a gatekeeper: how it is.
+    pub gatekeeper: Option<GatekeeperStatus>,
+}
+
+/// How a gatekeeper's enclave is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct GatekeeperStatus {
+    /// The keys of which it has a share, and the ceremonies in which it got them.
+    pub shares: Vec<(NetworkKey, CeremonyId)>,
+    /// The ceremonies that go on.
+    pub ceremonies: Vec<CeremonyId>,
+    /// Those in which it should do something and does not, and why.
+    pub asides: Vec<(CeremonyId, String)>,
+    /// The newest round of the beacon that it has seen or made.
+    pub beacon: Option<Round>,
+    /// Parts of app keys given since the enclave started.
+    pub released: u64,
+    /// Requests for app keys refused since then.
+    pub refused: u64,
 }
 
 /// Why an enclave takes no new work. What it has accepted goes on.
@@ -219,6 +246,8 @@ pub enum HostNotice {
         /// Which.
         connection: ConnectionId,
     },
+    /// Another gatekeeper's part of a round of the random beacon, for a gatekeeper.
+    BeaconPart(BeaconPart),
 }
 
 /// What the enclave asks of the host.
@@ -335,6 +364,10 @@ pub enum EnclaveNotice {
         /// Why.
         refusal: Refusal,
     },
+    /// What the `keys` pallet takes from anybody; said again at each block until the chain has it.
+    Submit(Submission),
+    /// A part of a round of the random beacon, to be brought to every other gatekeeper.
+    BeaconPart(BeaconPart),
     /// A line for the host's log.
     Log {
         /// How urgent.
@@ -342,6 +375,19 @@ pub enum EnclaveNotice {
         /// At most 4 KiB, without secrets.
         message: String,
     },
+}
+
+/// What a gatekeeper has to say to the `keys` pallet. It needs no sender and costs nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Submission {
+    /// Its `post`.
+    Post(SignedPost),
+    /// Its `submit_beacon`.
+    Beacon(Beacon),
+    /// Its `lost_share`.
+    LostShare(SignedLostShare),
+    /// Its `log_releases`.
+    Releases(SignedReleases),
 }
 
 /// What an enclave does for a job at the moment.

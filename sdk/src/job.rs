@@ -42,6 +42,9 @@ use crate::{
 /// How often the chain and the host are asked.
 const POLL: Duration = Duration::from_millis(400);
 
+/// How long it is waited for what a fork has taken out of the best chain to come back.
+const FORK: Duration = Duration::from_secs(30);
+
 /// For how long after a job's deadline its uploads are still signed for: blocks may be late, and clocks differ.
 const UPLOAD_SLACK: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -547,8 +550,7 @@ impl Jobs {
             return Err(JobError::BalanceTooLow { free, needed: max_price });
         }
         let published = self.resolve(signer, &request.program, progress).await?;
-        let state = self.chain.best().await?;
-        let app = state.app(published.app).await?.ok_or(JobError::UnknownApp(published.app))?;
+        let (state, app) = self.published(&published).await?;
         if app.retired {
             return Err(JobError::Retired(published.app));
         }
@@ -583,6 +585,22 @@ impl Jobs {
             deliveries: vec![],
         };
         Ok((record, submit, upload_expiry(deadline_blocks, term.block_ms)))
+    }
+
+    /// An app that was resolved, with the state that has it. One that was published a moment ago may be in a block that a fork has
+    /// replaced by then: it comes back with one of the next blocks.
+    async fn published(&self, published: &Published) -> Result<(State, App), JobError> {
+        let deadline = tokio::time::Instant::now() + FORK;
+        loop {
+            let state = self.chain.best().await?;
+            match state.app(published.app).await? {
+                Some(app) => return Ok((state, app)),
+                None if published.included.is_none() || tokio::time::Instant::now() >= deadline => {
+                    return Err(JobError::UnknownApp(published.app));
+                }
+                None => tokio::time::sleep(POLL).await,
+            }
+        }
     }
 
     /// A record's job on chain, with the number that it has there.

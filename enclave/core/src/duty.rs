@@ -1,7 +1,7 @@
 use futures::future::BoxFuture;
 use phala_attestation::Role;
 use phala_primitives::worker::Performance;
-use phala_protocol::{EnclaveReply, EnclaveStatus, HostRequest, Refusal, StartRole};
+use phala_protocol::{EnclaveReply, EnclaveStatus, HostNotice, HostRequest, Refusal, StartRole};
 use std::sync::Arc;
 
 use crate::{Tee, chain::Guarded, host::Host, keys::Keys, runtime::Tasks};
@@ -36,6 +36,9 @@ pub trait Duty: Send + Sync + 'static {
     /// # Errors
     /// The refusal.
     fn answer(&self, request: HostRequest) -> BoxFuture<'_, Result<EnclaveReply, Refusal>>;
+
+    /// Hears a notice of the host's that is for a duty. The connection is not told what becomes of it.
+    fn told(&self, notice: HostNotice) -> BoxFuture<'_, ()>;
 
     /// Adds what there is to say.
     fn report(&self, status: &mut EnclaveStatus);

@@ -166,6 +166,7 @@ impl Enclave {
             }
             Message::Notice(HostNotice::Received { connection, bytes }) => self.host.received(connection, &bytes),
             Message::Notice(HostNotice::Closed { connection }) => self.host.closed(connection),
+            Message::Notice(notice @ HostNotice::BeaconPart(_)) => self.told(notice),
             Message::Request { id, request } => {
                 let places = if matches!(request, HostRequest::Start(_)) {
                     self.host.up(outbound);
@@ -199,8 +200,20 @@ impl Enclave {
             HostRequest::Heartbeat => heartbeat(&*self.running().await?).await,
             HostRequest::Challenge { nonce } => self.challenge(&*self.running().await?, nonce).await,
             HostRequest::Status => Ok(EnclaveReply::Status(status(&*self.running().await?))),
-            request @ HostRequest::StartJob { .. } => self.running().await?.duty.answer(request).await,
+            request @ (HostRequest::StartJob { .. } | HostRequest::Key(_)) => self.running().await?.duty.answer(request).await,
         }
+    }
+
+    /// Has the duty hear a notice, beside everything else. Too many at once are dropped: whoever says them says them again.
+    fn told(self: &Arc<Self>, notice: HostNotice) {
+        let Some(open) = self.requests.take() else { return };
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            if let Ok(started) = this.running().await {
+                started.duty.told(notice).await;
+            }
+            drop(open);
+        });
     }
 
     /// What the start set up that went well.

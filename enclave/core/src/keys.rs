@@ -68,6 +68,11 @@ impl Keys {
         self.signing.verifying_key().to_bytes()
     }
 
+    /// The key that it signs with.
+    pub fn signing_key(&self) -> &SigningKey {
+        &self.signing
+    }
+
     /// Its id as a worker's.
     pub fn worker(&self) -> WorkerId {
         WorkerId(self.id())

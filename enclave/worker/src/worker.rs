@@ -7,7 +7,7 @@ use phala_enclave::{
 };
 use phala_engine::{Engine, SetupError};
 use phala_primitives::worker::{MAX_CAPACITY, Performance};
-use phala_protocol::{EnclaveReply, EnclaveStatus, HostRequest, Refusal, StartRole};
+use phala_protocol::{EnclaveReply, EnclaveStatus, HostNotice, HostRequest, Refusal, StartRole};
 use std::{fmt, sync::Arc};
 
 use crate::{
@@ -125,6 +125,11 @@ impl Duty for Running {
                 _ => Err(refusal(false, "this enclave is a worker's, and this request is not for a worker")),
             }
         })
+    }
+
+    fn told(&self, _notice: HostNotice) -> BoxFuture<'_, ()> {
+        // All there are are for gatekeepers.
+        Box::pin(async {})
     }
 
     fn report(&self, status: &mut EnclaveStatus) {

@@ -1,0 +1,88 @@
+//! Rounds of the random beacon: parts in, the round out.
+
+use phala_enclave::host::lock;
+use phala_keys::{Message, Partial, PartialError, Share, VerifiedPartial, VerifiedSharing, beacon_partial, combine_beacon};
+use phala_primitives::{
+    GatekeeperId, Hash,
+    gatekeeper::{BEACON_INTERVAL, Beacon, BeaconPart, Round},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+/// The newest round that may be signed once block `number` is finalized.
+pub(crate) fn due(number: u32) -> Round {
+    number.saturating_sub(number.checked_rem(BEACON_INTERVAL).unwrap_or(0))
+}
+
+/// The round that is being put together.
+#[derive(Default)]
+pub(crate) struct Rounds {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    round: Round,
+    sharing: Option<Arc<VerifiedSharing>>,
+    parts: BTreeMap<GatekeeperId, VerifiedPartial>,
+    beacon: Option<Beacon>,
+}
+
+impl Rounds {
+    /// Begins with `round` under `sharing`, unless it has begun. Returns this gatekeeper's own part, to be told to the others, unless the
+    /// round is there already.
+    pub(crate) fn begin(
+        &self,
+        genesis_hash: &Hash,
+        round: Round,
+        sharing: &Arc<VerifiedSharing>,
+        share: &Share,
+        me: GatekeeperId,
+    ) -> Option<BeaconPart> {
+        let mut state = lock(&self.state);
+        let is_same = state.round == round
+            && state.sharing.as_ref().is_some_and(|current| current.ceremony() == sharing.ceremony());
+        if !is_same {
+            *state = State { round, sharing: Some(sharing.clone()), ..State::default() };
+        }
+        if state.beacon.is_some() {
+            return None;
+        }
+        let partial = beacon_partial(share, genesis_hash, round).ok()?;
+        let part =
+            BeaconPart { round, gatekeeper: me, ceremony: partial.ceremony, signature: partial.signature.clone() };
+        let _ = add(&mut state, genesis_hash, &part);
+        Some(part)
+    }
+
+    /// Takes a part of the round, its own or another gatekeeper's.
+    ///
+    /// # Errors
+    /// When it is not what it says. One of another round, or a second one, is ignored.
+    pub(crate) fn take(&self, genesis_hash: &Hash, part: &BeaconPart) -> Result<(), PartialError> {
+        add(&mut lock(&self.state), genesis_hash, part)
+    }
+
+    /// The round, once there are enough parts of it.
+    pub(crate) fn beacon(&self) -> Option<Beacon> {
+        lock(&self.state).beacon
+    }
+}
+
+fn add(state: &mut State, genesis_hash: &Hash, part: &BeaconPart) -> Result<(), PartialError> {
+    let Some(sharing) = state.sharing.clone() else { return Ok(()) };
+    if part.round != state.round || state.beacon.is_some() || state.parts.contains_key(&part.gatekeeper) {
+        return Ok(());
+    }
+    let message = Message::Beacon { genesis_hash: *genesis_hash, round: part.round };
+    let partial = Partial { ceremony: part.ceremony, signature: part.signature.clone() };
+    let verified = sharing.verify(part.gatekeeper, message, &partial)?;
+    state.parts.insert(part.gatekeeper, verified);
+    if u32::try_from(state.parts.len()).is_ok_and(|parts| parts >= sharing.threshold()) {
+        let parts: Vec<_> = state.parts.values().cloned().collect();
+        state.beacon = combine_beacon(&sharing, genesis_hash, part.round, &parts).ok().map(|beacon| *beacon.beacon());
+    }
+    Ok(())
+}

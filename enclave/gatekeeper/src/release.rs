@@ -1,0 +1,228 @@
+//! The parts of app keys that this gatekeeper gives: to whom, how often, and what it says of it on chain.
+
+use codec::{Decode, Encode};
+use ed25519_dalek::{Signer, SigningKey};
+use phala_attestation::{Measurement, Role};
+use phala_enclave::{
+    chain::{Block, Chain, ChainApp, ChainError, ChainJob, ChainWorker, app_key, job_key, worker_key},
+    host::{lock, refusal},
+    text::{Public, text},
+};
+use phala_keys::{Facts, Refused};
+use phala_primitives::{
+    GatekeeperId, Hash, WorkerId,
+    attestation::Class,
+    gatekeeper::{KeyRequest, Releases, SignedReleases},
+    job::JobStatus,
+    worker::WorkerStatus,
+};
+use phala_protocol::Refusal;
+use sha2::{Digest, Sha256};
+use sp_crypto_hashing::{blake2_128, twox_128};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Mutex,
+    time::Duration,
+};
+
+use crate::board::{Epochs, Reader};
+
+/// How many parts one worker gets in [`WINDOW`]: each job needs two, and more when parts are lost on their way.
+const MOST_PER_WORKER: usize = 64;
+
+/// See [`MOST_PER_WORKER`].
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// How many workers' requests are remembered for that. Where they are more, the longest silent one is forgotten.
+const MOST_WORKERS: usize = 4096;
+
+/// The most answers of which the chain has not heard yet: no part is given beyond.
+const MOST_UNLOGGED: usize = 4096;
+
+/// What a gatekeeper says of a request that it does not answer.
+pub(crate) struct RefusedText(pub Refused);
+
+/// Fixed sentences with numbers.
+impl Public for RefusedText {}
+
+impl std::fmt::Display for RefusedText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<RefusedText> for Refusal {
+    fn from(refused: RefusedText) -> Self {
+        // A gatekeeper that is behind the worker's view of the chain will know later.
+        refusal(!matches!(refused.0, Refused::Signature | Refused::Chain | Refused::ReplyKey), text!(refused))
+    }
+}
+
+/// What the pallet keeps of an image.
+#[derive(Decode)]
+struct Image {
+    role: Role,
+    #[expect(dead_code, reason = "it is in the encoding")]
+    version: u32,
+}
+
+/// Where the `attestation` pallet stores an entry of a map.
+fn attestation_key(name: &str, key: &impl Encode) -> Vec<u8> {
+    let key = key.encode();
+    [&twox_128(b"Attestation")[..], &twox_128(name.as_bytes()), &blake2_128(&key), &key].concat()
+}
+
+/// What the finalized block `at` says about a request.
+///
+/// # Errors
+/// When it cannot be read, or says that nobody should get this key, whatever else is asked.
+pub(crate) async fn facts(
+    chain: &dyn Chain,
+    at: Block,
+    epochs: Epochs,
+    request: &KeyRequest,
+) -> Result<Facts, Refusal> {
+    let unreadable = |error: ChainError| refusal(true, text!("the chain could not be read: ", error));
+    let reader = Reader { chain, at };
+    let job = reader.get::<ChainJob>(job_key(request.job), "job").await.map_err(unreadable)?;
+    let Some(job) = job else { return Err(RefusedText(Refused::Assignment).into()) };
+    let JobStatus::Assigned(assignment) = job.status else { return Err(RefusedText(Refused::Assignment).into()) };
+    if at.number > assignment.due {
+        return Err(RefusedText(Refused::Assignment).into());
+    }
+    let worker = reader.get::<ChainWorker>(worker_key(&assignment.worker), "worker").await.map_err(unreadable)?;
+    let Some(worker) = worker else { return Err(RefusedText(Refused::Assignment).into()) };
+    if worker.status == WorkerStatus::Cordoned {
+        return Err(RefusedText(Refused::Verdict).into());
+    }
+    for class in worker.classes() {
+        let broken =
+            reader.get::<u64>(attestation_key("Compromised", &class), "broken class").await.map_err(unreadable)?;
+        if broken.is_some() {
+            return Err(RefusedText(Refused::Verdict).into());
+        }
+    }
+    if !image_allowed(&reader, &worker.measurement).await.map_err(unreadable)? {
+        return Err(RefusedText(Refused::Verdict).into());
+    }
+    let now = [twox_128(b"Timestamp"), twox_128(b"Now")].concat();
+    let now_ms = reader.get::<u64>(now, "time").await.map_err(unreadable)?.unwrap_or(u64::MAX);
+    let app = reader.get::<ChainApp>(app_key(&job.app), "app").await.map_err(unreadable)?;
+    if app.is_none() {
+        return Err(RefusedText(Refused::App).into());
+    }
+    let version = reader
+        .get::<u32>(crate::board::map_key("KeyVersions", &job.app), "version of an app's key")
+        .await
+        .map_err(unreadable)?;
+    Ok(Facts {
+        genesis_hash: chain.genesis_hash(),
+        job: request.job,
+        worker: assignment.worker,
+        attempt: job.attempts,
+        app: job.app,
+        version: version.unwrap_or(0),
+        now: now_ms / 1000,
+        verdict_expires: worker.verdict_expires,
+        epochs: epochs.current.map(|current| epochs.oldest..=current),
+    })
+}
+
+async fn image_allowed(reader: &Reader<'_>, measurement: &Measurement) -> Result<bool, ChainError> {
+    let image = reader.get::<Image>(attestation_key("Images", measurement), "image").await?;
+    Ok(image.is_some_and(|image| image.role == Role::Worker))
+}
+
+/// What was given, and what of it the chain does not know yet.
+#[derive(Default)]
+pub(crate) struct Log {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    recent: BTreeMap<WorkerId, VecDeque<Duration>>,
+    unlogged: Vec<KeyRequest>,
+    /// What was last said to the chain: how many of the unlogged, from which number on.
+    said: Option<(u64, usize)>,
+    released: u64,
+    refused: u64,
+}
+
+impl Log {
+    /// Notes that a request is granted at `now`.
+    ///
+    /// # Errors
+    /// When its worker has had too many, or the chain has not heard of too many.
+    pub(crate) fn admit(&self, request: &KeyRequest, now: Duration) -> Result<(), Refusal> {
+        let mut state = lock(&self.state);
+        if state.unlogged.len() >= MOST_UNLOGGED {
+            return Err(refusal(true, "the chain takes no log of what was given; nothing is given meanwhile"));
+        }
+        if !state.recent.contains_key(&request.worker) && state.recent.len() >= MOST_WORKERS {
+            let longest = state.recent.iter().min_by_key(|(_, times)| times.back().copied());
+            if let Some(longest) = longest.map(|(worker, _)| *worker) {
+                state.recent.remove(&longest);
+            }
+        }
+        let times = state.recent.entry(request.worker).or_default();
+        while times.front().is_some_and(|time| now.saturating_sub(*time) >= WINDOW) {
+            times.pop_front();
+        }
+        if times.len() >= MOST_PER_WORKER {
+            return Err(refusal(true, "this worker has asked for too many keys; try again in a minute"));
+        }
+        times.push_back(now);
+        state.unlogged.push(request.clone());
+        state.released = state.released.saturating_add(1);
+        Ok(())
+    }
+
+    /// Notes a refusal.
+    pub(crate) fn refused(&self) {
+        let mut state = lock(&self.state);
+        state.refused = state.refused.saturating_add(1);
+    }
+
+    /// How many were given, and refused.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let state = lock(&self.state);
+        (state.released, state.refused)
+    }
+
+    /// What to say to the chain, which has `logged` of this gatekeeper's so far. The same again until it has it.
+    pub(crate) fn releases(
+        &self,
+        logged: u64,
+        genesis_hash: &Hash,
+        gatekeeper: GatekeeperId,
+        signing: &SigningKey,
+    ) -> Option<SignedReleases> {
+        let mut state = lock(&self.state);
+        if let Some((first, count)) = state.said
+            && logged >= first.saturating_add(count as u64)
+        {
+            let count = count.min(state.unlogged.len());
+            state.unlogged.drain(..count);
+            state.said = None;
+        }
+        if state.unlogged.is_empty() {
+            return None;
+        }
+        let count = match state.said {
+            Some((first, count)) if first == logged => count,
+            _ => state.unlogged.len(),
+        };
+        state.said = Some((logged, count));
+        let digest = Sha256::digest(state.unlogged.get(..count)?.encode()).into();
+        let releases = Releases {
+            genesis_hash: *genesis_hash,
+            gatekeeper,
+            first: logged,
+            count: u32::try_from(count).ok()?,
+            digest,
+        };
+        let signature = signing.sign(&releases.signed_bytes()).to_bytes();
+        Some(SignedReleases { releases, signature })
+    }
+}
