@@ -1,0 +1,393 @@
+//! The secrets of a gatekeeper, and what it does next.
+//!
+//! # Sealing
+//! [`State::step`] answers with [`Step::Seal`] whenever the state has changed since it was last sealed, and with posts only when it has
+//! not. So nothing is posted whose secrets a crash could lose. The caller seals, and steps again:
+//!
+//! ```text
+//! loop {
+//!     match state.step(&identity, &view, &mut rng) {
+//!         Step::Seal(unsealed) => { durably seal unsealed.bytes(); state.sealed(unsealed) }
+//!         Step::Post { posts, .. } => { submit posts; wait for the next finalized block; view = … }
+//!     }
+//! }
+//! ```
+//!
+//! # Rollback
+//! A host can keep every sealed blob and start the enclave again with an old one.
+//! - One from before an attempt has another seed, or none: it makes other keys and dealings than are on chain, notices, and stands aside.
+//!   Should the chain not have them yet, the host can choose which of two independent dealings it posts. Each hides the dealer's
+//!   share as well as one does.
+//! - One from within an attempt makes the same posts again.
+//! - One with shares that were erased since is what erasure cannot protect from: sealed blobs that somebody recorded give their shares to
+//!   whoever takes the sealing key out of the TEE later. A threshold of such TEEs is an epoch's key. See docs/gatekeepers.md.
+//!
+//! # Erasure
+//! What a step erases is gone from memory, and from the disk once the new state is sealed in the old one's place: an attempt's
+//! seed when the chain shows the sharing that it led to, or no longer shows the attempt; a share when the chain shows a later sharing of its
+//! key; an epoch's share by [`State::forget`].
+
+use std::collections::BTreeMap;
+
+use codec::{Decode, DecodeAll, Encode};
+use commonware_codec::Encode as _;
+use phala_primitives::{
+    GatekeeperId,
+    gatekeeper::{CeremonyId, Confirmation, Content, NetworkKey, Phase, Sharing, SignedPost},
+};
+use rand_core::CryptoRng;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::{
+    Aside, CeremonyView, Identity, Share, View,
+    ceremony::{Attempt, confirmation, enrolment, is_past_enrolment},
+    share::Secret,
+};
+
+/// The format of the sealed state.
+const VERSION: u8 = 1;
+
+/// A gatekeeper's secrets. Shows nothing in `Debug`.
+#[derive(Default)]
+pub struct State {
+    shares: BTreeMap<NetworkKey, Share>,
+    attempts: BTreeMap<CeremonyId, Secrets>,
+    /// How often it changed, and the change that was last sealed.
+    changes: u64,
+    sealed: u64,
+}
+
+/// What is kept for an attempt.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+struct Secrets {
+    key: NetworkKey,
+    /// Everything that this gatekeeper makes for the attempt comes from it.
+    seed: Secret,
+    /// What came out, until the chain has it.
+    pending: Option<Pending>,
+}
+
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+struct Pending {
+    share: Share,
+    confirmation: Confirmation,
+    output: Vec<u8>,
+}
+
+/// What to do next.
+#[derive(Debug)]
+#[must_use]
+pub enum Step {
+    /// Seal this durably in the place of what was sealed before, tell [`State::sealed`], and step again.
+    Seal(Unsealed),
+    /// Post what the chain does not have yet, in any order; none is all right. Step again at the next finalized block.
+    Post {
+        /// Signed, and the same again for the same view.
+        posts: Vec<SignedPost>,
+        /// The ceremonies in which this gatekeeper would have something to do and does not, with the reason.
+        asides: BTreeMap<CeremonyId, Aside>,
+    },
+}
+
+/// A changed state that has to be sealed before anything is posted.
+pub struct Unsealed {
+    bytes: Zeroizing<Vec<u8>>,
+    change: u64,
+}
+
+impl Unsealed {
+    /// What to seal; [`State::unseal`] reads it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl std::fmt::Debug for Unsealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Unsealed({} bytes)", self.bytes.len())
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "State({:?}, attempts {:?})", self.shares.values(), self.attempts.keys())
+    }
+}
+
+/// The bytes are no sealed state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Another version of this software wrote them.
+    #[error("the sealed state has format {0}, and only {VERSION} is known")]
+    Version(u8),
+    /// They cannot be read.
+    #[error("the sealed state cannot be read")]
+    Malformed,
+}
+
+/// Why a key cannot be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForgetError {
+    /// The root key lives as long as the network.
+    #[error("the root key is never forgotten")]
+    Root,
+}
+
+impl State {
+    /// Of a gatekeeper that has nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What [`Unsealed::bytes`] gave.
+    ///
+    /// # Errors
+    /// When it is not that.
+    pub fn unseal(bytes: &[u8]) -> Result<Self, StateError> {
+        let (version, mut rest) = bytes.split_first().ok_or(StateError::Malformed)?;
+        if *version != VERSION {
+            return Err(StateError::Version(*version));
+        }
+        let (shares, attempts) = <(BTreeMap<NetworkKey, Share>, BTreeMap<CeremonyId, Secrets>)>::decode_all(&mut rest)
+            .map_err(|_| StateError::Malformed)?;
+        if shares.iter().any(|(key, share)| *key != share.key()) {
+            return Err(StateError::Malformed);
+        }
+        Ok(Self { shares, attempts, changes: 0, sealed: 0 })
+    }
+
+    /// The share of a key that the chain has as the current one.
+    pub fn share(&self, key: NetworkKey) -> Option<&Share> {
+        self.shares.get(&key)
+    }
+
+    /// The keys of which it has a share.
+    pub fn keys(&self) -> impl Iterator<Item = NetworkKey> {
+        self.shares.keys().copied()
+    }
+
+    /// The attempts for which it keeps secrets.
+    pub fn attempts(&self) -> impl Iterator<Item = CeremonyId> {
+        self.attempts.keys().copied()
+    }
+
+    /// Tells it that `unsealed` is sealed durably. One that has been overtaken by another change counts for nothing.
+    #[expect(clippy::needless_pass_by_value, reason = "it is of no use afterwards")]
+    pub fn sealed(&mut self, unsealed: Unsealed) {
+        self.sealed = self.sealed.max(unsealed.change);
+    }
+
+    /// Erases all that is kept of an epoch's key: its grace period is over. [`Step::Seal`] comes next.
+    ///
+    /// # Errors
+    /// For the root key.
+    pub fn forget(&mut self, key: NetworkKey) -> Result<(), ForgetError> {
+        if key == NetworkKey::Root {
+            return Err(ForgetError::Root);
+        }
+        let before = self.attempts.len();
+        self.attempts.retain(|_, attempt| attempt.key != key);
+        if self.shares.remove(&key).is_some() || self.attempts.len() != before {
+            self.changed();
+        }
+        Ok(())
+    }
+
+    /// What to do next, given what the finalized chain shows. The view must not be older than one of an earlier step.
+    pub fn step(&mut self, identity: &Identity, view: &View, rng: &mut impl CryptoRng) -> Step {
+        self.settle(identity, view, rng);
+        let (mut posts, mut asides) = (Vec::new(), BTreeMap::new());
+        for (id, ceremony) in &view.ceremonies {
+            let current = view.sharings.get(&ceremony.ceremony.key);
+            if current.is_some_and(|sharing| sharing.ceremony >= *id) {
+                continue;
+            }
+            match self.contents(identity, *id, ceremony, current, rng) {
+                Ok(contents) => posts.extend(contents.into_iter().map(|content| (*id, content))),
+                Err(aside) => {
+                    asides.insert(*id, aside);
+                }
+            }
+        }
+        if self.changes != self.sealed {
+            return Step::Seal(self.unsealed());
+        }
+        let posts = posts.into_iter().map(|(ceremony, content)| identity.sign(ceremony, content)).collect();
+        Step::Post { posts, asides }
+    }
+
+    fn changed(&mut self) {
+        self.changes = self.changes.saturating_add(1);
+    }
+
+    fn unsealed(&self) -> Unsealed {
+        // Room for all of it at once: a vector that grows leaves copies behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(
+            VERSION
+                .encoded_size()
+                .saturating_add(self.shares.encoded_size())
+                .saturating_add(self.attempts.encoded_size()),
+        ));
+        VERSION.encode_to(&mut *bytes);
+        self.shares.encode_to(&mut *bytes);
+        self.attempts.encode_to(&mut *bytes);
+        Unsealed { bytes, change: self.changes }
+    }
+
+    /// Makes pending shares current where the chain shows their sharing, and erases what is over.
+    fn settle(&mut self, identity: &Identity, view: &View, rng: &mut impl CryptoRng) {
+        for (key, sharing) in &view.sharings {
+            let had = self.shares.get(key).map(Share::ceremony);
+            // A higher number than the chain's would be of a view that is older than this state.
+            if had.is_some_and(|had| had >= sharing.ceremony) {
+                continue;
+            }
+            if let Some(share) = self.obtained(identity, view, *key, sharing, rng) {
+                self.shares.insert(*key, share);
+                self.changed();
+            } else if had.is_some() {
+                self.shares.remove(key);
+                self.changed();
+            }
+        }
+        let before = self.attempts.len();
+        self.attempts.retain(|id, attempt| {
+            let ended = view.sharings.get(&attempt.key).is_some_and(|sharing| sharing.ceremony >= *id);
+            let shown = view.ceremonies.get(id).is_some_and(|ceremony| ceremony.ceremony.key == attempt.key);
+            shown && !ended
+        });
+        if self.attempts.len() != before {
+            self.changed();
+        }
+    }
+
+    /// The share of a sharing that the chain shows: the one that is pending, or, for a player that was away, computed now.
+    fn obtained(
+        &self,
+        identity: &Identity,
+        view: &View,
+        key: NetworkKey,
+        sharing: &Sharing<u32>,
+        rng: &mut impl CryptoRng,
+    ) -> Option<Share> {
+        let attempt = self.attempts.get(&sharing.ceremony).filter(|attempt| attempt.key == key)?;
+        if let Some(pending) = &attempt.pending {
+            return (pending.output == sharing.output).then(|| pending.share.clone());
+        }
+        let ceremony = view.ceremonies.get(&sharing.ceremony)?;
+        let output_hash: [u8; 32] = Sha256::digest(&sharing.output).into();
+        let (output, share) =
+            Attempt::new(identity, sharing.ceremony, ceremony).ok()?.outcome(&attempt.seed, rng).ok()?;
+        (confirmation(&output)?.output_hash == output_hash).then_some(share)
+    }
+
+    /// What the phase asks for and the chain does not have.
+    fn contents(
+        &mut self,
+        identity: &Identity,
+        id: CeremonyId,
+        view: &CeremonyView,
+        current: Option<&Sharing<u32>>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<Content>, Aside> {
+        let me = identity.id();
+        let ceremony = &view.ceremony;
+        let is_player = ceremony.players.contains(&me);
+        if let Some(enrolled) = view.enrolments.get(&me)
+            && self.attempts.get(&id).map(|attempt| enrolment(&attempt.seed, id).public()) != Some(*enrolled)
+        {
+            return Err(Aside::Contradiction("enrolment"));
+        }
+        if !is_past_enrolment(ceremony.phase) {
+            if !is_player || view.enrolments.contains_key(&me) {
+                return Ok(Vec::new());
+            }
+            let seed = self.seed(id, ceremony.key, rng)?;
+            return Ok(vec![Content::Enrolment(enrolment(&seed, id).public())]);
+        }
+        if !is_player && !ceremony.dealers.contains(&me) {
+            return Ok(Vec::new());
+        }
+        if view.previous.as_ref() != current {
+            return Err(Aside::Ceremony("what is dealt anew is not the current sharing of the key"));
+        }
+        let attempt = Attempt::new(identity, id, view)?;
+        let share = self.shares.get(&ceremony.key).cloned();
+        match ceremony.phase {
+            Phase::Deal if attempt.is_dealer() => {
+                let seed = match self.attempts.get(&id) {
+                    Some(attempt) => attempt.seed.clone(),
+                    None if view.dealings.contains_key(&me) => return Err(Aside::Contradiction("dealing")),
+                    // Who only deals has not enrolled.
+                    None => self.seed(id, ceremony.key, rng)?,
+                };
+                match (view.dealings.get(&me), attempt.dealing(&seed, share.as_ref())) {
+                    (None, Ok((_, dealing))) => Ok(vec![Content::Dealing(dealing)]),
+                    (Some(posted), Ok((_, dealing))) if *posted == dealing => Ok(Vec::new()),
+                    (Some(_), _) => Err(Aside::Contradiction("dealing")),
+                    (None, Err(aside)) => Err(aside),
+                }
+            }
+            Phase::Answer if is_player && !view.answers.contains_key(&me) => {
+                Ok(vec![Content::Answers(attempt.answers(self.known(id)?)?)])
+            }
+            Phase::Log if view.dealings.contains_key(&me) && attempt.is_dealer() && !view.logs.contains_key(&me) => {
+                let seed = self.attempts.get(&id).map(|attempt| &attempt.seed);
+                let seed = seed.ok_or(Aside::Contradiction("dealing"))?;
+                Ok(vec![Content::Log(attempt.log(seed, share.as_ref())?)])
+            }
+            Phase::Confirm if is_player => self.confirm(&attempt, id, view, me, rng),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn confirm(
+        &mut self,
+        attempt: &Attempt<'_>,
+        id: CeremonyId,
+        view: &CeremonyView,
+        me: GatekeeperId,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<Content>, Aside> {
+        let secrets = self.attempts.get_mut(&id).ok_or(Aside::Contradiction("enrolment"))?;
+        let pending = match &secrets.pending {
+            Some(pending) => pending.clone(),
+            None => {
+                let (output, share) = attempt.outcome(&secrets.seed, rng)?;
+                let confirmation = confirmation(&output).ok_or(Aside::Outcome("no public key"))?;
+                let pending = Pending { share, confirmation, output: output.encode().to_vec() };
+                secrets.pending = Some(pending.clone());
+                self.changed();
+                pending
+            }
+        };
+        let mut contents = Vec::new();
+        match view.confirmations.get(&me) {
+            None => contents.push(Content::Confirmation(pending.confirmation)),
+            Some(posted) if *posted == pending.confirmation => {}
+            Some(_) => return Err(Aside::Contradiction("confirmation")),
+        }
+        if attempt.confirmed(&pending.confirmation) {
+            contents.push(Content::Output(pending.output.clone()));
+        }
+        Ok(contents)
+    }
+
+    /// The attempt's seed, made if there is none.
+    fn seed(&mut self, id: CeremonyId, key: NetworkKey, rng: &mut impl CryptoRng) -> Result<Secret, Aside> {
+        if let Some(attempt) = self.attempts.get(&id) {
+            return Ok(attempt.seed.clone());
+        }
+        let mut seed = Secret([0; 32]);
+        rng.fill_bytes(&mut seed.0);
+        self.attempts.insert(id, Secrets { key, seed: seed.clone(), pending: None });
+        self.changed();
+        Ok(seed)
+    }
+
+    /// The seed of an attempt that this state enrolled in.
+    fn known(&self, id: CeremonyId) -> Result<&Secret, Aside> {
+        self.attempts.get(&id).map(|attempt| &attempt.seed).ok_or(Aside::Contradiction("enrolment"))
+    }
+}

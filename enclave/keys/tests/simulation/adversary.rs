@@ -1,0 +1,220 @@
+//! What somebody gets who takes everything out of broken enclaves, now and from every sealed state that their hosts ever recorded, and
+//! reads everything on chain.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use codec::Decode as _;
+use commonware_codec::{Copying, Decode as _, DecodeExt};
+use commonware_cryptography::{
+    bls12381::{
+        dkg::feldman_desmedt::{DealerLogSummary, Info, Output, Reveal, SignedDealerLog},
+        primitives::{
+            group::{G1, Private, Scalar, Share},
+            ops::{self, threshold::sign_message},
+            sharing::{Mode, ModeVersion},
+            variant::{MinSig, PartialSignature},
+        },
+    },
+    ed25519,
+};
+use commonware_math::poly::Interpolator;
+use commonware_parallel::Sequential;
+use commonware_utils::{
+    N3f1, NZU32, Participant,
+    ordered::{Map, Set},
+};
+use phala_keys::CeremonyView;
+use phala_primitives::{
+    GatekeeperId,
+    gatekeeper::{APP_KEY_NAMESPACE, CeremonyId, NetworkKey, Sharing, app_key_message},
+};
+
+use super::{
+    APP,
+    board::{Board, GENESIS},
+    gatekeeper::{Blob, Dice, Gatekeeper, Kind},
+};
+
+type KeyOutput = Output<MinSig, ed25519::PublicKey>;
+
+fn output(sharing: &Sharing<u32>) -> KeyOutput {
+    KeyOutput::decode_cfg(Copying(&sharing.output), &(NZU32!(64), ModeVersion::v0())).unwrap()
+}
+
+fn id(key: &ed25519::PublicKey) -> GatekeeperId {
+    GatekeeperId(key.as_ref().try_into().unwrap())
+}
+
+/// The players whose values each selected dealer opened for all.
+fn opened(
+    ceremony: &CeremonyView,
+    number: CeremonyId,
+    output: &KeyOutput,
+    previous: Option<KeyOutput>,
+) -> Vec<(GatekeeperId, BTreeSet<GatekeeperId>)> {
+    let set = |list: &[GatekeeperId]| -> Set<ed25519::PublicKey> {
+        let keys: Vec<_> = list.iter().map(|id| ed25519::PublicKey::decode(Copying(&id.0)).unwrap()).collect();
+        Set::try_from(keys).unwrap()
+    };
+    let namespace = [b"phala/ceremony/v1".as_slice(), &GENESIS].concat();
+    let (dealers, players) = (set(&ceremony.ceremony.dealers), set(&ceremony.ceremony.players));
+    let info = Info::<MinSig, _>::new::<N3f1>(
+        &namespace,
+        number,
+        previous,
+        Mode::NonZeroCounter,
+        Reveal::V1,
+        dealers,
+        players,
+    )
+    .unwrap();
+    let selected = output.dealers().iter().map(|dealer| {
+        let log = SignedDealerLog::<MinSig, ed25519::PublicKey>::decode_cfg(
+            Copying(&ceremony.logs[&id(dealer)]),
+            &NZU32!(64),
+        );
+        let (_, log) = log.unwrap().check(&info).expect("a selected log verifies");
+        let DealerLogSummary::Ok { reveals, .. } = log.summary() else { panic!("a selected log has results") };
+        (id(dealer), reveals.iter().map(id).collect())
+    });
+    selected.collect()
+}
+
+/// The shares of a ceremony in the sealed states of these, whenever they were sealed.
+fn shares<'a>(disks: impl Iterator<Item = &'a [Vec<u8>]>, ceremony: CeremonyId) -> BTreeMap<u32, [u8; 32]> {
+    let mut found = BTreeMap::new();
+    for bytes in disks.flatten() {
+        let blob = Blob::decode(&mut bytes.as_slice()).unwrap();
+        let pending = blob.attempts.into_values().filter_map(|attempt| attempt.pending.map(|(share, ..)| share));
+        for share in blob.shares.into_values().chain(pending) {
+            if share.ceremony == ceremony {
+                found.insert(share.index, share.private);
+            }
+        }
+    }
+    found
+}
+
+/// The app key that these shares make, whatever it is worth.
+fn interpolated(shares: &BTreeMap<u32, [u8; 32]>) -> Option<G1> {
+    let message = app_key_message(&APP, 1);
+    let parts: Vec<PartialSignature<MinSig>> = shares
+        .iter()
+        .map(|(index, private)| {
+            let share = Share::new(Participant::new(*index), Private::decode(Copying(private)).unwrap());
+            sign_message(&share, APP_KEY_NAMESPACE, &message)
+        })
+        .collect();
+    let points = parts.iter().map(|part| (part.index, Scalar::from_u64(u64::from(part.index.get()) + 1)));
+    let values = Map::from_iter_dedup(parts.iter().map(|part| (part.index, part.value)));
+    Interpolator::new(points).interpolate(&values, &Sequential)
+}
+
+fn is_key(signature: Option<G1>, output: &KeyOutput) -> bool {
+    let message = app_key_message(&APP, 1);
+    signature.is_some_and(|signature| {
+        ops::verify_message::<MinSig>(output.public().public(), APP_KEY_NAMESPACE, &message, &signature).is_ok()
+    })
+}
+
+/// Which players' shares somebody knows who has broken these: theirs, and those of which every selected dealer's value is public or that
+/// dealer's own.
+fn known(
+    sharing: &Sharing<u32>,
+    opened: &[(GatekeeperId, BTreeSet<GatekeeperId>)],
+    broken: &BTreeSet<GatekeeperId>,
+) -> usize {
+    let is_known = |player: &&GatekeeperId| {
+        broken.contains(player)
+            || opened.iter().all(|(dealer, players)| broken.contains(dealer) || players.contains(player))
+    };
+    sharing.players.iter().filter(is_known).count()
+}
+
+/// Every coalition below the threshold of each sharing, in which the liars are, derives no key of any sharing; one at the threshold does.
+pub fn too_few_get_nothing(board: &Board, gatekeepers: &BTreeMap<GatekeeperId, Gatekeeper>, dice: &mut Dice) {
+    let liars: BTreeSet<GatekeeperId> =
+        gatekeepers.values().filter(|gatekeeper| gatekeeper.kind == Kind::Liar).map(Gatekeeper::id).collect();
+    let all: Vec<GatekeeperId> = gatekeepers.keys().copied().collect();
+    let mut coalitions: Vec<BTreeSet<GatekeeperId>> = Vec::new();
+    // As many as can be, in random order.
+    for _ in 0..6 {
+        let (mut left, mut coalition) = (all.clone(), liars.clone());
+        while !left.is_empty() {
+            let candidate = left.swap_remove(dice.below(left.len()));
+            let mut larger = coalition.clone();
+            larger.insert(candidate);
+            if is_below(board, &larger) {
+                coalition = larger;
+            }
+        }
+        coalitions.push(coalition);
+    }
+    // Vendors and operators: each has fewer than a threshold, as the chain sees to. With the liars, each that still has.
+    for classes in [3, all.len().div_ceil(2)] {
+        let mut members: Vec<BTreeSet<GatekeeperId>> = vec![BTreeSet::new(); classes];
+        for gatekeeper in &all {
+            let start = dice.below(classes);
+            for class in (0..classes).map(|number| (start + number) % classes) {
+                let mut larger = members[class].clone();
+                larger.insert(*gatekeeper);
+                if is_below(board, &larger) {
+                    members[class] = larger;
+                    break;
+                }
+            }
+        }
+        coalitions.extend(members.iter().map(|class| class | &liars).filter(|coalition| is_below(board, coalition)));
+    }
+    for (number, (_, sharing)) in &board.sharings {
+        let ceremony = &board.ended[number];
+        let output = output(sharing);
+        let previous = ceremony.previous.as_ref().map(self::output);
+        let opened = opened(ceremony, *number, &output, previous);
+        for coalition in &coalitions {
+            let known = known(sharing, &opened, coalition);
+            assert!(known < output.public().required() as usize, "{known} shares of {number} are known");
+            let held = shares(coalition.iter().map(|id| gatekeepers[id].disk.as_slice()), *number);
+            assert!(held.len() <= known, "what is held is among what is known");
+            assert!(!is_key(interpolated(&held), &output), "too few shares make the key");
+        }
+        // The control: a threshold of them does make it.
+        let mut held = shares(gatekeepers.values().map(|gatekeeper| gatekeeper.disk.as_slice()), *number);
+        while held.len() > output.public().required() as usize {
+            let any = *held.keys().nth(dice.below(held.len())).unwrap();
+            held.remove(&any);
+        }
+        assert!(is_key(interpolated(&held), &output), "a threshold of shares makes the key");
+        let any = *held.keys().next().unwrap();
+        held.remove(&any);
+        assert!(!is_key(interpolated(&held), &output), "one less does not");
+    }
+}
+
+fn is_below(board: &Board, coalition: &BTreeSet<GatekeeperId>) -> bool {
+    board.sharings.values().all(|(_, sharing)| {
+        let count = sharing.players.iter().filter(|player| coalition.contains(player)).count();
+        count < output(sharing).public().required() as usize
+    })
+}
+
+/// What honest gatekeepers hold now, with everything that the bad ones ever held, is below the threshold of every sharing of the epoch.
+pub fn an_epoch_is_gone(board: &Board, gatekeepers: &BTreeMap<GatekeeperId, Gatekeeper>, epoch: NetworkKey) {
+    for (number, (key, sharing)) in &board.sharings {
+        if *key != epoch {
+            continue;
+        }
+        let disks = gatekeepers.values().map(|gatekeeper| match gatekeeper.kind {
+            Kind::Honest => {
+                let blob = gatekeeper.blob();
+                assert!(blob.is_none_or(|blob| !blob.attempts.values().any(|attempt| attempt.key == epoch)));
+                &gatekeeper.disk[gatekeeper.disk.len().saturating_sub(1)..]
+            }
+            _ => gatekeeper.disk.as_slice(),
+        });
+        let held = shares(disks, *number);
+        let output = output(sharing);
+        assert!(held.len() < output.public().required() as usize, "{} shares are left", held.len());
+        assert!(!is_key(interpolated(&held), &output));
+    }
+}
