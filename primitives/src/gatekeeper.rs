@@ -216,6 +216,35 @@ pub struct Sharing<BlockNumber> {
     pub since: BlockNumber,
 }
 
+/// A player asks that the shares of a key be dealt anew among the same players, because it has lost its own.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct LostShare {
+    /// The chain.
+    pub genesis_hash: Hash,
+    /// The key.
+    pub key: NetworkKey,
+    /// The ceremony in which it got the share.
+    pub ceremony: CeremonyId,
+    /// Who lost it; its key signs.
+    pub gatekeeper: GatekeeperId,
+}
+
+impl LostShare {
+    /// The bytes that the enclave signs.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        (b"phala/lost-share/v1", self).encode()
+    }
+}
+
+/// A request with its enclave's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct SignedLostShare {
+    /// What is signed.
+    pub request: LostShare,
+    /// Ed25519, by `request.gatekeeper`, over [`LostShare::signed_bytes`].
+    pub signature: [u8; 64],
+}
+
 /// The number of a round of the random beacon: that of a finalized block.
 pub type Round = u32;
 
@@ -315,6 +344,37 @@ pub struct KeyReply {
     pub encapsulated_key: [u8; 32],
     /// Commonware's encoding of a `PartialSignature` (52 bytes at most) and its tag.
     pub ciphertext: Vec<u8>,
+}
+
+/// A gatekeeper says which [`KeyRequest`]s it has answered since it last said so.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Releases {
+    /// The chain.
+    pub genesis_hash: Hash,
+    /// Who answered; its key signs.
+    pub gatekeeper: GatekeeperId,
+    /// How many it had answered before, which are on the chain already.
+    pub first: u64,
+    /// How many these are: at least one.
+    pub count: u32,
+    /// SHA-256 over the SCALE encoding of the list of requests, in the order of the answers.
+    pub digest: Hash,
+}
+
+impl Releases {
+    /// The bytes that the enclave signs.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        (b"phala/releases/v1", self).encode()
+    }
+}
+
+/// Releases with their enclave's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct SignedReleases {
+    /// What is signed.
+    pub releases: Releases,
+    /// Ed25519, by `releases.gatekeeper`, over [`Releases::signed_bytes`].
+    pub signature: [u8; 64],
 }
 
 #[cfg(test)]
