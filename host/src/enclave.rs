@@ -9,6 +9,7 @@ mod link;
 mod requests;
 
 pub use link::{Link, RequestError};
+pub use requests::Said;
 
 use std::{
     fs::{DirBuilder, Permissions},
@@ -25,7 +26,7 @@ use phala_protocol::{EnclaveReply, EnclaveStatus, HostRequest, Start};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{UnixListener, UnixStream},
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
@@ -49,6 +50,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Of a socket folder that the host makes: its group, which the enclave joins, may enter it.
 const SOCKET_FOLDER_MODE: u32 = 0o710;
+
+/// What a gatekeeper's enclave wants brought to others, and is not yet.
+const WAITING_SAID: usize = 1024;
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const STATUS_PERIOD: Duration = Duration::from_secs(2);
@@ -104,6 +108,10 @@ pub struct Enclave {
     newest: Mutex<CancellationToken>,
     /// Held by the connection that is served.
     turn: tokio::sync::Mutex<()>,
+    /// What it wants brought to others.
+    said: mpsc::Sender<Said>,
+    /// Where that comes out, until somebody takes it.
+    heard: Mutex<Option<mpsc::Receiver<Said>>>,
 }
 
 impl Enclave {
@@ -111,6 +119,7 @@ impl Enclave {
     pub fn new(store: Arc<Store>, jobs: Arc<Jobs>, metrics: Arc<Metrics>) -> Arc<Self> {
         let nothing = CancellationToken::new();
         nothing.cancel();
+        let (said, heard) = mpsc::channel(WAITING_SAID);
         Arc::new(Self {
             store,
             jobs,
@@ -120,7 +129,14 @@ impl Enclave {
             worker: watch::Sender::new(None),
             newest: Mutex::new(nothing),
             turn: tokio::sync::Mutex::new(()),
+            said,
+            heard: Mutex::new(Some(heard)),
         })
+    }
+
+    /// What a gatekeeper's enclave wants brought to others, on all its connections. `None` the second time.
+    pub fn heard(&self) -> Option<mpsc::Receiver<Said>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The enclave, while one is connected and started.
@@ -246,8 +262,12 @@ impl Enclave {
         starts: &dyn StartSource,
         closed: CancellationToken,
     ) {
-        let services =
-            requests::Services { store: self.store.clone(), jobs: self.jobs.clone(), metrics: self.metrics.clone() };
+        let services = requests::Services {
+            store: self.store.clone(),
+            jobs: self.jobs.clone(),
+            metrics: self.metrics.clone(),
+            said: self.said.clone(),
+        };
         let (link, served) = link::run(stream, services, closed.clone());
         let conversation = async {
             let session = self.start(&link, starts).await;

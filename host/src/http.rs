@@ -15,6 +15,7 @@
 
 mod blobs;
 mod error;
+mod gatekeeper;
 mod jobs;
 mod limits;
 mod server;
@@ -128,6 +129,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/liveness", post(worker::liveness))
         .route("/v1/jobs/{job}/start", post(jobs::start))
         .route("/v1/blobs/{blob}", head(blobs::head).put(blobs::put))
+        .route("/v1/key", post(gatekeeper::key))
+        .route("/v1/beacon", post(gatekeeper::beacon))
         .route("/v1/jobs/{job}/output", get(jobs::output))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "no_such_route", "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {

@@ -19,6 +19,7 @@
 //! - [`store`]: the disk: blobs, outputs, sealed state, compiled programs, receipts.
 //! - [`jobs`]: what is known of each job.
 //! - [`chain`]: registration, heartbeats, receipts, the chain's specification.
+//! - [`gatekeeper`]: what a gatekeeper's enclave says, to the chain and to the others.
 //! - [`http`]: what users and operators reach.
 //! - [`config`] and [`run`]: the command line, and everything together.
 //! - [`blocking`]: work that blocks.
@@ -31,6 +32,7 @@ pub mod blocking;
 pub mod chain;
 pub mod config;
 pub mod enclave;
+pub mod gatekeeper;
 pub mod http;
 pub mod jobs;
 pub mod metrics;

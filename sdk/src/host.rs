@@ -16,11 +16,12 @@ pub use tls::Hosts;
 use transfer::TOKEN;
 pub use transfer::{Held, UploadToken};
 
-use codec::{Decode, DecodeAll};
+use codec::{Decode, DecodeAll, Encode};
 use futures::StreamExt;
 use phala_attestation::{Evidence, MAX_EVIDENCE_BYTES, Statement};
 use phala_primitives::{
     JobId, SignedReceipt,
+    gatekeeper::{BeaconPart, KeyReply, SignedKeyRequest},
     worker::{SignedLiveness, SignedPerformanceReport},
 };
 use reqwest::{Method, Response, header::RETRY_AFTER};
@@ -222,6 +223,26 @@ impl Host {
         let request = self.request(Method::POST, path).json(&json!({ "nonce": hex::encode(nonce) }));
         let answer: Answer = self.json(path, request).await?;
         scale("liveness", &answer.liveness)
+    }
+
+    /// Gives a gatekeeper another one's part of a round of the random beacon.
+    pub async fn beacon_part(&self, part: &BeaconPart) -> Result<(), HostError> {
+        let path = "/v1/beacon";
+        let body = json!({ "part": format!("0x{}", hex::encode(part.encode())) });
+        let _: serde::de::IgnoredAny = self.json(path, self.request(Method::POST, path).json(&body)).await?;
+        Ok(())
+    }
+
+    /// Asks a gatekeeper for its part of an app key. The reply is for the worker's enclave that signed the request.
+    pub async fn key(&self, request: &SignedKeyRequest) -> Result<KeyReply, HostError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            reply: String,
+        }
+        let path = "/v1/key";
+        let body = json!({ "request": format!("0x{}", hex::encode(request.encode())) });
+        let answer: Answer = self.json(path, self.request(Method::POST, path).json(&body)).await?;
+        scale("reply", &answer.reply)
     }
 
     /// Asks the enclave to run an attempt at a job: 1 for the first. Only the job's owner may, whose token this is.

@@ -1,5 +1,3 @@
-use codec::Encode as _;
-use ed25519_dalek::Signer as _;
 use futures::future::BoxFuture;
 use phala_attestation::Role;
 use phala_enclave::{
@@ -8,7 +6,7 @@ use phala_enclave::{
     host::{lock, refusal},
     text::{Hex, Public, text},
 };
-use phala_keys::{Aside, Granted, Identity, Share, State, Step, VerifiedRequest, VerifiedSharing, View, reply};
+use phala_keys::{Aside, Granted, Identity, Share, State, Step, VerifiedRequest, VerifiedSharing, reply};
 use phala_primitives::{
     Hash,
     gatekeeper::{

@@ -11,7 +11,6 @@ use phala_enclave::{
 use phala_keys::{Facts, Refused};
 use phala_primitives::{
     GatekeeperId, Hash, WorkerId,
-    attestation::Class,
     gatekeeper::{KeyRequest, Releases, SignedReleases},
     job::JobStatus,
     worker::WorkerStatus,
@@ -124,7 +123,7 @@ pub(crate) async fn facts(
         version: version.unwrap_or(0),
         now: now_ms / 1000,
         verdict_expires: worker.verdict_expires,
-        epochs: epochs.current.map(|current| epochs.oldest..=current),
+        epochs: epochs.current.map(|current| (epochs.oldest, current)),
     })
 }
 

@@ -11,7 +11,7 @@ use codec::Encode;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use phala_primitives::{
     AppId, GatekeeperId, Hash, JobId, WorkerId,
-    gatekeeper::{CeremonyId, KeyReply, KeyRequest, NetworkKey, SignedKeyRequest},
+    gatekeeper::{CeremonyId, EpochId, KeyReply, KeyRequest, NetworkKey, SignedKeyRequest},
 };
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
@@ -32,8 +32,8 @@ fn info(ceremony: CeremonyId, request: &KeyRequest) -> Vec<u8> {
 pub struct Facts {
     /// The chain.
     pub genesis_hash: Hash,
-    /// The block that they are of.
-    pub block: u32,
+    /// The chain's time at that block, in seconds since the Unix epoch.
+    pub now: u64,
     /// The job.
     pub job: JobId,
     /// The worker that the job is assigned to.
@@ -44,10 +44,10 @@ pub struct Facts {
     pub app: AppId,
     /// The current version of the app's key.
     pub version: u32,
-    /// The last block in which the worker's verdict holds, and its image is allowed.
-    pub verdict_ends: u32,
-    /// The epochs whose keys are still given, first and last: those whose grace period is not over.
-    pub epochs: (u32, u32),
+    /// When the worker's verdict ends, in seconds since the Unix epoch.
+    pub verdict_expires: u64,
+    /// The epochs whose keys are still given, first and last: those whose grace period is not over. `None` before the first.
+    pub epochs: Option<(EpochId, EpochId)>,
 }
 
 /// A request whose signature was verified.
@@ -95,12 +95,13 @@ impl Granted {
         if asked.version != facts.version {
             return Err(Refused::Version { current: facts.version });
         }
-        if facts.verdict_ends < facts.block {
+        if facts.verdict_expires <= facts.now {
             return Err(Refused::Verdict);
         }
         match asked.key {
             NetworkKey::Root => {}
-            NetworkKey::Epoch(epoch) if (facts.epochs.0..=facts.epochs.1).contains(&epoch) => {}
+            NetworkKey::Epoch(epoch)
+                if facts.epochs.is_some_and(|(first, last)| (first..=last).contains(&epoch)) => {}
             NetworkKey::Epoch(epoch) => return Err(Refused::Epoch(epoch)),
         }
         Ok(Self(request))

@@ -16,7 +16,7 @@ use std::{
 
 use codec::{Decode, Encode};
 use phala_protocol::{
-    EnclaveMessage, EnclaveReply, Hello, HostMessage, HostRequest, MAX_FRAME_BYTES, Message, Refusal, wire,
+    EnclaveMessage, EnclaveReply, Hello, HostMessage, HostNotice, HostRequest, MAX_FRAME_BYTES, Message, Refusal, wire,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -89,6 +89,14 @@ impl Link {
             answer = timeout(patience, asking) => answer.unwrap_or(Err(RequestError::Timeout)),
             () = self.closed.cancelled() => Err(RequestError::Disconnected),
         }
+    }
+
+    /// Tells something that needs no answer.
+    ///
+    /// # Errors
+    /// [`RequestError::Disconnected`].
+    pub async fn notice(&self, notice: HostNotice) -> Result<(), RequestError> {
+        self.outgoing.send(Message::Notice(notice)).await.map_err(|_| RequestError::Disconnected)
     }
 
     fn answered(&self, id: u64, reply: Result<EnclaveReply, Refusal>) {

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use phala_primitives::JobId;
+use phala_primitives::{JobId, gatekeeper::BeaconPart};
 use phala_protocol::{
     EnclaveNotice, EnclaveRequest, HostMessage, HostReply, LogLevel, MAX_CHUNK_BYTES, Message, Refusal,
 };
@@ -55,6 +55,16 @@ pub(super) struct Services {
     pub store: Arc<Store>,
     pub jobs: Arc<Jobs>,
     pub metrics: Arc<Metrics>,
+    pub said: mpsc::Sender<Said>,
+}
+
+/// What a gatekeeper's enclave wants brought to others. It says everything again until it has had its effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// To the chain.
+    Submission(phala_protocol::Submission),
+    /// To the other gatekeepers.
+    BeaconPart(BeaconPart),
 }
 
 /// Hands the enclave's requests to whoever serves them.
@@ -105,6 +115,9 @@ impl Dispatcher {
             EnclaveNotice::Send { connection, bytes } => self.network.send(connection, bytes),
             EnclaveNotice::Close { connection } => self.network.close(connection),
             EnclaveNotice::Log { level, message } => log(level, &message),
+            // What finds no place is said again.
+            EnclaveNotice::Submit(submission) => drop(self.services.said.try_send(Said::Submission(submission))),
+            EnclaveNotice::BeaconPart(part) => drop(self.services.said.try_send(Said::BeaconPart(part))),
             EnclaveNotice::JobProgress { .. } | EnclaveNotice::JobEnded { .. } | EnclaveNotice::JobRefused { .. } => {
                 self.change(Change::Notice(notice)).await?;
             }

@@ -16,6 +16,7 @@ use subxt::{
     error as sx,
     events::Phase,
     transactions::{SubmittableTransaction, TransactionStatus},
+    utils::{AccountId32, MultiSignature},
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -105,6 +106,31 @@ impl Chain {
     /// See [`SubmitError`].
     pub async fn submit_finalized(&self, signer: &Signer, call: Call) -> Result<Included, SubmitError> {
         self.submit_until(signer, &call, true).await
+    }
+
+    /// Gives the node's pool a call that the chain takes from anybody and for nothing: what it says is signed inside. Returns once
+    /// the pool has it; what becomes of it, the state shows.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]: also when the chain has it already.
+    pub async fn submit_unsigned(&self, call: Call) -> Result<(), SubmitError> {
+        let at = self.client().at_current_block().await.map_err(|error| SubmitError::Chain(error.into()))?;
+        let encoded = call.encode(&at).map_err(extrinsic_error)?;
+        let payload = call.payload(&encoded);
+        let params = SubstrateExtrinsicParamsBuilder::<Config>::new().nonce(0).immortal().build();
+        let mut general =
+            at.transactions().create_v5_signable_offline(&payload, params).map_err(extrinsic_error)?;
+        // A general transaction has no sender and no signature, and the runtime no extension that would carry them: neither is in
+        // what comes out.
+        let nobody = (AccountId32([0; 32]), MultiSignature::Sr25519([0; 64]));
+        let transaction =
+            general.sign_with_account_and_signature(&nobody.0, &nobody.1).map_err(extrinsic_error)?;
+        let bytes = hexadecimal(&transaction);
+        match self.rpc::<serde_json::Value>("author_submitExtrinsic", vec![bytes.into()]).await {
+            Ok(_) => Ok(()),
+            Err(ChainError::Refused(reason)) => Err(SubmitError::Invalid(reason)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What a call would cost its signer, apart from what it does.

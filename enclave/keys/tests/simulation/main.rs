@@ -170,14 +170,14 @@ impl World {
         };
         let facts = Facts {
             genesis_hash: GENESIS,
-            block: 10,
+            now: 10,
             job: 7,
             worker,
             attempt: 1,
             app: APP,
             version: 1,
-            verdict_ends: 10,
-            epochs: (0, u32::MAX),
+            verdict_expires: 11,
+            epochs: Some((0, u32::MAX)),
         };
         let (pending, signed) = PendingRequest::new(request, &signing, &mut self.dice.0).unwrap();
         let mut parts = Vec::new();

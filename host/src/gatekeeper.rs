@@ -1,0 +1,153 @@
+//! What a gatekeeper's host does beside what every host does: it brings what its enclave says to the chain and to the other
+//! gatekeepers, and to its enclave what they say.
+//!
+//! The enclave says everything again at each block until the chain shows it, so nothing here is kept or tried twice, and what is
+//! lost costs a block.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use codec::Encode;
+use futures::future::BoxFuture;
+use phala_primitives::{GatekeeperId, Hash, gatekeeper::BeaconPart};
+use phala_protocol::Submission;
+use phala_sdk::host::Host;
+use sha2::{Digest, Sha256};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    chain::{NodeError, SubmitError},
+    enclave::{Enclave, Said},
+    metrics::Metrics,
+};
+
+/// For how long what was submitted is not submitted again: it takes that long to be seen in a finalized block.
+const AGAIN_AFTER: Duration = Duration::from_secs(8);
+
+/// How long a list of the other gatekeepers is good for.
+const PEERS_AGE: Duration = Duration::from_secs(20);
+
+/// How long it may take to bring a part of a round to another gatekeeper: the round is over by then.
+const DELIVERY: Duration = Duration::from_secs(5);
+
+/// The most of the enclave's words that are under way at once.
+const MOST_AT_ONCE: usize = 256;
+
+/// What a gatekeeper's host needs of its node, beside what every host does.
+pub trait GatekeeperNode: Send + Sync + 'static {
+    /// Who shares the root key at present, and where their hosts serve.
+    fn peers(&self) -> BoxFuture<'_, Result<Vec<(GatekeeperId, String)>, NodeError>>;
+
+    /// Gives the node what the chain takes without a sender.
+    fn say(&self, submission: Submission) -> BoxFuture<'_, Result<(), SubmitError>>;
+}
+
+/// Brings what the enclave says to where it belongs.
+pub struct Carrier {
+    node: Arc<dyn GatekeeperNode>,
+    enclave: Arc<Enclave>,
+    metrics: Arc<Metrics>,
+    submitted: BTreeMap<Hash, Instant>,
+    peers: Vec<(GatekeeperId, Arc<Host>)>,
+    peers_at: Option<Instant>,
+}
+
+impl Carrier {
+    /// Nothing is brought before [`Self::run`].
+    pub fn new(node: Arc<dyn GatekeeperNode>, enclave: Arc<Enclave>, metrics: Arc<Metrics>) -> Self {
+        Self { node, enclave, metrics, submitted: BTreeMap::new(), peers: Vec::new(), peers_at: None }
+    }
+
+    /// Works until the enclave's end is gone.
+    pub async fn run(mut self, mut heard: mpsc::Receiver<Said>) {
+        let mut under_way = JoinSet::new();
+        while let Some(said) = heard.recv().await {
+            while under_way.len() >= MOST_AT_ONCE {
+                under_way.join_next().await;
+            }
+            while under_way.try_join_next().is_some() {}
+            match said {
+                Said::Submission(submission) => {
+                    if let Some(submission) = self.first_time(submission) {
+                        under_way.spawn(submit(self.node.clone(), self.metrics.clone(), submission));
+                    }
+                }
+                Said::BeaconPart(part) => {
+                    self.find_peers().await;
+                    let me = self.enclave.session().map(|session| session.identity.signing_key);
+                    for (_, host) in self.peers.iter().filter(|(id, _)| Some(id.0) != me) {
+                        under_way.spawn(deliver(host.clone(), part.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// `submission`, unless it was submitted a moment ago.
+    fn first_time(&mut self, submission: Submission) -> Option<Submission> {
+        self.submitted.retain(|_, at| at.elapsed() < AGAIN_AFTER);
+        let hash = Sha256::digest(submission.encode()).into();
+        if self.submitted.contains_key(&hash) {
+            return None;
+        }
+        self.submitted.insert(hash, Instant::now());
+        Some(submission)
+    }
+
+    async fn find_peers(&mut self) {
+        if self.peers_at.is_some_and(|at| at.elapsed() < PEERS_AGE) {
+            return;
+        }
+        match self.node.peers().await {
+            Ok(peers) => {
+                let host = |(id, endpoint): (GatekeeperId, String)| match Host::new(&endpoint) {
+                    Ok(host) => Some((id, Arc::new(host))),
+                    Err(error) => {
+                        tracing::warn!(gatekeeper = %id, %error, "another gatekeeper cannot be reached");
+                        None
+                    }
+                };
+                self.peers = peers.into_iter().filter_map(host).collect();
+                self.peers_at = Some(Instant::now());
+            }
+            Err(error) => tracing::debug!(%error, "the other gatekeepers are not known"),
+        }
+    }
+}
+
+async fn submit(node: Arc<dyn GatekeeperNode>, metrics: Arc<Metrics>, submission: Submission) {
+    let name = match &submission {
+        Submission::Post(_) => "post",
+        Submission::Beacon(_) => "submit_beacon",
+        Submission::LostShare(_) => "report_lost_share",
+        Submission::Releases(_) => "log_releases",
+    };
+    let label = match node.say(submission).await {
+        Ok(()) => "included",
+        // Another gatekeeper was faster, or the chain has it already: the enclave knows best.
+        Err(SubmitError::Refused(error) | SubmitError::Unfit(error) | SubmitError::Permanent(error)) => {
+            tracing::debug!(call = name, error, "the chain does not take what the enclave says");
+            "refused"
+        }
+        Err(SubmitError::Unknown(error)) => {
+            tracing::debug!(call = name, error, "what the enclave says does not reach the chain");
+            "failed"
+        }
+    };
+    metrics.transactions.with_label_values(&[name, label]).inc();
+}
+
+async fn deliver(host: Arc<Host>, part: BeaconPart) {
+    match timeout(DELIVERY, host.beacon_part(&part)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(host = host.url(), %error, "a part of a round was not taken"),
+        Err(_) => tracing::debug!(host = host.url(), "a part of a round was not taken in time"),
+    }
+}
