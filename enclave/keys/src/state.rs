@@ -166,6 +166,12 @@ impl State {
         self.shares.keys().copied()
     }
 
+    /// A copy with the shares alone, as it was before an attempt.
+    #[cfg(test)]
+    pub(crate) fn shares_for_test(&self) -> Self {
+        Self { shares: self.shares.clone(), ..Self::default() }
+    }
+
     /// The attempts for which it keeps secrets.
     pub fn attempts(&self) -> impl Iterator<Item = CeremonyId> {
         self.attempts.keys().copied()
