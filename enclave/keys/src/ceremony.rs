@@ -26,8 +26,8 @@ use hkdf::Hkdf;
 use phala_primitives::{
     GatekeeperId, Hash,
     gatekeeper::{
-        Answer, Ceremony, CeremonyId, Confirmation, Dealing, EncryptedShare, MAX_GATEKEEPERS, NetworkKey, Phase,
-        Sharing, threshold,
+        Answer, Ceremony, CeremonyId, Confirmation, Content, Dealing, EncryptedShare, MAX_GATEKEEPERS, NetworkKey,
+        Phase, Sharing, threshold,
     },
 };
 use rand_chacha::ChaCha20Rng;
@@ -86,6 +86,39 @@ impl CeremonyView {
             confirmations: BTreeMap::new(),
         }
     }
+
+    /// What a gatekeeper posted in the current phase.
+    pub(crate) fn posted(&self, gatekeeper: &GatekeeperId) -> Option<Content> {
+        match self.ceremony.phase {
+            Phase::Enrol => self.enrolments.get(gatekeeper).map(|key| Content::Enrolment(*key)),
+            Phase::Deal => self.dealings.get(gatekeeper).map(|dealing| Content::Dealing(dealing.clone())),
+            Phase::Answer => self.answers.get(gatekeeper).map(|answers| Content::Answers(answers.clone())),
+            Phase::Log => self.logs.get(gatekeeper).map(|log| Content::Log(log.clone())),
+            Phase::Confirm => {
+                self.confirmations.get(gatekeeper).map(|confirmation| Content::Confirmation(*confirmation))
+            }
+        }
+    }
+
+    /// The ceremony without the posts of its phase: what all say in it comes from that alone.
+    pub(crate) fn before_phase(&self) -> Self {
+        let mut before = self.clone();
+        match self.ceremony.phase {
+            Phase::Enrol => before.enrolments.clear(),
+            Phase::Deal => before.dealings.clear(),
+            Phase::Answer => before.answers.clear(),
+            Phase::Log => before.logs.clear(),
+            Phase::Confirm => before.confirmations.clear(),
+        }
+        before
+    }
+
+    /// Whether a threshold of the players confirms this.
+    pub(crate) fn is_confirmed(&self, confirmation: &Confirmation) -> bool {
+        let players = &self.ceremony.players;
+        let agree = players.iter().filter(|player| self.confirmations.get(player) == Some(confirmation)).count();
+        matches!((u32::try_from(players.len()), u32::try_from(agree)), (Ok(all), Ok(agree)) if agree >= threshold(all))
+    }
 }
 
 /// Why a gatekeeper does not do in a ceremony what its phase asks for.
@@ -95,8 +128,8 @@ pub enum Aside {
     #[error("the ceremony contradicts itself: {0}")]
     Ceremony(&'static str),
     /// The sealed state is an older copy, or lost: under the gatekeeper's name something was posted that did not come from it.
-    #[error("the chain has another {0} of this gatekeeper than its sealed state makes")]
-    Contradiction(&'static str),
+    #[error("the chain has another post of this gatekeeper in the phase {0:?} than its sealed state makes")]
+    Contradiction(Phase),
     /// The key is dealt anew, and this gatekeeper has not the share that it should deal.
     #[error("the share of ceremony {0} that would be dealt anew is not here")]
     NoShare(CeremonyId),
@@ -173,10 +206,6 @@ impl<'a> Attempt<'a> {
         let dealt = |dealer: &GatekeeperId| view.dealings.get(dealer).map(|dealing| (*dealer, dealing));
         let dealings = ceremony.dealers.iter().filter_map(dealt).collect();
         Ok(Self { identity, id, view, info, previous, dealings })
-    }
-
-    pub(crate) fn is_dealer(&self) -> bool {
-        self.view.ceremony.dealers.contains(&self.identity.id())
     }
 
     fn player(&self) -> Option<usize> {
@@ -313,7 +342,7 @@ impl<'a> Attempt<'a> {
         let me = self.identity.id();
         let (mut dealer, dealing) = self.dealing(seed, share)?;
         if self.view.dealings.get(&me) != Some(&dealing) {
-            return Err(Aside::Contradiction("dealing"));
+            return Err(Aside::Contradiction(Phase::Deal));
         }
         for player in &self.view.ceremony.players {
             if let Answer::Acknowledged(bytes) = self.answer(player, &me) {
@@ -360,7 +389,7 @@ impl<'a> Attempt<'a> {
         self.all_answered()?;
         let (player, answers) = self.answered(seed)?;
         if self.view.answers.get(&self.identity.id()) != Some(&answers) {
-            return Err(Aside::Contradiction("answers"));
+            return Err(Aside::Contradiction(Phase::Answer));
         }
         let (output, share) = player.finalize::<N3f1>(rng, self.logs(), &Sequential).map_err(|_| Aside::Logs)?;
         let players = u32::try_from(self.view.ceremony.players.len()).unwrap_or(u32::MAX);
@@ -375,13 +404,6 @@ impl<'a> Attempt<'a> {
         }
         let share = Share::new(self.view.ceremony.key, self.id, &share).ok_or(Aside::Outcome("no share"))?;
         Ok((output, share))
-    }
-
-    /// How many players confirm this.
-    pub(crate) fn confirmed(&self, confirmation: &Confirmation) -> bool {
-        let players = &self.view.ceremony.players;
-        let agree = players.iter().filter(|player| self.view.confirmations.get(player) == Some(confirmation)).count();
-        matches!((u32::try_from(players.len()), u32::try_from(agree)), (Ok(all), Ok(agree)) if agree >= threshold(all))
     }
 }
 
@@ -411,9 +433,4 @@ fn participant(gatekeeper: &GatekeeperId) -> Result<ed25519::PublicKey, Aside> {
 
 fn gatekeeper(key: &ed25519::PublicKey) -> GatekeeperId {
     GatekeeperId(key.as_ref().try_into().unwrap_or_default())
-}
-
-/// Whether posts of this phase can have been made by somebody who enrolled.
-pub(crate) fn is_past_enrolment(phase: Phase) -> bool {
-    phase > Phase::Enrol
 }

@@ -50,3 +50,6 @@ pub use release::{Facts, Granted, OpenError, PendingRequest, Refused, VerifiedRe
 pub use share::Share;
 pub use sharing::{CombineError, Message, Partial, PartialError, SharingError, VerifiedPartial, VerifiedSharing};
 pub use state::{ForgetError, State, StateError, Step, Unsealed};
+
+#[cfg(test)]
+mod tests;

@@ -31,17 +31,14 @@ use std::collections::BTreeMap;
 
 use codec::{Decode, DecodeAll, Encode};
 use commonware_codec::Encode as _;
-use phala_primitives::{
-    GatekeeperId,
-    gatekeeper::{CeremonyId, Confirmation, Content, NetworkKey, Phase, Sharing, SignedPost},
-};
+use phala_primitives::gatekeeper::{CeremonyId, Confirmation, Content, NetworkKey, Phase, Sharing, SignedPost};
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
     Aside, CeremonyView, Identity, Share, View,
-    ceremony::{Attempt, confirmation, enrolment, is_past_enrolment},
+    ceremony::{Attempt, confirmation, enrolment},
     share::Secret,
 };
 
@@ -56,6 +53,8 @@ pub struct State {
     /// How often it changed, and the change that was last sealed.
     changes: u64,
     sealed: u64,
+    /// What it says in a phase, with all that this was computed from.
+    said: BTreeMap<CeremonyId, (CeremonyView, Result<Content, Aside>)>,
 }
 
 /// What is kept for an attempt.
@@ -154,7 +153,7 @@ impl State {
         if shares.iter().any(|(key, share)| *key != share.key()) {
             return Err(StateError::Malformed);
         }
-        Ok(Self { shares, attempts, changes: 0, sealed: 0 })
+        Ok(Self { shares, attempts, ..Self::default() })
     }
 
     /// The share of a key that the chain has as the current one.
@@ -165,6 +164,12 @@ impl State {
     /// The keys of which it has a share.
     pub fn keys(&self) -> impl Iterator<Item = NetworkKey> {
         self.shares.keys().copied()
+    }
+
+    /// A copy with the shares alone, as it was before an attempt.
+    #[cfg(test)]
+    pub(crate) fn shares_for_test(&self) -> Self {
+        Self { shares: self.shares.clone(), ..Self::default() }
     }
 
     /// The attempts for which it keeps secrets.
@@ -219,6 +224,7 @@ impl State {
 
     fn changed(&mut self) {
         self.changes = self.changes.saturating_add(1);
+        self.said.clear();
     }
 
     fn unsealed(&self) -> Unsealed {
@@ -251,6 +257,7 @@ impl State {
                 self.changed();
             }
         }
+        self.said.retain(|id, _| view.ceremonies.contains_key(id));
         let before = self.attempts.len();
         self.attempts.retain(|id, attempt| {
             let ended = view.sharings.get(&attempt.key).is_some_and(|sharing| sharing.ceremony >= *id);
@@ -293,101 +300,104 @@ impl State {
     ) -> Result<Vec<Content>, Aside> {
         let me = identity.id();
         let ceremony = &view.ceremony;
-        let is_player = ceremony.players.contains(&me);
         if let Some(enrolled) = view.enrolments.get(&me)
             && self.attempts.get(&id).map(|attempt| enrolment(&attempt.seed, id).public()) != Some(*enrolled)
         {
-            return Err(Aside::Contradiction("enrolment"));
+            return Err(Aside::Contradiction(Phase::Enrol));
         }
-        if !is_past_enrolment(ceremony.phase) {
-            if !is_player || view.enrolments.contains_key(&me) {
-                return Ok(Vec::new());
-            }
-            let seed = self.seed(id, ceremony.key, rng)?;
-            return Ok(vec![Content::Enrolment(enrolment(&seed, id).public())]);
-        }
-        if !is_player && !ceremony.dealers.contains(&me) {
+        let is_asked = match ceremony.phase {
+            Phase::Deal => ceremony.dealers.contains(&me),
+            Phase::Log => view.dealings.contains_key(&me),
+            Phase::Enrol | Phase::Answer | Phase::Confirm => ceremony.players.contains(&me),
+        };
+        if !is_asked {
             return Ok(Vec::new());
         }
         if view.previous.as_ref() != current {
             return Err(Aside::Ceremony("what is dealt anew is not the current sharing of the key"));
         }
-        let attempt = Attempt::new(identity, id, view)?;
-        let share = self.shares.get(&ceremony.key).cloned();
-        match ceremony.phase {
-            Phase::Deal if attempt.is_dealer() => {
-                let seed = match self.attempts.get(&id) {
-                    Some(attempt) => attempt.seed.clone(),
-                    None if view.dealings.contains_key(&me) => return Err(Aside::Contradiction("dealing")),
-                    // Who only deals has not enrolled.
-                    None => self.seed(id, ceremony.key, rng)?,
-                };
-                match (view.dealings.get(&me), attempt.dealing(&seed, share.as_ref())) {
-                    (None, Ok((_, dealing))) => Ok(vec![Content::Dealing(dealing)]),
-                    (Some(posted), Ok((_, dealing))) if *posted == dealing => Ok(Vec::new()),
-                    (Some(_), _) => Err(Aside::Contradiction("dealing")),
-                    (None, Err(aside)) => Err(aside),
-                }
-            }
-            Phase::Answer if is_player && !view.answers.contains_key(&me) => {
-                Ok(vec![Content::Answers(attempt.answers(self.known(id)?)?)])
-            }
-            Phase::Log if view.dealings.contains_key(&me) && attempt.is_dealer() && !view.logs.contains_key(&me) => {
-                let seed = self.attempts.get(&id).map(|attempt| &attempt.seed);
-                let seed = seed.ok_or(Aside::Contradiction("dealing"))?;
-                Ok(vec![Content::Log(attempt.log(seed, share.as_ref())?)])
-            }
-            Phase::Confirm if is_player => self.confirm(&attempt, id, view, me, rng),
-            _ => Ok(Vec::new()),
+        let posted = view.posted(&me);
+        if posted.is_some() && !self.attempts.contains_key(&id) {
+            return Err(Aside::Contradiction(ceremony.phase));
         }
-    }
-
-    fn confirm(
-        &mut self,
-        attempt: &Attempt<'_>,
-        id: CeremonyId,
-        view: &CeremonyView,
-        me: GatekeeperId,
-        rng: &mut impl CryptoRng,
-    ) -> Result<Vec<Content>, Aside> {
-        let secrets = self.attempts.get_mut(&id).ok_or(Aside::Contradiction("enrolment"))?;
-        let pending = match &secrets.pending {
-            Some(pending) => pending.clone(),
-            None => {
-                let (output, share) = attempt.outcome(&secrets.seed, rng)?;
-                let confirmation = confirmation(&output).ok_or(Aside::Outcome("no public key"))?;
-                let pending = Pending { share, confirmation, output: output.encode().to_vec() };
-                secrets.pending = Some(pending.clone());
-                self.changed();
-                pending
-            }
-        };
         let mut contents = Vec::new();
-        match view.confirmations.get(&me) {
-            None => contents.push(Content::Confirmation(pending.confirmation)),
-            Some(posted) if *posted == pending.confirmation => {}
-            Some(_) => return Err(Aside::Contradiction("confirmation")),
+        match (posted, self.content(identity, id, view, rng)) {
+            (None, content) => contents.push(content?),
+            (Some(posted), Ok(content)) if posted == content => {}
+            (Some(_), _) => return Err(Aside::Contradiction(ceremony.phase)),
         }
-        if attempt.confirmed(&pending.confirmation) {
+        if ceremony.phase == Phase::Confirm
+            && let Some(pending) = self.attempts.get(&id).and_then(|attempt| attempt.pending.as_ref())
+            && view.is_confirmed(&pending.confirmation)
+        {
             contents.push(Content::Output(pending.output.clone()));
         }
         Ok(contents)
     }
 
+    /// What this gatekeeper says in the ceremony's phase. Computed again only if something changed that it depends on.
+    fn content(
+        &mut self,
+        identity: &Identity,
+        id: CeremonyId,
+        view: &CeremonyView,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Content, Aside> {
+        let before = view.before_phase();
+        if let Some((said, content)) = self.said.get(&id)
+            && *said == before
+        {
+            return content.clone();
+        }
+        let content = self.computed(identity, id, view, rng);
+        self.said.insert(id, (before, content.clone()));
+        content
+    }
+
+    fn computed(
+        &mut self,
+        identity: &Identity,
+        id: CeremonyId,
+        view: &CeremonyView,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Content, Aside> {
+        let key = view.ceremony.key;
+        if view.ceremony.phase == Phase::Enrol {
+            return Ok(Content::Enrolment(enrolment(&self.seed(id, key, rng), id).public()));
+        }
+        let attempt = Attempt::new(identity, id, view)?;
+        // Only who deals and is no player has not enrolled.
+        let seed = self.seed(id, key, rng);
+        let share = self.shares.get(&key);
+        match view.ceremony.phase {
+            Phase::Enrol | Phase::Deal => Ok(Content::Dealing(attempt.dealing(&seed, share)?.1)),
+            Phase::Answer => Ok(Content::Answers(attempt.answers(&seed)?)),
+            Phase::Log => Ok(Content::Log(attempt.log(&seed, share)?)),
+            Phase::Confirm => {
+                if let Some(pending) = self.attempts.get(&id).and_then(|attempt| attempt.pending.as_ref()) {
+                    return Ok(Content::Confirmation(pending.confirmation));
+                }
+                let (output, share) = attempt.outcome(&seed, rng)?;
+                let confirmation = confirmation(&output).ok_or(Aside::Outcome("no public key"))?;
+                let pending = Pending { share, confirmation, output: output.encode().to_vec() };
+                if let Some(attempt) = self.attempts.get_mut(&id) {
+                    attempt.pending = Some(pending);
+                }
+                self.changed();
+                Ok(Content::Confirmation(confirmation))
+            }
+        }
+    }
+
     /// The attempt's seed, made if there is none.
-    fn seed(&mut self, id: CeremonyId, key: NetworkKey, rng: &mut impl CryptoRng) -> Result<Secret, Aside> {
+    fn seed(&mut self, id: CeremonyId, key: NetworkKey, rng: &mut impl CryptoRng) -> Secret {
         if let Some(attempt) = self.attempts.get(&id) {
-            return Ok(attempt.seed.clone());
+            return attempt.seed.clone();
         }
         let mut seed = Secret([0; 32]);
         rng.fill_bytes(&mut seed.0);
         self.attempts.insert(id, Secrets { key, seed: seed.clone(), pending: None });
         self.changed();
-        Ok(seed)
-    }
-
-    /// The seed of an attempt that this state enrolled in.
-    fn known(&self, id: CeremonyId) -> Result<&Secret, Aside> {
-        self.attempts.get(&id).map(|attempt| &attempt.seed).ok_or(Aside::Contradiction("enrolment"))
+        seed
     }
 }

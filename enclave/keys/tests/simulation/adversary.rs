@@ -131,8 +131,10 @@ fn known(
     sharing.players.iter().filter(is_known).count()
 }
 
-/// Every coalition below the threshold of each sharing, in which the liars are, derives no key of any sharing; one at the threshold does.
-pub fn too_few_get_nothing(board: &Board, gatekeepers: &BTreeMap<GatekeeperId, Gatekeeper>, dice: &mut Dice) {
+/// Every coalition below the threshold of each sharing, in which the liars are, derives no key of any sharing; one at the threshold does. Returns
+/// how many values were opened for all.
+pub fn too_few_get_nothing(board: &Board, gatekeepers: &BTreeMap<GatekeeperId, Gatekeeper>, dice: &mut Dice) -> usize {
+    let mut values = 0;
     let liars: BTreeSet<GatekeeperId> =
         gatekeepers.values().filter(|gatekeeper| gatekeeper.kind == Kind::Liar).map(Gatekeeper::id).collect();
     let all: Vec<GatekeeperId> = gatekeepers.keys().copied().collect();
@@ -171,6 +173,7 @@ pub fn too_few_get_nothing(board: &Board, gatekeepers: &BTreeMap<GatekeeperId, G
         let output = output(sharing);
         let previous = ceremony.previous.as_ref().map(self::output);
         let opened = opened(ceremony, *number, &output, previous);
+        values += opened.iter().map(|(_, players)| players.len()).sum::<usize>();
         for coalition in &coalitions {
             let known = known(sharing, &opened, coalition);
             assert!(known < output.public().required() as usize, "{known} shares of {number} are known");
@@ -189,6 +192,7 @@ pub fn too_few_get_nothing(board: &Board, gatekeepers: &BTreeMap<GatekeeperId, G
         held.remove(&any);
         assert!(!is_key(interpolated(&held), &output), "one less does not");
     }
+    values
 }
 
 fn is_below(board: &Board, coalition: &BTreeSet<GatekeeperId>) -> bool {

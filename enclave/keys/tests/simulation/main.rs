@@ -208,8 +208,12 @@ impl World {
     }
 }
 
+/// What happened in a life: attempts at ceremonies, blocks, values that were opened, and how often a gatekeeper with a rolled-back
+/// state stood aside.
+type Life = [u64; 4];
+
 /// The life of a network.
-fn live(seed: u64) -> (u32, u32) {
+fn live(seed: u64) -> Life {
     let mut world = World::new(seed);
     let least = world.members.len().min(4);
     let epoch = NetworkKey::Epoch;
@@ -255,18 +259,21 @@ fn live(seed: u64) -> (u32, u32) {
     assert_eq!(world.app_key(NetworkKey::Root).state_key(), state_key);
     assert_eq!(world.beacon(1), beacon);
 
-    adversary::too_few_get_nothing(&world.board, &world.gatekeepers, &mut world.dice);
-    (world.board.attempts, world.board.block)
+    let opened = adversary::too_few_get_nothing(&world.board, &world.gatekeepers, &mut world.dice);
+    let bad_hosts = world.gatekeepers.values().filter(|gatekeeper| gatekeeper.kind == Kind::BadHost);
+    let aside = bad_hosts.map(|gatekeeper| gatekeeper.aside).sum::<usize>();
+    [world.board.attempts.into(), world.board.block.into(), opened as u64, aside as u64]
 }
 
 #[test]
 fn random_networks_keep_the_invariants() {
     if let Ok(seed) = env::var("PHALA_SEED") {
-        println!("attempts and blocks: {:?}", live(seed.parse().expect("a number")));
+        println!("attempts, blocks, opened, aside: {:?}", live(seed.parse().expect("a number")));
         return;
     }
     let seeds: u64 = env::var("PHALA_SEEDS").map_or(50, |text| text.parse().expect("a number"));
-    let (next, attempts, blocks) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let next = AtomicU64::new(0);
+    let totals: [AtomicU64; 4] = Default::default();
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -276,16 +283,23 @@ fn random_networks_keep_the_invariants() {
                         return;
                     }
                     let result = std::panic::catch_unwind(|| live(seed));
-                    let Ok((made, lived)) = result else {
+                    let Ok(life) = result else {
                         panic!("seed {seed} failed; see it again with PHALA_SEED={seed}");
                     };
-                    attempts.fetch_add(u64::from(made), Ordering::Relaxed);
-                    blocks.fetch_add(u64::from(lived), Ordering::Relaxed);
+                    for (total, one) in totals.iter().zip(life) {
+                        total.fetch_add(one, Ordering::Relaxed);
+                    }
                 }
             });
         }
     });
-    println!("{seeds} seeds, 6 ceremonies each: {attempts:?} attempts in {blocks:?} blocks");
+    let [attempts, blocks, opened, aside] = totals.map(AtomicU64::into_inner);
+    println!(
+        "{seeds} seeds, 6 ceremonies each: {attempts} attempts in {blocks} blocks, {opened} opened values, {aside} asides"
+    );
+    if seeds >= 50 {
+        assert!(attempts > seeds * 6 && opened > 0 && aside > 0, "the worlds are too easy");
+    }
 }
 
 #[test]
