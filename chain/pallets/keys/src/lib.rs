@@ -193,26 +193,27 @@ pub mod pallet {
 
     /// The keys that players enrolled with.
     #[pallet::storage]
-    pub type Enrolments<T> = StorageDoubleMap<_, Twox64Concat, CeremonyId, Twox64Concat, GatekeeperId, [u8; 32]>;
+    pub type Enrolments<T> = StorageDoubleMap<_, Twox64Concat, CeremonyId, Blake2_128Concat, GatekeeperId, [u8; 32]>;
 
     /// What dealers dealt.
     #[pallet::storage]
     #[pallet::unbounded]
-    pub type Dealings<T> = StorageDoubleMap<_, Twox64Concat, CeremonyId, Twox64Concat, GatekeeperId, Dealing>;
+    pub type Dealings<T> = StorageDoubleMap<_, Twox64Concat, CeremonyId, Blake2_128Concat, GatekeeperId, Dealing>;
 
     /// What players answered to the dealings, in ascending order of the dealers.
     #[pallet::storage]
     #[pallet::unbounded]
-    pub type Answers<T> = StorageDoubleMap<_, Twox64Concat, CeremonyId, Twox64Concat, GatekeeperId, Vec<Answer>>;
+    pub type Answers<T> = StorageDoubleMap<_, Twox64Concat, CeremonyId, Blake2_128Concat, GatekeeperId, Vec<Answer>>;
 
     /// Dealers' signed logs.
     #[pallet::storage]
     #[pallet::unbounded]
-    pub type Logs<T> = StorageDoubleMap<_, Twox64Concat, CeremonyId, Twox64Concat, GatekeeperId, Vec<u8>>;
+    pub type Logs<T> = StorageDoubleMap<_, Twox64Concat, CeremonyId, Blake2_128Concat, GatekeeperId, Vec<u8>>;
 
     /// What players say came out.
     #[pallet::storage]
-    pub type Confirmations<T> = StorageDoubleMap<_, Twox64Concat, CeremonyId, Twox64Concat, GatekeeperId, Confirmation>;
+    pub type Confirmations<T> =
+        StorageDoubleMap<_, Twox64Concat, CeremonyId, Blake2_128Concat, GatekeeperId, Confirmation>;
 
     /// Ceremonies whose data is of no more use, and is being removed.
     #[pallet::storage]
@@ -254,7 +255,7 @@ pub mod pallet {
     /// What each gatekeeper has logged of its key releases. An entry stays when its gatekeeper leaves, so that nothing that it
     /// signed can be logged again; there are no more of them than gatekeepers have ever registered.
     #[pallet::storage]
-    pub type ReleaseLogs<T: Config> = StorageMap<_, Twox64Concat, GatekeeperId, ReleaseLog<BlockNumberFor<T>>>;
+    pub type ReleaseLogs<T: Config> = StorageMap<_, Blake2_128Concat, GatekeeperId, ReleaseLog<BlockNumberFor<T>>>;
 
     /// What happened.
     #[pallet::event]
