@@ -17,7 +17,9 @@ pub const MAX_ENDPOINT_BYTES: u32 = 256;
 /// Whether this is an endpoint: an `http://` or `https://` URL of visible ASCII characters without a slash at its end.
 pub fn is_endpoint(endpoint: &[u8]) -> bool {
     let rest = endpoint.strip_prefix(b"https://").or_else(|| endpoint.strip_prefix(b"http://"));
-    rest.is_some_and(|rest| !rest.is_empty() && !rest.ends_with(b"/") && rest.iter().all(|byte| byte.is_ascii_graphic()))
+    rest.is_some_and(|rest| {
+        !rest.is_empty() && !rest.ends_with(b"/") && rest.iter().all(|byte| byte.is_ascii_graphic())
+    })
 }
 
 /// The most jobs that a worker may run at once.

@@ -12,6 +12,9 @@ use sp_staking::offence::{OffenceDetails, OnOffenceHandler};
 /// The block in which it happens.
 const NOW: u32 = 1_000;
 
+/// When it happens, in seconds since the Unix epoch.
+const TIME: u64 = 1_800_000_000;
+
 /// A session in which everything that was given up before is free.
 const LATER: SessionIndex = 1_000_000;
 
@@ -348,7 +351,7 @@ mod benchmarks {
             Silences::<T>::insert(seat, Silence { since: 0, missed: u64::MAX });
         }
         pallet_session::Validators::<T>::put(set.clone());
-        SessionStart::<T>::put(0);
+        T::BenchmarkHelper::set_now(TIME);
         #[block]
         {
             Pallet::<T>::judge_authors();

@@ -14,8 +14,20 @@ use scale_info::TypeInfo;
 use sp_runtime::Permill;
 
 /// The largest share of a set that each class may have, rounded down to whole places, but one at least.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Caps {
     /// Of one operator.
     pub operator: Permill,

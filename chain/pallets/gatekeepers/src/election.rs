@@ -16,10 +16,7 @@ impl<T: Config> Pallet<T> {
         let enclave = Gatekeepers::<T>::get(record.gatekeeper).ok_or(Ineligible::VerdictExpired)?;
         ensure!(enclave.verdict_expires > Attestation::<T>::now(), Ineligible::VerdictExpired);
         ensure!(enclave.tier == phala_attestation::Tier::Full, Ineligible::TierTooLow);
-        ensure!(
-            Attestation::<T>::image_allowed(&enclave.measurement, Role::Gatekeeper),
-            Ineligible::ImageNotAllowed
-        );
+        ensure!(Attestation::<T>::image_allowed(&enclave.measurement, Role::Gatekeeper), Ineligible::ImageNotAllowed);
         ensure!(!Attestation::<T>::any_compromised(enclave.classes()), Ineligible::Compromised);
         Ok(enclave)
     }

@@ -122,9 +122,12 @@ pub const DEFAULT_SIZE: Size = Size { desired: 16, minimum: 4 };
 pub const DEFAULT_CAPS: Caps =
     Caps { operator: Permill::from_percent(10), vendor: Permill::one(), family: Permill::from_percent(34) };
 
-/// Makes session keys for benchmarks.
+/// What benchmarks need of their runtime.
 #[cfg(feature = "runtime-benchmarks")]
 pub trait BenchmarkHelper<Keys> {
+    /// Sets the chain's clock, in seconds since the Unix epoch.
+    fn set_now(now: u64);
+
     /// Session keys that differ by `number`, and the proof that `owner` has them.
     fn session_keys(owner: &[u8], number: u32) -> (Keys, Vec<u8>);
 }
@@ -191,7 +194,7 @@ pub mod pallet {
         type ReporterShare: Get<Perbill>;
         /// Measured weights.
         type WeightInfo: WeightInfo;
-        /// Makes session keys.
+        /// For benchmarks.
         #[cfg(feature = "runtime-benchmarks")]
         type BenchmarkHelper: BenchmarkHelper<SessionKeys<Self>>;
     }

@@ -176,6 +176,10 @@ pub struct Helper;
 
 #[cfg(feature = "runtime-benchmarks")]
 impl BenchmarkHelper<Keys> for Helper {
+    fn set_now(now: u64) {
+        pallet_timestamp::Now::<Test>::put(now * 1000);
+    }
+
     fn session_keys(owner: &[u8], number: u32) -> (Keys, Vec<u8>) {
         keys_for(owner, number.into())
     }

@@ -113,7 +113,8 @@ impl<T: Config> Pallet<T> {
     ) {
         let amount = amount.min(record.bond);
         // The author of a block reports what nobody signed for: a seat's reward is its operator's.
-        let reporter = reporter.map(|account| Seats::<T>::get(account).map_or_else(|| account.clone(), |seat| seat.operator));
+        let reporter =
+            reporter.map(|account| Seats::<T>::get(account).map_or_else(|| account.clone(), |seat| seat.operator));
         let mut rewarded = 0;
         if let Some(reporter) = reporter.filter(|reporter| *reporter != record.operator) {
             rewarded = Self::pay(&record.operator, &reporter, T::ReporterShare::get().mul_floor(amount));
@@ -126,11 +127,11 @@ impl<T: Config> Pallet<T> {
     /// Moves PHA out of the operator's bonds; gives how much, which is nothing where the receiver cannot have it: an account that does
     /// not exist, and less than one needs.
     fn pay(operator: &T::AccountId, receiver: &T::AccountId, amount: Balance) -> Balance {
-        if amount == 0 || <T as Config>::Currency::can_deposit(
-            receiver,
-            amount,
-            frame_support::traits::tokens::Provenance::Extant,
-        ).into_result().is_err() {
+        if amount == 0
+            || <T as Config>::Currency::can_deposit(receiver, amount, frame_support::traits::tokens::Provenance::Extant)
+                .into_result()
+                .is_err()
+        {
             return 0;
         }
         <T as Config>::Currency::transfer_on_hold(

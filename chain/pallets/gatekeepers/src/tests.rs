@@ -54,10 +54,7 @@ fn a_registered_seat_stands() {
         let gatekeeper = Gatekeepers::record(&enclave(0).id()).unwrap();
         assert_eq!((gatekeeper.seat, gatekeeper.operator), (seat.clone(), person(0)));
         assert_eq!(gatekeeper.measurement, MEASUREMENT);
-        assert_eq!(
-            pallet_phala_attestation::Platforms::<Test>::get(gatekeeper.platform),
-            Some(enclave(0).id().into())
-        );
+        assert_eq!(pallet_phala_attestation::Platforms::<Test>::get(gatekeeper.platform), Some(enclave(0).id().into()));
         assert!(Gatekeepers::is_registered(&enclave(0).id()));
         assert!(!Gatekeepers::is_registered(&enclave(1).id()));
         assert!(!Gatekeepers::in_set(&seat));
@@ -115,9 +112,8 @@ fn registrations_that_are_refused() {
         ] {
             let evidence = of_bob.evidence(&statement);
             let (keys, proof) = (session_keys.clone(), proof.clone());
-            let refused = Gatekeepers::register(
-                signed(0), 1, MIN_BOND, statement.clone(), evidence, endpoint, keys, proof,
-            );
+            let refused =
+                Gatekeepers::register(signed(0), 1, MIN_BOND, statement.clone(), evidence, endpoint, keys, proof);
             assert_eq!(refused.unwrap_err().error, error);
         }
         assert_ok!(register(1, 1, MIN_BOND));
@@ -127,7 +123,8 @@ fn registrations_that_are_refused() {
 #[test]
 fn when_no_place_is_left_who_has_least_gives_way() {
     with_chain(|| {
-        let all: Vec<_> = (0..MAX_SEATS as u8).map(|number| seat_with(number, MIN_BOND + Balance::from(number))).collect();
+        let all: Vec<_> =
+            (0..MAX_SEATS as u8).map(|number| seat_with(number, MIN_BOND + Balance::from(number))).collect();
         let late = MAX_SEATS as u8;
         let register = |bond| enclave(late).register::<Test>(0, bond, keys(&person(late), 0, late.into()));
         assert_noop!(register(MIN_BOND), Error::<Test>::NoPlace);
@@ -824,7 +821,12 @@ fn who_makes_no_blocks_is_slashed_and_rests_after_a_while() {
         let expected = 2 * MIN_BOND * 20 / 3_600_000;
         assert!((expected - expected / 1000..=expected).contains(&lost), "{lost} instead of {expected}");
         assert_eq!(record(&seats[0]).bond, 2 * MIN_BOND - lost);
-        assert!(happened(Event::Slashed { seat: seats[0].clone(), fault: Fault::Silence, rewarded: 0, treasury: lost }));
+        assert!(happened(Event::Slashed {
+            seat: seats[0].clone(),
+            fault: Fault::Silence,
+            rewarded: 0,
+            treasury: lost
+        }));
         assert_eq!(record(&seats[0]).status, SeatStatus::Standing);
         sessions(3);
         assert_eq!(record(&seats[0]).status, SeatStatus::Resting);

@@ -27,7 +27,10 @@ impl<T: Config> Pallet<T> {
             for gatekeeper in seat.enclaves() {
                 ensure!(enclaves.insert(gatekeeper, id.clone()).is_none(), "an enclave of two seats, or twice of one");
                 let record = Gatekeepers::<T>::get(gatekeeper).ok_or("a seat's enclave is not recorded")?;
-                ensure!(record.seat == id && record.operator == seat.operator, "an enclave's record is of another seat");
+                ensure!(
+                    record.seat == id && record.operator == seat.operator,
+                    "an enclave's record is of another seat"
+                );
                 let tenant = pallet_phala_attestation::Platforms::<T>::get(record.platform);
                 let is_own = |own: GatekeeperId| tenant == Some(own.into());
                 ensure!(
@@ -59,7 +62,10 @@ impl<T: Config> Pallet<T> {
         for (account, backer) in Backers::<T>::iter() {
             ensure!(backer.amount >= T::MinBacking::get(), "a backer with less than the least");
             ensure!(!backer.seats.is_empty(), "a backer of nobody");
-            ensure!(backer.seats.windows(2).all(|pair| pair.first() < pair.last()), "a backer's seats are out of order");
+            ensure!(
+                backer.seats.windows(2).all(|pair| pair.first() < pair.last()),
+                "a backer's seats are out of order"
+            );
             for seat in backer.seats {
                 let sum = sums.entry(seat).or_default();
                 *sum = sum.saturating_add(backer.amount);
@@ -72,7 +78,10 @@ impl<T: Config> Pallet<T> {
             let amount = held.entry(account).or_default();
             *amount = amount.saturating_add(unbacking.amount);
         }
-        ensure!(Backing::<T>::iter().collect::<BTreeMap<_, _>>() == sums, "backing is not the sum of what backers give");
+        ensure!(
+            Backing::<T>::iter().collect::<BTreeMap<_, _>>() == sums,
+            "backing is not the sum of what backers give"
+        );
         ranking.sort();
         ensure!(Ranking::<T>::get().into_inner() == ranking, "the ranking is not that of the backers");
         for (account, amount) in held {
@@ -85,7 +94,10 @@ impl<T: Config> Pallet<T> {
     fn check_set() -> Result<(), sp_runtime::TryRuntimeError> {
         let set = Elected::<T>::get();
         ensure!(set.is_empty() == Era::<T>::get().is_zero(), "a set without an era, or an era without a set");
-        ensure!(set.windows(2).all(|pair| pair.first().map(|m| &m.seat) < pair.last().map(|m| &m.seat)), "the set is out of order");
+        ensure!(
+            set.windows(2).all(|pair| pair.first().map(|m| &m.seat) < pair.last().map(|m| &m.seat)),
+            "the set is out of order"
+        );
         let mut enclaves = BTreeSet::new();
         for member in &set {
             let seat = Seats::<T>::get(&member.seat).ok_or("a seat in the set is gone")?;

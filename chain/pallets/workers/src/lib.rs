@@ -843,10 +843,7 @@ impl<T: Config> Pallet<T> {
                 },
                 "status and heartbeat check disagree"
             );
-            ensure!(
-                Self::tenant(&record.platform) == Some(worker),
-                "a worker does not have its platform"
-            );
+            ensure!(Self::tenant(&record.platform) == Some(worker), "a worker does not have its platform");
             ensure!(record.price > 0, "a worker is free");
             ensure!(
                 record.running <= T::MaxCapacity::get() && record.performance.capacity <= T::MaxCapacity::get(),
