@@ -14,6 +14,14 @@ use crate::{
 /// Bounds on the length of a worker's endpoint URL, in bytes.
 pub const MAX_ENDPOINT_BYTES: u32 = 256;
 
+/// Whether this is an endpoint: an `http://` or `https://` URL of visible ASCII characters without a slash at its end.
+pub fn is_endpoint(endpoint: &[u8]) -> bool {
+    let rest = endpoint.strip_prefix(b"https://").or_else(|| endpoint.strip_prefix(b"http://"));
+    rest.is_some_and(|rest| {
+        !rest.is_empty() && !rest.ends_with(b"/") && rest.iter().all(|byte| byte.is_ascii_graphic())
+    })
+}
+
 /// The most jobs that a worker may run at once.
 pub const MAX_CAPACITY: u32 = 64;
 

@@ -88,24 +88,50 @@ impl pallet_babe::Config for Runtime {
     type WeightInfo = ();
     type MaxAuthorities = MaxAuthorities;
     type MaxNominators = ConstU32<0>;
-    // Equivocations are logged by nodes. They cost nothing here, since the authorities have nothing at stake.
-    type KeyOwnerProof = sp_core::Void;
-    type EquivocationReportSystem = ();
+    type KeyOwnerProof = sp_session::MembershipProof;
+    type EquivocationReportSystem =
+        pallet_babe::EquivocationReportSystem<Self, Offences, Historical, EquivocationLongevity>;
 }
+
+/// For how many sessions it can be proven whose key signed: as long as bonds can be slashed.
+const KEPT_SESSIONS: u32 = UNBONDING_ERAS * SESSIONS_PER_ERA;
+
+/// For how many blocks an equivocation can be reported: as long.
+type EquivocationLongevity = ConstU64<{ KEPT_SESSIONS as u64 * EPOCH_DURATION_IN_SLOTS }>;
 
 impl pallet_grandpa::Config for Runtime {
     type RuntimeEvent = RuntimeEvent;
     type WeightInfo = ();
     type MaxAuthorities = MaxAuthorities;
     type MaxNominators = ConstU32<0>;
-    type MaxSetIdSessionEntries = ConstU64<0>;
-    type KeyOwnerProof = sp_core::Void;
-    type EquivocationReportSystem = ();
+    // Each session may have another set.
+    type MaxSetIdSessionEntries = ConstU64<{ KEPT_SESSIONS as u64 }>;
+    type KeyOwnerProof = sp_session::MembershipProof;
+    type EquivocationReportSystem =
+        pallet_grandpa::EquivocationReportSystem<Self, Offences, Historical, EquivocationLongevity>;
+}
+
+impl<Call> frame_system::offchain::CreateTransactionBase<Call> for Runtime
+where
+    RuntimeCall: From<Call>,
+{
+    type Extrinsic = UncheckedExtrinsic;
+    type RuntimeCall = RuntimeCall;
+}
+
+/// How nodes report equivocations.
+impl<Call> frame_system::offchain::CreateBare<Call> for Runtime
+where
+    RuntimeCall: From<Call>,
+{
+    fn create_bare(call: RuntimeCall) -> UncheckedExtrinsic {
+        UncheckedExtrinsic::new_bare(call)
+    }
 }
 
 impl pallet_authorship::Config for Runtime {
     type FindAuthor = pallet_session::FindAccountFromAuthorIndex<Self, Babe>;
-    type EventHandler = ();
+    type EventHandler = Gatekeepers;
 }
 
 impl pallet_session::Config for Runtime {
@@ -114,14 +140,28 @@ impl pallet_session::Config for Runtime {
     type ValidatorIdOf = ConvertInto;
     type ShouldEndSession = Babe;
     type NextSessionRotation = Babe;
-    // Keeps the authorities of genesis. New keys of theirs take effect two sessions after `set_keys`.
-    type SessionManager = ();
+    // The authorities of genesis, until a set of gatekeepers is elected. New keys take effect two sessions after `set_keys`.
+    type SessionManager = pallet_session::historical::NoteHistoricalRoot<Self, Gatekeepers>;
     type SessionHandler = (Babe, Grandpa);
     type Keys = SessionKeys;
-    type DisablingStrategy = ();
+    // No more than finality can do without: a third.
+    type DisablingStrategy = pallet_session::disabling::UpToLimitDisablingStrategy;
     type WeightInfo = pallet_session::weights::SubstrateWeight<Runtime>;
     type Currency = Balances;
     type KeyDeposit = ConstU128<PHA>;
+}
+
+impl pallet_session::historical::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    // What an authority has at stake is in the record of its seat.
+    type FullIdentification = ();
+    type FullIdentificationOf = pallet_phala_gatekeepers::Everybody;
+}
+
+impl pallet_offences::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type IdentificationTuple = pallet_session::historical::IdentificationTuple<Self>;
+    type OnOffenceHandler = Gatekeepers;
 }
 
 parameter_types! {
@@ -195,7 +235,7 @@ impl pallet_phala_attestation::Config for Runtime {
     type Time = Timestamp;
     // 20 minutes to make evidence, fetch collateral and get the registration into a block.
     type Recency = ConstU32<600>;
-    type OnCompromise = Workers;
+    type OnCompromise = (Workers, Gatekeepers);
     type WeightInfo = pallet_phala_attestation::weights::SubstrateWeight<Runtime>;
 }
 
@@ -241,4 +281,55 @@ impl pallet_phala_jobs::Config for Runtime {
     type MaxAssignmentsPerBlock = ConstU32<32>;
     type MaxWakesPerBlock = ConstU32<64>;
     type WeightInfo = pallet_phala_jobs::weights::SubstrateWeight<Runtime>;
+}
+
+parameter_types! {
+    /// What of its bond a silent gatekeeper loses in an hour.
+    pub const HourlySlash: Perbill = Perbill::from_perthousand(1);
+    /// What part of a slash goes to who reported it.
+    pub const ReporterShare: Perbill = Perbill::from_percent(10);
+}
+
+impl pallet_phala_gatekeepers::Config for Runtime {
+    type Currency = Balances;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type GovernanceOrigin = EnsureRoot<AccountId>;
+    type OnElected = ();
+    type Treasury = TreasuryAccount;
+    // Twice the largest set, so that caps have something to choose from.
+    type MaxSeats = ConstU32<128>;
+    // With these an election of 128 seats takes a part of a block: see the weight of `elections`.
+    type MaxBackers = ConstU32<256>;
+    // A hundred-thousandth of all PHA: sixteen of them are more than a job or a key should be worth to one operator.
+    type MinBond = ConstU128<{ 10_000 * PHA }>;
+    // So many that places for backers cannot be filled for little, and so few that each holder of them can be heard.
+    type MinBacking = ConstU128<{ 1_000 * PHA }>;
+    type SessionsPerEra = ConstU32<SESSIONS_PER_ERA>;
+    type UnbondingEras = ConstU32<UNBONDING_ERAS>;
+    // By chance, one gatekeeper in 160,000 makes none of twelve; of sixteen gatekeepers each makes as many in 7 minutes.
+    type MissedBlocks = ConstU32<12>;
+    // Long enough for an operator to be woken, and less than an era.
+    type SilenceLimit = ConstU64<{ 4 * 60 * 60 }>;
+    type HourlySlash = HourlySlash;
+    type ReporterShare = ReporterShare;
+    type WeightInfo = pallet_phala_gatekeepers::weights::SubstrateWeight<Runtime>;
+    #[cfg(feature = "runtime-benchmarks")]
+    type BenchmarkHelper = GatekeeperBenchmarks;
+}
+
+/// Makes what benchmarks of gatekeepers need.
+#[cfg(feature = "runtime-benchmarks")]
+pub struct GatekeeperBenchmarks;
+
+#[cfg(feature = "runtime-benchmarks")]
+impl pallet_phala_gatekeepers::BenchmarkHelper<SessionKeys> for GatekeeperBenchmarks {
+    fn set_now(now: u64) {
+        pallet_timestamp::Now::<Runtime>::put(now * 1000);
+    }
+
+    fn session_keys(owner: &[u8], number: u32) -> (SessionKeys, Vec<u8>) {
+        let seed = alloc::format!("//Gatekeeper//{number}").into_bytes();
+        let generated = SessionKeys::generate(owner, Some(seed));
+        (generated.keys, codec::Encode::encode(&generated.proof))
+    }
 }

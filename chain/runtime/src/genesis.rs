@@ -11,11 +11,12 @@
 
 use alloc::vec::Vec;
 use frame_support::build_struct_json_patch;
+use pallet_phala_gatekeepers::{Caps, Size};
 use serde_json::Value;
 use sp_core::hex2array;
 use sp_genesis_builder::{DEV_RUNTIME_PRESET, LOCAL_TESTNET_RUNTIME_PRESET, PresetId};
 use sp_keyring::{Ed25519Keyring, Sr25519Keyring};
-use sp_runtime::traits::AccountIdConversion;
+use sp_runtime::{Permill, traits::AccountIdConversion};
 
 use crate::{
     configs::{MINING, TREASURY},
@@ -33,6 +34,17 @@ pub const MINING_BUDGET: Balance = 700_000_000 * PHA;
 pub const TREASURY_ENDOWMENT: Balance = 10_000_000 * PHA;
 /// What each development account starts with.
 pub const DEVELOPMENT_ENDOWMENT: Balance = 1_000_000 * PHA;
+
+/// Sessions in an era on development networks: ten minutes, so that what happens in eras can be watched. Bonds come back within
+/// five hours.
+pub const DEVELOPMENT_SESSIONS_PER_ERA: u32 = 2;
+
+/// The set on development networks: as few as can do without one of them, at best.
+pub const DEVELOPMENT_SIZE: Size = Size { desired: 4, minimum: 2 };
+
+/// The caps on development networks: of four, each is of another operator.
+pub const DEVELOPMENT_CAPS: Caps =
+    Caps { operator: Permill::from_percent(25), ..pallet_phala_gatekeepers::DEFAULT_CAPS };
 
 /// The Sr25519 public key of `//Foundation`, which gets what is left.
 pub const FOUNDATION: AccountId =
@@ -108,5 +120,10 @@ fn patch(authorities: &[(Sr25519Keyring, Ed25519Keyring)], attestation: Attestat
         },
         sudo: SudoConfig { key: Some(Sr25519Keyring::Alice.to_account_id()) },
         attestation,
+        gatekeepers: GatekeepersConfig {
+            size: DEVELOPMENT_SIZE,
+            caps: DEVELOPMENT_CAPS,
+            sessions_per_era: DEVELOPMENT_SESSIONS_PER_ERA,
+        },
     })
 }

@@ -4,10 +4,10 @@
 //! - [`apis`]: what nodes and clients may ask the runtime.
 //! - [`genesis`]: the presets from which chains start, and who owns the first PHA.
 //!
-//! Blocks are made in BABE slots of two seconds and finalized by GRANDPA. The authorities are those of genesis; each
-//! may replace its keys by `session.set_keys`. [Phala's own pallets](Runtime) record which enclaves may
-//! work ([`Attestation`], [`Workers`]), what may be run ([`Apps`]) and what is run, by whom and for how much
-//! ([`Jobs`]).
+//! Blocks are made in BABE slots of two seconds and finalized by GRANDPA. The authorities are those of genesis, each of
+//! which may replace its keys by `session.set_keys`, until a first set of gatekeepers is elected ([`Gatekeepers`]).
+//! [Phala's own pallets](Runtime) record which enclaves may work ([`Attestation`], [`Workers`]), what may be run ([`Apps`]) and
+//! what is run, by whom and for how much ([`Jobs`]).
 
 #![cfg_attr(not(feature = "std"), no_std)]
 // The runtime macros expand to deep types.
@@ -111,6 +111,12 @@ pub const DAYS: BlockNumber = 24 * HOURS;
 /// Slots in an epoch, which is also a session, unless genesis says otherwise: five minutes.
 pub const EPOCH_DURATION_IN_SLOTS: u64 = 150;
 
+/// Sessions in an era, unless genesis says fewer: six hours. New keys for inputs each quarter of a day, and a set that is as old
+/// at most when a verdict in it ends.
+pub const SESSIONS_PER_ERA: u32 = 72;
+/// Eras for which bonds and backing stay on hold after they were taken back: seven days.
+pub const UNBONDING_ERAS: u32 = 28;
+
 /// The smallest balance that an account may have. Less is dust and goes to the treasury.
 pub const EXISTENTIAL_DEPOSIT: Balance = PHA / 100;
 
@@ -159,6 +165,10 @@ mod runtime {
     pub type Sudo = pallet_sudo;
     #[runtime::pallet_index(9)]
     pub type Utility = pallet_utility;
+    #[runtime::pallet_index(10)]
+    pub type Historical = pallet_session::historical;
+    #[runtime::pallet_index(11)]
+    pub type Offences = pallet_offences;
     #[runtime::pallet_index(20)]
     pub type Attestation = pallet_phala_attestation;
     #[runtime::pallet_index(21)]
@@ -167,6 +177,8 @@ mod runtime {
     pub type Apps = pallet_phala_apps;
     #[runtime::pallet_index(23)]
     pub type Jobs = pallet_phala_jobs;
+    #[runtime::pallet_index(24)]
+    pub type Gatekeepers = pallet_phala_gatekeepers;
 }
 
 #[cfg(feature = "runtime-benchmarks")]
@@ -182,6 +194,7 @@ mod benches {
         [pallet_phala_workers, super::Workers]
         [pallet_phala_apps, super::Apps]
         [pallet_phala_jobs, super::Jobs]
+        [pallet_phala_gatekeepers, super::Gatekeepers]
     );
 }
 

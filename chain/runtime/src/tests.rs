@@ -168,10 +168,13 @@ fn metadata_names_every_pallet() {
         (7, "Grandpa"),
         (8, "Sudo"),
         (9, "Utility"),
+        (10, "Historical"),
+        (11, "Offences"),
         (20, "Attestation"),
         (21, "Workers"),
         (22, "Apps"),
         (23, "Jobs"),
+        (24, "Gatekeepers"),
     ];
     assert_eq!(names, expected);
 }
@@ -199,5 +202,123 @@ fn new_session_keys_take_effect_after_two_sessions() {
         assert_eq!(Babe::authorities()[0].0, new.keys.babe);
         assert_eq!(Grandpa::grandpa_authorities()[0].0, new.keys.grandpa);
         assert_eq!(pallet_grandpa::CurrentSetId::<Runtime>::get(), 1);
+    });
+}
+
+/// Ends a session.
+fn rotate() {
+    use frame_support::traits::OnFinalize;
+    Session::rotate_session();
+    Grandpa::on_finalize(System::block_number());
+}
+
+/// The keys of the gatekeeper of account `number`, made for its seat.
+fn gatekeeper_keys(number: usize, seat: &AccountId) -> (SessionKeys, Vec<u8>) {
+    let generated = SessionKeys::generate(&seat.encode(), Some(format!("//Gatekeeper{number}").into_bytes()));
+    (generated.keys, generated.proof.encode())
+}
+
+/// Registers an enclave of each of the first `count` development accounts, on a chain in its first block; gives their seats.
+fn register_gatekeepers(count: usize) -> Vec<AccountId> {
+    use pallet_phala_gatekeepers::enclave::{Enclave, MEASUREMENT};
+    let image = MEASUREMENT;
+    assert_ok!(Attestation::allow_image(RuntimeOrigin::root(), image, phala_attestation::Role::Gatekeeper, 1));
+    let accounts = DEVELOPMENT_ACCOUNTS.iter().take(count).enumerate();
+    accounts
+        .map(|(number, who)| {
+            let seat = Gatekeepers::seat_id(&who.to_account_id(), 0);
+            let enclave = Enclave::new(number as u32, who.to_account_id());
+            assert_ok!(enclave.register::<Runtime>(0, 10_000 * PHA, gatekeeper_keys(number, &seat)));
+            seat
+        })
+        .collect()
+}
+
+/// Four gatekeepers on the development chain, which are its authorities.
+fn with_gatekeepers(test: impl FnOnce(Vec<AccountId>)) {
+    use sp_keystore::{KeystoreExt, testing::MemoryKeystore};
+    let mut state = state("development");
+    state.register_extension(KeystoreExt::new(MemoryKeystore::new()));
+    state.execute_with(|| {
+        Executive::initialize_block(&first_block());
+        pallet_timestamp::Now::<Runtime>::put(1_800_000_000_000);
+        let seats = register_gatekeepers(4);
+        for _ in 0..DEVELOPMENT_SESSIONS_PER_ERA + 1 {
+            assert_eq!(Babe::authorities()[0].0, Sr25519Keyring::Alice.public().into());
+            rotate();
+        }
+        test(seats);
+        Gatekeepers::do_try_state().unwrap();
+        assert_eq!(Balances::total_issuance(), TOTAL_ISSUANCE);
+    });
+}
+
+#[test]
+fn elected_gatekeepers_take_the_place_of_the_authorities_of_genesis() {
+    with_gatekeepers(|mut seats| {
+        let keys: Vec<_> = seats.iter().enumerate().map(|(number, seat)| gatekeeper_keys(number, seat).0).collect();
+        let babe: Vec<_> = Babe::authorities().iter().map(|(key, _)| key.clone()).collect();
+        let grandpa: Vec<_> = Grandpa::grandpa_authorities().iter().map(|(key, _)| key.clone()).collect();
+        assert_eq!((babe.len(), grandpa.len()), (4, 4));
+        assert!(keys.iter().all(|keys| babe.contains(&keys.babe) && grandpa.contains(&keys.grandpa)));
+        seats.sort();
+        assert_eq!(Session::validators(), seats);
+        assert_eq!(Gatekeepers::current().len(), 4);
+        assert!(Gatekeepers::is_safe(&Gatekeepers::current()));
+    });
+}
+
+#[test]
+fn the_authorities_of_genesis_go_on_while_no_gatekeeper_is_elected() {
+    state("local_testnet").execute_with(|| {
+        Executive::initialize_block(&first_block());
+        let authorities = Session::validators();
+        (0..2 * DEVELOPMENT_SESSIONS_PER_ERA).for_each(|_| rotate());
+        assert_eq!(Session::validators(), authorities);
+        assert_eq!(pallet_grandpa::CurrentSetId::<Runtime>::get(), 0);
+    });
+}
+
+#[test]
+fn an_equivocation_that_is_proven_to_babe_costs_the_bond() {
+    use sp_consensus_babe::{
+        AuthorityPair, EquivocationProof,
+        digests::{CompatibleDigestItem, PreDigest, SecondaryPlainPreDigest},
+        runtime_decl_for_babe_api::BabeApi,
+    };
+    with_gatekeepers(|seats| {
+        let pair = AuthorityPair::from_string("//Gatekeeper0", None).unwrap();
+        let index = Babe::authorities().iter().position(|(key, _)| *key == pair.public()).unwrap() as u32;
+        let session = Session::current_index();
+        let genesis: u64 = pallet_babe::GenesisSlot::<Runtime>::get().into();
+        let slot = sp_consensus_babe::Slot::from(genesis + u64::from(session) * EPOCH_DURATION_IN_SLOTS);
+        let header = |parent: u8| {
+            let digest = PreDigest::SecondaryPlain(SecondaryPlainPreDigest { authority_index: index, slot });
+            let logs = [generic::DigestItem::babe_pre_digest(digest)].into();
+            let parent = Hash::repeat_byte(parent);
+            let mut header = Header::new(100, Default::default(), Default::default(), parent, generic::Digest { logs });
+            let seal = generic::DigestItem::babe_seal(pair.sign(header.hash().as_ref()));
+            header.digest_mut().push(seal);
+            header
+        };
+        let proof =
+            EquivocationProof { offender: pair.public(), slot, first_header: header(1), second_header: header(2) };
+        let owner = <Runtime as BabeApi<Block>>::generate_key_ownership_proof(slot, pair.public()).unwrap();
+        let owner: sp_session::MembershipProof = owner.decode().unwrap();
+        let reporter = Sr25519Keyring::Ferdie.to_account_id();
+        let (free, treasury) = (Balances::balance(&reporter), Balances::balance(&TreasuryAccount::get()));
+        let report = || {
+            let origin = RuntimeOrigin::signed(reporter.clone());
+            Babe::report_equivocation(origin, Box::new(proof.clone()), owner.clone())
+        };
+        assert_ok!(report());
+        assert_eq!(Balances::balance(&reporter), free + 1_000 * PHA);
+        assert_eq!(Balances::balance(&TreasuryAccount::get()), treasury + 9_000 * PHA);
+        assert_eq!(Session::disabled_validators(), [index]);
+        assert!(report().is_err(), "once");
+        // Out with the next set.
+        (0..DEVELOPMENT_SESSIONS_PER_ERA + 1).for_each(|_| rotate());
+        assert_eq!(Session::validators().len(), 3);
+        assert!(!Session::validators().contains(&seats[0]));
     });
 }

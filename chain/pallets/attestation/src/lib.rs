@@ -22,7 +22,7 @@
 //! - Simulated evidence is accepted only where genesis named a simulated root; no call can set one.
 //! - A statement counts only with this chain's genesis hash, its sender as operator, and number and hash of one of the last
 //!   [`Config::Recency`] blocks.
-//! - One platform backs at most one worker ([`Platforms`]).
+//! - One platform backs at most one worker or one gatekeeper ([`Platforms`]).
 //! - A document is followed only by one whose number is not lower, and that its vendor made later if it is not of a later
 //!   recovery.
 //! - [`KnownSignatures`] holds the signatures of kept documents, and no others.
@@ -59,7 +59,7 @@ mod types;
 pub mod weights;
 
 pub use pallet::*;
-pub use types::{Image, OnCompromise, VerifiedEnclave};
+pub use types::{Image, OnCompromise, Tenant, VerifiedEnclave};
 pub use weights::WeightInfo;
 
 extern crate alloc;
@@ -75,11 +75,8 @@ use phala_attestation::{
     Collateral, Document, DocumentId, Evidence, MAX_EVIDENCE_BYTES, Measurement, PlatformId, Policy, Role, SignatureId,
     SignedDocument, Statement, Tier, UnixSeconds, VendorRoots, VerifiedEvidence,
 };
-use phala_primitives::{
-    WorkerId,
-    attestation::{
-        Class, DocumentSlot, EarlyDocument, FREE_DOCUMENT_INTERVAL, HardwarePolicy, KeptDocument, NotKept, Outlook,
-    },
+use phala_primitives::attestation::{
+    Class, DocumentSlot, EarlyDocument, FREE_DOCUMENT_INTERVAL, HardwarePolicy, KeptDocument, NotKept, Outlook,
 };
 use sp_runtime::traits::{Saturating, Zero};
 
@@ -171,9 +168,9 @@ pub mod pallet {
     #[pallet::storage]
     pub type Compromised<T> = StorageMap<_, Blake2_128Concat, Class, UnixSeconds>;
 
-    /// Which worker runs on a platform.
+    /// Who runs on a platform.
     #[pallet::storage]
-    pub type Platforms<T> = StorageMap<_, Blake2_128Concat, PlatformId, WorkerId>;
+    pub type Platforms<T> = StorageMap<_, Blake2_128Concat, PlatformId, Tenant>;
 
     /// How long a verdict lasts, in seconds.
     #[pallet::storage]
@@ -315,7 +312,7 @@ pub mod pallet {
         StaleStatement,
         /// The image is not allowed for this role.
         ImageNotAllowed,
-        /// The platform already backs another worker.
+        /// The platform already backs another worker or gatekeeper.
         PlatformTaken,
         /// This chain does not accept simulated evidence.
         SimulatedForbidden,
@@ -689,23 +686,24 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Makes `worker` the one that `platform` backs.
+    /// Makes `tenant` the one that `platform` backs.
     ///
     /// # Errors
     /// [`Error::PlatformTaken`] when it backs another.
-    pub fn claim_platform(platform: &PlatformId, worker: &WorkerId) -> DispatchResult {
+    pub fn claim_platform(platform: &PlatformId, tenant: impl Into<Tenant>) -> DispatchResult {
+        let tenant = tenant.into();
         match Platforms::<T>::get(platform) {
-            Some(owner) if owner != *worker => Err(Error::<T>::PlatformTaken.into()),
+            Some(other) if other != tenant => Err(Error::<T>::PlatformTaken.into()),
             _ => {
-                Platforms::<T>::insert(platform, worker);
+                Platforms::<T>::insert(platform, tenant);
                 Ok(())
             }
         }
     }
 
-    /// Gives up `worker`'s claim of `platform`; another worker's claim stays.
-    pub fn release_platform(platform: &PlatformId, worker: &WorkerId) {
-        if Platforms::<T>::get(platform).as_ref() == Some(worker) {
+    /// Gives up `tenant`'s claim of `platform`; another's claim stays.
+    pub fn release_platform(platform: &PlatformId, tenant: impl Into<Tenant>) {
+        if Platforms::<T>::get(platform) == Some(tenant.into()) {
             Platforms::<T>::remove(platform);
         }
     }

@@ -4,6 +4,7 @@ use phala_attestation::{
     DcapPolicy, Family, SevSnpPolicy, TcbStatus, Tier, Vendor, mint,
     simulated::{Platform, Quote, Report, Root, development_root},
 };
+use phala_primitives::{GatekeeperId, WorkerId};
 use sp_runtime::{AccountId32, traits::BadOrigin};
 
 const IMAGE: Measurement = Measurement([9; 32]);
@@ -157,13 +158,28 @@ fn an_image_that_is_not_allowed_for_the_role_is_refused() {
 fn a_platform_backs_one_worker() {
     with_image(|| {
         let (platform, first, second) = (platform().id(), WorkerId([1; 32]), WorkerId([2; 32]));
-        assert_ok!(Attestation::claim_platform(&platform, &first));
-        assert_ok!(Attestation::claim_platform(&platform, &first));
-        assert_noop!(Attestation::claim_platform(&platform, &second), Error::<Test>::PlatformTaken);
-        Attestation::release_platform(&platform, &second);
-        assert_eq!(Platforms::<Test>::get(platform), Some(first));
-        Attestation::release_platform(&platform, &first);
-        assert_ok!(Attestation::claim_platform(&platform, &second));
+        assert_ok!(Attestation::claim_platform(&platform, first));
+        assert_ok!(Attestation::claim_platform(&platform, first));
+        assert_noop!(Attestation::claim_platform(&platform, second), Error::<Test>::PlatformTaken);
+        Attestation::release_platform(&platform, second);
+        assert_eq!(Platforms::<Test>::get(platform), Some(first.into()));
+        Attestation::release_platform(&platform, first);
+        assert_ok!(Attestation::claim_platform(&platform, second));
+    });
+}
+
+#[test]
+fn a_platform_backs_either_a_worker_or_a_gatekeeper() {
+    with_image(|| {
+        // The same key in another role is another tenant.
+        let (platform, worker, gatekeeper) = (platform().id(), WorkerId([1; 32]), GatekeeperId([1; 32]));
+        assert_ok!(Attestation::claim_platform(&platform, gatekeeper));
+        assert_noop!(Attestation::claim_platform(&platform, worker), Error::<Test>::PlatformTaken);
+        Attestation::release_platform(&platform, worker);
+        assert_eq!(Platforms::<Test>::get(platform), Some(gatekeeper.into()));
+        Attestation::release_platform(&platform, gatekeeper);
+        assert_ok!(Attestation::claim_platform(&platform, worker));
+        assert_noop!(Attestation::claim_platform(&platform, gatekeeper), Error::<Test>::PlatformTaken);
     });
 }
 

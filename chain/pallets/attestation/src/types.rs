@@ -1,7 +1,10 @@
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use frame_support::{dispatch::DispatchResult, weights::Weight};
 use phala_attestation::{Family, Measurement, PlatformId, Role, Tier, UnixSeconds, Vendor};
-use phala_primitives::attestation::{Class, Outlook};
+use phala_primitives::{
+    GatekeeperId, WorkerId,
+    attestation::{Class, Outlook},
+};
 use scale_info::TypeInfo;
 
 /// What governance knows of an allowed image.
@@ -11,6 +14,27 @@ pub struct Image {
     pub role: Role,
     /// Its version, which says nothing to the chain but much to people.
     pub version: u32,
+}
+
+/// Who runs on a platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub enum Tenant {
+    /// A worker.
+    Worker(WorkerId),
+    /// A gatekeeper.
+    Gatekeeper(GatekeeperId),
+}
+
+impl From<WorkerId> for Tenant {
+    fn from(worker: WorkerId) -> Self {
+        Self::Worker(worker)
+    }
+}
+
+impl From<GatekeeperId> for Tenant {
+    fn from(gatekeeper: GatekeeperId) -> Self {
+        Self::Gatekeeper(gatekeeper)
+    }
 }
 
 /// What [`Pallet::verify_enclave`](crate::Pallet::verify_enclave) found proven.
@@ -59,4 +83,16 @@ impl OnCompromise for () {
     }
 
     fn on_restore(_: Class) {}
+}
+
+impl<First: OnCompromise, Second: OnCompromise> OnCompromise for (First, Second) {
+    fn on_compromise(class: Class) -> DispatchResult {
+        First::on_compromise(class)?;
+        Second::on_compromise(class)
+    }
+
+    fn on_restore(class: Class) {
+        First::on_restore(class);
+        Second::on_restore(class);
+    }
 }

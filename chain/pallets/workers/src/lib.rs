@@ -74,12 +74,12 @@ pub use weights::WeightInfo;
 use codec::Encode;
 use frame_support::{dispatch::PostDispatchInfo, pallet_prelude::*};
 use frame_system::pallet_prelude::*;
-use pallet_phala_attestation::OnCompromise;
+use pallet_phala_attestation::{OnCompromise, Tenant};
 use phala_attestation::{Evidence, PlatformId, Role, Statement};
 use phala_primitives::{
     Balance, WorkerId,
     attestation::{Class, Outlook},
-    worker::{MAX_ENDPOINT_BYTES, SignedHeartbeat, SignedPerformanceReport, WorkerStatus},
+    worker::{MAX_ENDPOINT_BYTES, SignedHeartbeat, SignedPerformanceReport, WorkerStatus, is_endpoint},
 };
 use sp_runtime::traits::{One, Saturating, Zero};
 
@@ -447,7 +447,7 @@ impl<T: Config> Pallet<T> {
         Self::ensure_performance(&worker, &performance)?;
         let verified = Attestation::<T>::verify_enclave(Role::Worker, &operator, &statement, &evidence)?;
         Self::evict(&verified.platform, &operator);
-        Attestation::<T>::claim_platform(&verified.platform, &worker)?;
+        Attestation::<T>::claim_platform(&verified.platform, worker)?;
         let last_heartbeat = statement.block_number.into();
         let record = Worker::<T> {
             operator: operator.clone(),
@@ -595,7 +595,7 @@ impl<T: Config> Pallet<T> {
     /// Removes the worker of a platform on behalf of `operator`, if it has no job, and is the operator's own or its verdict has
     /// ended.
     fn evict(platform: &PlatformId, operator: &T::AccountId) {
-        let Some(worker) = pallet_phala_attestation::Platforms::<T>::get(platform) else { return };
+        let Some(worker) = Self::tenant(platform) else { return };
         let Some(record) = Workers::<T>::get(worker) else { return };
         let is_free = record.operator == *operator || record.verdict_expires <= Attestation::<T>::now();
         if record.running == 0 && is_free {
@@ -608,7 +608,7 @@ impl<T: Config> Pallet<T> {
         market::remove::<T>(&worker);
         Self::unschedule_check(&worker);
         Self::leave_classes(&worker, record);
-        Attestation::<T>::release_platform(&record.platform, &worker);
+        Attestation::<T>::release_platform(&record.platform, worker);
         Workers::<T>::remove(worker);
         Self::deposit_event(Event::Deregistered { worker });
     }
@@ -711,11 +711,19 @@ impl<T: Config> Pallet<T> {
         T::OnUnavailable::on_unavailable(&worker, Unavailable::Cordoned)
     }
 
+    /// The worker on a platform.
+    fn tenant(platform: &PlatformId) -> Option<WorkerId> {
+        match pallet_phala_attestation::Platforms::<T>::get(platform)? {
+            Tenant::Worker(worker) => Some(worker),
+            Tenant::Gatekeeper(_) => None,
+        }
+    }
+
     /// A worker of the class that is not cordoned.
     fn member(class: &Class) -> Option<(WorkerId, Worker<T>)> {
         loop {
             let worker = match class {
-                Class::Platform(platform) => pallet_phala_attestation::Platforms::<T>::get(platform),
+                Class::Platform(platform) => Self::tenant(platform),
                 Class::Image(_) | Class::Family(_) => Members::<T>::iter_key_prefix(class).next(),
             }?;
             match (Workers::<T>::get(worker), class) {
@@ -797,11 +805,7 @@ impl<T: Config> Pallet<T> {
     }
 
     fn ensure_endpoint(endpoint: &[u8]) -> DispatchResult {
-        let rest = endpoint.strip_prefix(b"https://").or_else(|| endpoint.strip_prefix(b"http://"));
-        let valid = rest.is_some_and(|rest| {
-            !rest.is_empty() && !rest.ends_with(b"/") && rest.iter().all(|byte| byte.is_ascii_graphic())
-        });
-        ensure!(valid, Error::<T>::InvalidEndpoint);
+        ensure!(is_endpoint(endpoint), Error::<T>::InvalidEndpoint);
         Ok(())
     }
 
@@ -839,10 +843,7 @@ impl<T: Config> Pallet<T> {
                 },
                 "status and heartbeat check disagree"
             );
-            ensure!(
-                pallet_phala_attestation::Platforms::<T>::get(record.platform) == Some(worker),
-                "a worker does not have its platform"
-            );
+            ensure!(Self::tenant(&record.platform) == Some(worker), "a worker does not have its platform");
             ensure!(record.price > 0, "a worker is free");
             ensure!(
                 record.running <= T::MaxCapacity::get() && record.performance.capacity <= T::MaxCapacity::get(),
@@ -862,7 +863,9 @@ impl<T: Config> Pallet<T> {
             ensure!(Checks::<T>::contains_key(at, worker), "a check is not in its block");
             ensure!(at >= NextCheck::<T>::get(), "a check was passed over");
         }
-        let claims = pallet_phala_attestation::Platforms::<T>::iter_keys().count();
+        let claims = pallet_phala_attestation::Platforms::<T>::iter_values()
+            .filter(|tenant| matches!(tenant, Tenant::Worker(_)))
+            .count();
         ensure!(claims == Workers::<T>::iter_keys().count(), "a platform is claimed by no worker");
         Ok(())
     }

@@ -81,7 +81,7 @@ mod registration {
             assert_eq!(worker.measurement, MEASUREMENT);
             assert_eq!(worker.evidence_hash, sp_io::hashing::sha2_256(&(statement, evidence).encode()));
             assert_eq!((worker.registered_at, worker.last_heartbeat), (3, 2));
-            assert_eq!(pallet_phala_attestation::Platforms::<Test>::get(worker.platform), Some(enclave.id()));
+            assert_eq!(pallet_phala_attestation::Platforms::<Test>::get(worker.platform), Some(enclave.id().into()));
             let verdict_expires = Attestation::now() + pallet_phala_attestation::DEFAULT_VERDICT_LIFETIME;
             assert_eq!(worker.verdict_expires, verdict_expires);
             System::assert_last_event(

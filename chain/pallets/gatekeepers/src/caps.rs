@@ -1,0 +1,237 @@
+//! Diversity: how much of a set one operator, vendor or family of platforms may be.
+//!
+//! Whatever governance sets, nobody gets as many places of a set of n as [`threshold`] of n: no operator, no vendor and no design
+//! of platforms, if broken, gives enough shares to use a key.
+//!
+//! A simulated platform has neither vendor nor family: there is no TEE that could break, and nothing that it protects. It comes
+//! into a set only where genesis accepts simulated evidence, for development; there the cap on operators alone counts for it.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use phala_attestation::{Family, Vendor};
+use phala_primitives::gatekeeper::threshold;
+use scale_info::TypeInfo;
+use sp_runtime::Permill;
+
+/// The largest share of a set that each class may have, rounded down to whole places, but one at least.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+pub struct Caps {
+    /// Of one operator.
+    pub operator: Permill,
+    /// Of one vendor of TEEs.
+    pub vendor: Permill,
+    /// Of one family of platforms.
+    pub family: Permill,
+}
+
+/// What caps look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traits<AccountId> {
+    /// Who owns it.
+    pub operator: AccountId,
+    /// Who made its TEE.
+    pub vendor: Vendor,
+    /// Its platform's family.
+    pub family: Family,
+}
+
+/// What may be of one kind only so often.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Kind<'a, AccountId> {
+    Operator(&'a AccountId),
+    Vendor(u8),
+    Family(Family),
+}
+
+impl<AccountId> Traits<AccountId> {
+    /// The kinds that it is of, and the share that each may have.
+    fn kinds(&self, caps: &Caps) -> impl Iterator<Item = (Kind<'_, AccountId>, Permill)> {
+        let vendor = match self.vendor {
+            Vendor::Intel => Some(1),
+            Vendor::Amd => Some(2),
+            Vendor::Simulated => None,
+        };
+        let family = match self.family {
+            Family::Fmspc(_) | Family::Generation(_) => Some(self.family),
+            Family::Simulated => None,
+        };
+        core::iter::once((Kind::Operator(&self.operator), caps.operator))
+            .chain(vendor.map(|vendor| (Kind::Vendor(vendor), caps.vendor)))
+            .chain(family.map(|family| (Kind::Family(family), caps.family)))
+    }
+}
+
+impl Caps {
+    /// How many places of a set of `of` something may have whose share is at most `share`.
+    pub fn limit(share: Permill, of: u32) -> u32 {
+        share.mul_floor(of).max(1).min(threshold(of).saturating_sub(1))
+    }
+
+    /// Chooses `size` of the candidates, each in their order that does not go beyond a cap; gives their positions, or `None` where
+    /// they are too few.
+    pub fn choose<AccountId: Ord>(&self, size: u32, candidates: &[Traits<AccountId>]) -> Option<Vec<usize>> {
+        let mut places = BTreeMap::<Kind<'_, AccountId>, u32>::new();
+        let mut chosen = Vec::new();
+        for (position, candidate) in candidates.iter().enumerate() {
+            let fits = candidate
+                .kinds(self)
+                .all(|(kind, share)| places.get(&kind).copied().unwrap_or(0) < Self::limit(share, size));
+            if fits {
+                for (kind, _) in candidate.kinds(self) {
+                    let taken = places.entry(kind).or_default();
+                    *taken = taken.saturating_add(1);
+                }
+                chosen.push(position);
+            }
+            if chosen.len() as u64 == u64::from(size) {
+                return Some(chosen);
+            }
+        }
+        None
+    }
+
+    /// The largest choice of at most `desired` and at least `minimum` candidates.
+    pub fn choose_most<AccountId: Ord>(
+        &self,
+        desired: u32,
+        minimum: u32,
+        candidates: &[Traits<AccountId>],
+    ) -> Option<Vec<usize>> {
+        let most = desired.min(u32::try_from(candidates.len()).unwrap_or(u32::MAX));
+        (minimum.max(1)..=most).rev().find_map(|size| self.choose(size, candidates))
+    }
+
+    /// Whether a set of exactly these satisfies the caps.
+    pub fn satisfied<AccountId: Ord>(&self, set: &[Traits<AccountId>]) -> bool {
+        let size = u32::try_from(set.len()).unwrap_or(u32::MAX);
+        size > 0 && self.choose(size, set).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use phala_attestation::Generation;
+    use phala_primitives::gatekeeper::MAX_GATEKEEPERS;
+    use proptest::prelude::*;
+
+    const LOOSE: Caps = Caps { operator: Permill::one(), vendor: Permill::one(), family: Permill::one() };
+
+    fn traits(operator: u8, vendor: Vendor, family: Family) -> Traits<u8> {
+        Traits { operator, vendor, family }
+    }
+
+    fn intel(operator: u8, family: u8) -> Traits<u8> {
+        traits(operator, Vendor::Intel, Family::Fmspc([family; 6]))
+    }
+
+    fn amd(operator: u8) -> Traits<u8> {
+        traits(operator, Vendor::Amd, Family::Generation(Generation::Milan))
+    }
+
+    #[test]
+    fn no_limit_reaches_the_threshold_and_each_is_one_at_least() {
+        for size in 2..=MAX_GATEKEEPERS {
+            assert_eq!(Caps::limit(Permill::one(), size), threshold(size) - 1);
+            assert_eq!(Caps::limit(Permill::zero(), size), 1);
+        }
+        assert_eq!(Caps::limit(Permill::one(), 1), 0, "who is alone has the whole key");
+        assert_eq!(Caps::limit(Permill::from_percent(25), 7), 1);
+        assert_eq!(Caps::limit(Permill::from_percent(25), 8), 2);
+    }
+
+    #[test]
+    fn the_first_in_order_that_fit_are_chosen() {
+        // Of four, three make a key: two of Intel's are the most.
+        let candidates = [intel(0, 0), intel(1, 1), intel(2, 2), amd(3), intel(4, 4), amd(5), amd(6)];
+        assert_eq!(LOOSE.choose(4, &candidates), Some(vec![0, 1, 3, 5]));
+        // Of seven, five do: four of one vendor are the most, and all seven fit.
+        assert_eq!(LOOSE.choose(7, &candidates), Some((0..7).collect()));
+        assert!(LOOSE.satisfied(&candidates));
+        assert!(!LOOSE.satisfied(&candidates[..3]), "all of one vendor");
+        assert!(!LOOSE.satisfied::<u8>(&[]));
+    }
+
+    #[test]
+    fn the_largest_set_that_satisfies_the_caps_is_chosen() {
+        let candidates: Vec<_> = (0..6).map(|operator| intel(operator, operator)).chain([amd(6)]).collect();
+        // Of four, three of Intel's would be enough for a key; of three, two are not.
+        assert_eq!(LOOSE.choose_most(7, 2, &candidates), Some(vec![0, 1, 6]));
+        assert_eq!(LOOSE.choose_most(7, 4, &candidates), None);
+        assert_eq!(LOOSE.choose_most(7, 2, &candidates[..6]), None);
+    }
+
+    #[test]
+    fn each_cap_counts() {
+        let half = Permill::from_percent(50);
+        let operators = [intel(0, 0), intel(0, 1), amd(0), amd(1), amd(2)];
+        assert_eq!(LOOSE.choose(4, &operators), Some(vec![0, 1, 3, 4]));
+        assert_eq!(Caps { operator: Permill::zero(), ..LOOSE }.choose(3, &operators), Some(vec![0, 3, 4]));
+        let vendors = [intel(0, 0), intel(1, 1), intel(2, 2), amd(3), amd(4)];
+        assert_eq!(Caps { vendor: half, ..LOOSE }.choose(5, &vendors), None);
+        assert_eq!(Caps { vendor: half, ..LOOSE }.choose(4, &vendors), Some(vec![0, 1, 3, 4]));
+        let families = [intel(0, 7), intel(1, 7), intel(2, 8), amd(3), amd(4)];
+        assert_eq!(Caps { family: half, ..LOOSE }.choose(5, &families), Some((0..5).collect()));
+        assert_eq!(Caps { family: Permill::zero(), ..LOOSE }.choose(3, &families), Some(vec![0, 2, 3]));
+    }
+
+    #[test]
+    fn simulated_platforms_count_for_their_operator_only() {
+        let set: Vec<_> = (0..4).map(|operator| traits(operator, Vendor::Simulated, Family::Simulated)).collect();
+        assert!(Caps { operator: Permill::zero(), vendor: Permill::zero(), family: Permill::zero() }.satisfied(&set));
+        let of_one: Vec<_> = (0..4).map(|_| traits(0, Vendor::Simulated, Family::Simulated)).collect();
+        assert!(!LOOSE.satisfied(&of_one));
+    }
+
+    fn any_traits() -> impl Strategy<Value = Traits<u8>> {
+        (0u8..8, 0u8..6).prop_map(|(operator, family)| match family {
+            0..3 => intel(operator, family),
+            3..5 => amd(operator),
+            _ => traits(operator, Vendor::Simulated, Family::Simulated),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_chosen_satisfies_the_caps_and_no_class_has_a_threshold(
+            candidates in prop::collection::vec(any_traits(), 0..80),
+            (operator, vendor, family) in (0u32..=100, 0u32..=100, 0u32..=100),
+            (desired, minimum) in (1..=MAX_GATEKEEPERS, 1..=MAX_GATEKEEPERS),
+        ) {
+            let caps = Caps {
+                operator: Permill::from_percent(operator),
+                vendor: Permill::from_percent(vendor),
+                family: Permill::from_percent(family),
+            };
+            let Some(chosen) = caps.choose_most(desired, minimum, &candidates) else { return Ok(()) };
+            let size = chosen.len() as u32;
+            prop_assert!((minimum..=desired).contains(&size));
+            let set: Vec<_> = chosen.iter().map(|position| candidates[*position].clone()).collect();
+            prop_assert!(caps.satisfied(&set));
+            for one in &set {
+                let of_operator = set.iter().filter(|other| other.operator == one.operator).count() as u32;
+                let of_vendor = set.iter().filter(|other| other.vendor == one.vendor).count() as u32;
+                let of_family = set.iter().filter(|other| other.family == one.family).count() as u32;
+                prop_assert!(of_operator < threshold(size));
+                if one.vendor != Vendor::Simulated {
+                    prop_assert!(of_vendor < threshold(size) && of_family < threshold(size));
+                    prop_assert!(of_vendor <= (Permill::from_percent(vendor).mul_floor(size)).max(1));
+                    prop_assert!(of_family <= (Permill::from_percent(family).mul_floor(size)).max(1));
+                }
+            }
+        }
+    }
+}
