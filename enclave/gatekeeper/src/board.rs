@@ -8,7 +8,7 @@ use phala_primitives::{
     GatekeeperId,
     gatekeeper::{Beacon, Ceremony, CeremonyId, EpochId, NetworkKey, Phase, Sharing},
 };
-use sp_crypto_hashing::{twox_64, twox_128};
+use sp_crypto_hashing::{blake2_128, twox_64, twox_128};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most epochs that are read: the chain keeps two or three.
@@ -31,7 +31,13 @@ pub(crate) fn map_key(name: &str, key: &impl Encode) -> Vec<u8> {
 /// Where it stores what a gatekeeper said in a ceremony.
 pub(crate) fn post_key(name: &str, ceremony: CeremonyId, gatekeeper: GatekeeperId) -> Vec<u8> {
     let gatekeeper = gatekeeper.encode();
-    [&map_key(name, &ceremony)[..], &twox_64(&gatekeeper), &gatekeeper].concat()
+    [&map_key(name, &ceremony)[..], &blake2_128(&gatekeeper), &gatekeeper].concat()
+}
+
+/// Where it stores an entry of a map by gatekeepers.
+pub(crate) fn gatekeeper_key(name: &str, gatekeeper: GatekeeperId) -> Vec<u8> {
+    let gatekeeper = gatekeeper.encode();
+    [&value_key(name)[..], &blake2_128(&gatekeeper), &gatekeeper].concat()
 }
 
 /// What changes whenever sharings do.

@@ -26,7 +26,7 @@ use std::{
 
 use crate::{
     beacon::{Rounds, due},
-    board::{Board, Epochs, Seen, map_key},
+    board::{Board, Epochs, Seen, gatekeeper_key},
     release::{Log, RefusedText, facts},
     rng::TeeRng,
 };
@@ -279,7 +279,7 @@ impl Running {
         let Context { chain, tasks, host, keys, .. } = &self.context;
         let me = self.identity.id();
         // The number of releases is the first part of the record.
-        let record = tasks.block_on(chain.storage(block.hash, map_key("ReleaseLogs", &me)))?;
+        let record = tasks.block_on(chain.storage(block.hash, gatekeeper_key("ReleaseLogs", me)))?;
         let logged = match record {
             None => 0,
             Some(record) => codec::Decode::decode(&mut &record[..]).map_err(|_| ChainError::Format("log of releases"))?,
