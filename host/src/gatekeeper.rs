@@ -4,11 +4,7 @@
 //! The enclave says everything again at each block until the chain shows it, so nothing here is kept or tried twice, and what is
 //! lost costs a block.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use codec::Encode;
 use futures::future::BoxFuture;

@@ -15,8 +15,8 @@ use phala_primitives::{Hash, JobId};
 
 pub use message::{
     Attestation, ConnectionId, EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, EnclaveStatus,
-    GatekeeperStatus, Hello, HostMessage, HostNotice, HostReply, HostRequest, JobState, LogLevel, Message, Pause, Refusal,
-    Registration, Start, StartRole, Submission,
+    GatekeeperStatus, Hello, HostMessage, HostNotice, HostReply, HostRequest, JobState, LogLevel, Message, Pause,
+    Refusal, Registration, Start, StartRole, Submission,
 };
 
 /// The version of this protocol. Both sides must have the same.

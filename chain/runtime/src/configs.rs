@@ -1,8 +1,10 @@
 //! Each pallet's parameters.
 
 use frame_support::{
-    PalletId, derive_impl, parameter_types,
-    traits::{ConstU8, ConstU32, ConstU64, ConstU128, VariantCountOf, tokens::imbalance::ResolveTo},
+    PalletId, derive_impl,
+    dispatch::DispatchClass,
+    parameter_types,
+    traits::{ConstU8, ConstU32, ConstU64, ConstU128, Get, VariantCountOf, tokens::imbalance::ResolveTo},
     weights::{
         ConstantMultiplier, Weight,
         constants::{RocksDbWeight, WEIGHT_REF_TIME_PER_MILLIS},
@@ -10,7 +12,7 @@ use frame_support::{
 };
 use frame_system::{EnsureRoot, limits};
 use pallet_transaction_payment::{FungibleAdapter, Multiplier, TargetedFeeAdjustment};
-use phala_primitives::{units, worker::MAX_CAPACITY};
+use phala_primitives::{GatekeeperId, gatekeeper::BEACON_INTERVAL, units, worker::MAX_CAPACITY};
 use sp_runtime::{
     FixedPointNumber, Perbill, Permill, Perquintill,
     traits::{AccountIdConversion, Bounded, ConvertInto},
@@ -294,7 +296,7 @@ impl pallet_phala_gatekeepers::Config for Runtime {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
     type GovernanceOrigin = EnsureRoot<AccountId>;
-    type OnElected = ();
+    type OnElected = Enclaves;
     type Treasury = TreasuryAccount;
     // Twice the largest set, so that caps have something to choose from.
     type MaxSeats = ConstU32<128>;
@@ -315,6 +317,70 @@ impl pallet_phala_gatekeepers::Config for Runtime {
     type WeightInfo = pallet_phala_gatekeepers::weights::SubstrateWeight<Runtime>;
     #[cfg(feature = "runtime-benchmarks")]
     type BenchmarkHelper = GatekeeperBenchmarks;
+}
+
+/// For how many eras the shares of an epoch's key are kept once the next epoch is current: inputs that were encrypted in it
+/// have so long to be run.
+const GRACE_ERAS: u32 = 4;
+
+/// The same in blocks.
+pub struct GracePeriod;
+
+impl Get<BlockNumber> for GracePeriod {
+    fn get() -> BlockNumber {
+        let slots = BlockNumber::try_from(EpochDuration::get()).unwrap_or(BlockNumber::MAX);
+        let era = pallet_phala_gatekeepers::EraLength::<Runtime>::get().saturating_mul(slots);
+        era.saturating_mul(GRACE_ERAS)
+    }
+}
+
+/// Who the gatekeepers are and who has shares of keys: what the two pallets know of each other.
+pub struct Enclaves;
+
+impl pallet_phala_keys::GatekeeperSet for Enclaves {
+    fn is_registered(gatekeeper: &GatekeeperId) -> bool {
+        Gatekeepers::is_registered(gatekeeper)
+    }
+
+    fn is_safe(gatekeepers: &[GatekeeperId]) -> bool {
+        Gatekeepers::is_safe(gatekeepers)
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn register(gatekeepers: &[GatekeeperId]) {
+        pallet_phala_gatekeepers::enclave::fill::<Runtime>(gatekeepers);
+    }
+}
+
+impl pallet_phala_gatekeepers::OnElected for Enclaves {
+    fn on_elected(era: u32, gatekeepers: Vec<GatekeeperId>) {
+        let weight = Keys::on_elected(era, gatekeepers);
+        // Sessions begin in a hook whose weight does not count what they do.
+        System::register_extra_weight_unchecked(weight, DispatchClass::Mandatory);
+    }
+
+    fn holds_shares(gatekeeper: &GatekeeperId) -> bool {
+        Keys::holds_shares(gatekeeper)
+    }
+}
+
+impl pallet_phala_keys::Config for Runtime {
+    type Gatekeepers = Enclaves;
+    // One alone would have the whole of each key.
+    type MinPlayers = ConstU32<2>;
+    // Half a minute: finality lags some blocks, and what a phase asks for takes an enclave less than a second and its post a block or
+    // two.
+    type PhaseBlocks = ConstU32<15>;
+    type MaxPhaseBlocks = ConstU32<{ 5 * MINUTES }>;
+    type GracePeriod = GracePeriod;
+    type LostShareInterval = ConstU32<{ 2 * MINUTES }>;
+    type BeaconInterval = ConstU32<BEACON_INTERVAL>;
+    // A minute.
+    type BeaconStall = ConstU32<10>;
+    type BeaconHistory = ConstU32<256>;
+    type ReleaseInterval = ConstU32<{ 2 * MINUTES }>;
+    type MaxRemovalsPerBlock = ConstU32<64>;
+    type WeightInfo = pallet_phala_keys::weights::SubstrateWeight<Runtime>;
 }
 
 /// Makes what benchmarks of gatekeepers need.

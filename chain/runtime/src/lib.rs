@@ -56,6 +56,8 @@ pub type Block = generic::Block<Header, UncheckedExtrinsic>;
 
 /// What a signed extrinsic carries beside its call, and the order in which it is checked.
 pub type TxExtension = (
+    // Lets gatekeepers' posts in, which have no sender.
+    frame_system::AuthorizeCall<Runtime>,
     frame_system::CheckNonZeroSender<Runtime>,
     frame_system::CheckSpecVersion<Runtime>,
     frame_system::CheckTxVersion<Runtime>,
@@ -179,6 +181,8 @@ mod runtime {
     pub type Jobs = pallet_phala_jobs;
     #[runtime::pallet_index(24)]
     pub type Gatekeepers = pallet_phala_gatekeepers;
+    #[runtime::pallet_index(25)]
+    pub type Keys = pallet_phala_keys;
 }
 
 #[cfg(feature = "runtime-benchmarks")]
@@ -195,6 +199,7 @@ mod benches {
         [pallet_phala_apps, super::Apps]
         [pallet_phala_jobs, super::Jobs]
         [pallet_phala_gatekeepers, super::Gatekeepers]
+        [pallet_phala_keys, super::Keys]
     );
 }
 

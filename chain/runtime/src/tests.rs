@@ -106,6 +106,7 @@ fn a_transfer_costs_about_a_thousandth_of_a_pha() {
 /// A signed extrinsic of `who`, with its first nonce.
 fn signed(who: Sr25519Keyring, call: RuntimeCall) -> UncheckedExtrinsic {
     let extension: TxExtension = (
+        frame_system::AuthorizeCall::new(),
         frame_system::CheckNonZeroSender::new(),
         frame_system::CheckSpecVersion::new(),
         frame_system::CheckTxVersion::new(),

@@ -200,7 +200,9 @@ impl Enclave {
             HostRequest::Heartbeat => heartbeat(&*self.running().await?).await,
             HostRequest::Challenge { nonce } => self.challenge(&*self.running().await?, nonce).await,
             HostRequest::Status => Ok(EnclaveReply::Status(status(&*self.running().await?))),
-            request @ (HostRequest::StartJob { .. } | HostRequest::Key(_)) => self.running().await?.duty.answer(request).await,
+            request @ (HostRequest::StartJob { .. } | HostRequest::Key(_)) => {
+                self.running().await?.duty.answer(request).await
+            }
         }
     }
 

@@ -100,8 +100,7 @@ impl Granted {
         }
         match asked.key {
             NetworkKey::Root => {}
-            NetworkKey::Epoch(epoch)
-                if facts.epochs.is_some_and(|(first, last)| (first..=last).contains(&epoch)) => {}
+            NetworkKey::Epoch(epoch) if facts.epochs.is_some_and(|(first, last)| (first..=last).contains(&epoch)) => {}
             NetworkKey::Epoch(epoch) => return Err(Refused::Epoch(epoch)),
         }
         Ok(Self(request))

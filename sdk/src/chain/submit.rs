@@ -118,13 +118,11 @@ impl Chain {
         let encoded = call.encode(&at).map_err(extrinsic_error)?;
         let payload = call.payload(&encoded);
         let params = SubstrateExtrinsicParamsBuilder::<Config>::new().nonce(0).immortal().build();
-        let mut general =
-            at.transactions().create_v5_signable_offline(&payload, params).map_err(extrinsic_error)?;
+        let mut general = at.transactions().create_v5_signable_offline(&payload, params).map_err(extrinsic_error)?;
         // A general transaction has no sender and no signature, and the runtime no extension that would carry them: neither is in
         // what comes out.
         let nobody = (AccountId32([0; 32]), MultiSignature::Sr25519([0; 64]));
-        let transaction =
-            general.sign_with_account_and_signature(&nobody.0, &nobody.1).map_err(extrinsic_error)?;
+        let transaction = general.sign_with_account_and_signature(&nobody.0, &nobody.1).map_err(extrinsic_error)?;
         let bytes = hexadecimal(&transaction);
         match self.rpc::<serde_json::Value>("author_submitExtrinsic", vec![bytes.into()]).await {
             Ok(_) => Ok(()),

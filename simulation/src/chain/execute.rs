@@ -120,6 +120,7 @@ pub fn make(parent: &State, draft: &Draft<'_>) -> Result<Made, String> {
 
 fn apply(who: Sr25519Keyring, call: RuntimeCall) -> Applied {
     let extension: TxExtension = (
+        frame_system::AuthorizeCall::new(),
         frame_system::CheckNonZeroSender::new(),
         frame_system::CheckSpecVersion::new(),
         frame_system::CheckTxVersion::new(),

@@ -129,6 +129,37 @@ pub fn disguise<T: Config>(gatekeeper: GatekeeperId, vendor: Vendor, family: Fam
     });
 }
 
+/// Makes records of gatekeepers that were never verified, each of a seat and an operator of its own.
+#[cfg(feature = "runtime-benchmarks")]
+pub fn fill<T: Config>(gatekeepers: &[GatekeeperId]) {
+    use phala_attestation::{Family, PlatformId, Tier, Vendor};
+    for (number, gatekeeper) in (0u32..).zip(gatekeepers) {
+        let operator: T::AccountId = frame_benchmarking::account("operator", number, 0);
+        let seat: T::AccountId = frame_benchmarking::account("seat", number, 0);
+        let record = crate::Gatekeeper {
+            seat: seat.clone(),
+            operator: operator.clone(),
+            encryption_key: [0; 32],
+            endpoint: endpoint(),
+            measurement: MEASUREMENT,
+            platform: PlatformId(gatekeeper.0),
+            family: Family::Simulated,
+            vendor: Vendor::Simulated,
+            tier: Tier::Full,
+            verified_at: 0,
+            verdict_expires: u64::MAX,
+            outlook: None,
+            evidence_hash: [0; 32],
+            registered_at: 0u32.into(),
+        };
+        Gatekeepers::<T>::insert(gatekeeper, record);
+        let status = crate::SeatStatus::Standing;
+        let gatekeeper = *gatekeeper;
+        let record = crate::Seat { operator, index: 0, bond: 0, status, gatekeeper, previous: BoundedVec::default() };
+        crate::Seats::<T>::insert(seat, record);
+    }
+}
+
 /// An endpoint.
 pub fn endpoint() -> Endpoint {
     BoundedVec::truncate_from(b"https://gatekeeper.example:8443".to_vec())

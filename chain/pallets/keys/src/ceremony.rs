@@ -46,6 +46,12 @@ impl<T: Config> Pallet<T> {
         Running::<T>::get().into_iter().find(|id| Ceremonies::<T>::get(id).is_some_and(|ceremony| ceremony.key == key))
     }
 
+    /// Whether a gatekeeper has a share of a key that is in use, as far as the chain knows.
+    pub fn holds_shares(gatekeeper: &GatekeeperId) -> bool {
+        // The root's, and those of a few epochs.
+        Sharings::<T>::iter_values().any(|sharing| sharing.players.binary_search(gatekeeper).is_ok())
+    }
+
     fn begin_attempt(key: NetworkKey, plan: &Plan, attempt: u32) {
         let players: Vec<_> =
             plan.candidates.iter().filter(|candidate| !plan.silent.contains(candidate)).copied().collect();
