@@ -1,7 +1,9 @@
 //! Rounds of the random beacon: parts in, the round out.
 
 use phala_enclave::host::lock;
-use phala_keys::{Message, Partial, PartialError, Share, VerifiedPartial, VerifiedSharing, beacon_partial, combine_beacon};
+use phala_keys::{
+    Message, Partial, PartialError, Share, VerifiedPartial, VerifiedSharing, beacon_partial, combine_beacon,
+};
 use phala_primitives::{
     GatekeeperId, Hash,
     gatekeeper::{BEACON_INTERVAL, Beacon, BeaconPart, Round},

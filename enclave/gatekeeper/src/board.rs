@@ -160,10 +160,10 @@ impl Board {
             let current = self.sharings.values().find(|sharing| sharing.ceremony == previous);
             current.or_else(|| self.previous.get(&previous)).cloned()
         });
-        let kept = self.ceremonies.entry(id).or_insert_with(|| Kept {
-            view: CeremonyView::new(ceremony.clone(), None),
-            complete: BTreeSet::new(),
-        });
+        let kept = self
+            .ceremonies
+            .entry(id)
+            .or_insert_with(|| Kept { view: CeremonyView::new(ceremony.clone(), None), complete: BTreeSet::new() });
         let CeremonyView { enrolments, dealings, answers, logs, confirmations, .. } = &mut kept.view;
         let wanted = Wanted { reader, id, me, phase: ceremony.phase, complete: &mut kept.complete };
         let Wanted { .. } = wanted;

@@ -9,9 +9,7 @@ use phala_enclave::{
 use phala_keys::{Aside, Granted, Identity, Share, State, Step, VerifiedRequest, VerifiedSharing, reply};
 use phala_primitives::{
     Hash,
-    gatekeeper::{
-        BeaconPart, CeremonyId, KeyReply, LostShare, NetworkKey, SignedKeyRequest, SignedLostShare,
-    },
+    gatekeeper::{BeaconPart, CeremonyId, KeyReply, LostShare, NetworkKey, SignedKeyRequest, SignedLostShare},
     worker::Performance,
 };
 use phala_protocol::{
@@ -234,7 +232,8 @@ impl Running {
         let current = seen.epochs.current.map(NetworkKey::Epoch);
         for (key, sharing) in &seen.view.sharings {
             let is_wanted = *key == NetworkKey::Root || Some(*key) == current;
-            let runs = seen.view.ceremonies.iter().any(|(id, view)| view.ceremony.key == *key && seen.running.contains(id));
+            let runs =
+                seen.view.ceremonies.iter().any(|(id, view)| view.ceremony.key == *key && seen.running.contains(id));
             let lost = sharing.players.contains(&me) && state.share(*key).is_none();
             if !is_wanted || runs || !lost {
                 continue;
@@ -282,7 +281,9 @@ impl Running {
         let record = tasks.block_on(chain.storage(block.hash, gatekeeper_key("ReleaseLogs", me)))?;
         let logged = match record {
             None => 0,
-            Some(record) => codec::Decode::decode(&mut &record[..]).map_err(|_| ChainError::Format("log of releases"))?,
+            Some(record) => {
+                codec::Decode::decode(&mut &record[..]).map_err(|_| ChainError::Format("log of releases"))?
+            }
         };
         if let Some(releases) = self.log.releases(logged, self.identity.genesis_hash(), me, keys.signing_key()) {
             tasks.block_on(host.notice(EnclaveNotice::Submit(Submission::Releases(releases))));

@@ -29,7 +29,5 @@ mod board;
 mod gatekeeper;
 mod release;
 mod rng;
-#[cfg(test)]
-mod tests;
 
 pub use gatekeeper::{Gatekeeper, sealed_name};
