@@ -4,7 +4,7 @@
 //!
 //! BLS signatures as in draft-irtf-cfrg-bls-signature-05, minimal-signature-size: public keys in G2, signatures in G1, each a compressed point
 //! (96 and 48 bytes, the encoding of ZCash). The domain separation tag of the hash to G1 (RFC 9380, SHA-256, SSWU, random oracle) is
-//! [`DST`](verify_beacon), `BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_POP_`. The bytes that are hashed are 52:
+//! `BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_POP_`. The bytes that are hashed are 52:
 //!
 //! ```text
 //! 0f                                length of the namespace, as one byte

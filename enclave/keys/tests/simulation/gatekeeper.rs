@@ -7,7 +7,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use phala_keys::{Identity, State, Step, View};
 use phala_primitives::{
     GatekeeperId,
-    gatekeeper::{Answer, CeremonyId, Confirmation, Content, NetworkKey, Post, SignedPost},
+    gatekeeper::{Answer, CeremonyId, Confirmation, Content, NetworkKey, Phase, Post, SignedPost},
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -77,6 +77,10 @@ pub struct Gatekeeper {
     away_until: u32,
     /// How often it stood aside because its state was an old one.
     pub aside: usize,
+    /// How often it computed its share only when the ceremony had ended.
+    pub late: usize,
+    /// The last ceremony whose end it missed.
+    missed: CeremonyId,
     /// What it posted before, for replays.
     posted: Vec<SignedPost>,
 }
@@ -94,6 +98,8 @@ impl Gatekeeper {
             seen: 0,
             away_until: 0,
             aside: 0,
+            late: 0,
+            missed: 0,
             posted: Vec::new(),
         }
     }
@@ -136,6 +142,17 @@ impl Gatekeeper {
             return Vec::new();
         }
         let newest = views.len() - 1;
+        if self.kind == Kind::Honest
+            && let Some(ceremony) = confirming(&views[newest])
+            && self.missed < ceremony
+            && dice.chance(10)
+        {
+            // Away while others confirm.
+            self.missed = ceremony;
+            self.state = None;
+            self.away_until = block + 7;
+            return Vec::new();
+        }
         let oldest = if self.kind == Kind::BadHost && dice.chance(10) { self.seen } else { newest.saturating_sub(2) };
         self.seen = self.seen.max(oldest + dice.below(newest - oldest + 1)).min(newest);
         let view = views[self.seen].clone();
@@ -150,7 +167,9 @@ impl Gatekeeper {
                         self.state = None;
                         return Vec::new();
                     }
+                    let before = self.blob();
                     self.disk.push(unsealed.bytes().to_vec());
+                    self.late += before.map_or(0, |before| late(&before, &self.blob().unwrap()));
                     if dice.chance(6) {
                         self.state = None;
                         return Vec::new();
@@ -266,6 +285,20 @@ impl Gatekeeper {
             Answer::Complaint => Answer::Acknowledged([0; 64]),
         }
     }
+}
+
+/// A ceremony whose players confirm now.
+fn confirming(view: &View) -> Option<CeremonyId> {
+    let is_live = |id: &CeremonyId, key| view.sharings.get(key).is_none_or(|sharing| sharing.ceremony < *id);
+    let live = view.ceremonies.iter().filter(|(id, view)| is_live(id, &view.ceremony.key));
+    live.filter(|(_, view)| view.ceremony.phase == Phase::Confirm).map(|(id, _)| *id).next_back()
+}
+
+/// How many shares are new that were not pending before.
+fn late(before: &Blob, after: &Blob) -> usize {
+    let was_late =
+        |share: &&SealedShare| before.attempts.get(&share.ceremony).is_some_and(|attempt| attempt.pending.is_none());
+    after.shares.values().filter(was_late).count()
 }
 
 fn garbage(dice: &mut Dice) -> Vec<u8> {

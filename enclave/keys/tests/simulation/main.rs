@@ -106,9 +106,10 @@ impl World {
                 self.board.take(&post);
             }
             self.board.advance();
-            if self.views.last().unwrap().as_ref() != &self.board.view {
-                self.views.push(Arc::new(self.board.view.clone()));
-            }
+            // One for each block.
+            let last = self.views.last().unwrap();
+            let same = **last == self.board.view;
+            self.views.push(if same { last.clone() } else { Arc::new(self.board.view.clone()) });
             self.check();
         }
     }
@@ -208,9 +209,9 @@ impl World {
     }
 }
 
-/// What happened in a life: attempts at ceremonies, blocks, values that were opened, and how often a gatekeeper with a rolled-back
-/// state stood aside.
-type Life = [u64; 4];
+/// What happened in a life: attempts at ceremonies, blocks, values that were opened, how often a gatekeeper with a rolled-back
+/// state stood aside, and how often one computed its share only after the end.
+type Life = [u64; 5];
 
 /// The life of a network.
 fn live(seed: u64) -> Life {
@@ -262,18 +263,19 @@ fn live(seed: u64) -> Life {
     let opened = adversary::too_few_get_nothing(&world.board, &world.gatekeepers, &mut world.dice);
     let bad_hosts = world.gatekeepers.values().filter(|gatekeeper| gatekeeper.kind == Kind::BadHost);
     let aside = bad_hosts.map(|gatekeeper| gatekeeper.aside).sum::<usize>();
-    [world.board.attempts.into(), world.board.block.into(), opened as u64, aside as u64]
+    let late = world.gatekeepers.values().map(|gatekeeper| gatekeeper.late).sum::<usize>();
+    [world.board.attempts.into(), world.board.block.into(), opened as u64, aside as u64, late as u64]
 }
 
 #[test]
 fn random_networks_keep_the_invariants() {
     if let Ok(seed) = env::var("PHALA_SEED") {
-        println!("attempts, blocks, opened, aside: {:?}", live(seed.parse().expect("a number")));
+        println!("attempts, blocks, opened, aside, late: {:?}", live(seed.parse().expect("a number")));
         return;
     }
     let seeds: u64 = env::var("PHALA_SEEDS").map_or(50, |text| text.parse().expect("a number"));
     let next = AtomicU64::new(0);
-    let totals: [AtomicU64; 4] = Default::default();
+    let totals: [AtomicU64; 5] = Default::default();
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -293,12 +295,12 @@ fn random_networks_keep_the_invariants() {
             });
         }
     });
-    let [attempts, blocks, opened, aside] = totals.map(AtomicU64::into_inner);
+    let [attempts, blocks, opened, aside, late] = totals.map(AtomicU64::into_inner);
     println!(
-        "{seeds} seeds, 6 ceremonies each: {attempts} attempts in {blocks} blocks, {opened} opened values, {aside} asides"
+        "{seeds} seeds, 6 ceremonies each: {attempts} attempts in {blocks} blocks, {opened} opened values, {aside} asides, {late} late shares"
     );
     if seeds >= 50 {
-        assert!(attempts > seeds * 6 && opened > 0 && aside > 0, "the worlds are too easy");
+        assert!(attempts > seeds * 6 && opened > 0 && aside > 0 && late > 0, "the worlds are too easy");
     }
 }
 
