@@ -93,7 +93,10 @@ impl<T: Config> Pallet<T> {
         let mut plan = Plans::<T>::get(key).unwrap_or_default();
         match phase {
             Phase::Enrol => plan.silent.clear(),
-            Phase::Deal | Phase::Answer | Phase::Log | Phase::Confirm => plan.silent.extend(silent),
+            Phase::Deal | Phase::Answer | Phase::Log | Phase::Confirm => plan.silent.extend(&silent),
+        }
+        if !silent.is_empty() {
+            Self::deposit_event(Event::PlayersSilent { ceremony: id, players: silent });
         }
         Self::begin_attempt(key, &plan, ceremony.attempt.saturating_add(1));
         Plans::<T>::insert(key, plan);

@@ -44,7 +44,8 @@
 //! - *Replays*: posts name chain and attempt; beacons only get newer; a lost share names the ceremony that gave it; releases name
 //!   how many there were before.
 //! - *A ceremony stalled by silence*: up to [`tolerated`](phala_primitives::gatekeeper::tolerated) dealers change nothing. A
-//!   player that does not answer costs one attempt.
+//!   player that does not answer costs one attempt; several can fall silent one after another, so [`Config::MaxPhaseBlocks`] times
+//!   the tolerated is what they can delay a ceremony by, and should be less than an era.
 //! - *A ceremony decided by a minority*: an output needs [`threshold`] of the players, and the root's its own public key.
 //! - *A resharing that breaks the key*: the old sharing stays until the new one is complete, and gatekeepers erase nothing before.
 //! - *A beacon chosen by whom it serves*: there is one signature for each round. [`Pallet::random`] gives that of a later block
@@ -296,6 +297,13 @@ pub mod pallet {
             ceremony: CeremonyId,
             /// Why.
             failure: Failure,
+        },
+        /// Players did not answer: the next attempt is without them.
+        PlayersSilent {
+            /// The attempt.
+            ceremony: CeremonyId,
+            /// Who.
+            players: Vec<GatekeeperId>,
         },
         /// A ceremony ended: its key is shared anew.
         CeremonyCompleted {

@@ -103,6 +103,42 @@ mod ceremonies {
     }
 
     #[test]
+    fn a_transaction_without_sender_and_signature_passes_exactly_when_its_post_would_be_taken() {
+        use frame_support::{assert_err, dispatch::GetDispatchInfo};
+        use sp_runtime::{
+            generic::UncheckedExtrinsic,
+            testing::UintAuthorityId,
+            traits::{Applyable, Checkable},
+        };
+        type Extension = (frame_system::AuthorizeCall<Test>,);
+        type Transaction = UncheckedExtrinsic<u64, RuntimeCall, UintAuthorityId, Extension>;
+        with_chain(|| {
+            let all = elect(3);
+            let signed = all[0].post::<Test>(0, Content::Enrolment([7; 32]));
+            let call = RuntimeCall::Keys(Call::post { signed });
+            let extension = || (frame_system::AuthorizeCall::<Test>::new(),);
+            let general = Transaction::new_transaction(call.clone(), extension());
+            let bare = Transaction::new_bare(call);
+            let info = general.get_dispatch_info();
+            assert_eq!((info.class, info.pays_fee), (DispatchClass::Operational, Pays::No));
+            let check = |transaction: Transaction| {
+                Checkable::check(transaction, &frame_system::ChainContext::<Test>::default()).unwrap()
+            };
+            let validate = |transaction: Transaction| {
+                check(transaction).validate::<Test>(TransactionSource::External, &info, 200).map(drop)
+            };
+            // Bare ones, of the kind before, are not.
+            assert!(validate(bare).is_err());
+            assert_ok!(validate(general.clone()));
+            assert_ok!(check(general.clone()).apply::<Test>(&info, 200).unwrap());
+            assert_eq!(Enrolments::<Test>::get(0, all[0].id()), Some([7; 32]));
+            assert_eq!(validate(general.clone()), refused(Error::AlreadyPosted));
+            let refusal: TransactionValidityError = Error::AlreadyPosted.into();
+            assert_err!(check(general).apply::<Test>(&info, 200), refusal);
+        });
+    }
+
+    #[test]
     fn nobody_can_post_but_through_an_authorized_transaction() {
         with_chain(|| {
             let all = elect(3);
@@ -274,6 +310,7 @@ mod ceremonies {
             until(&all, Phase::Answer);
             speak(&all[1..], 0);
             wait_for_next_attempt();
+            assert!(events().contains(&Event::PlayersSilent { ceremony: 0, players: ids(&all[..1]) }));
             let next = running(ROOT);
             let ceremony = Ceremonies::<Test>::get(next).unwrap();
             assert_eq!((ceremony.attempt, ceremony.players), (2, ids(&all[1..])));
