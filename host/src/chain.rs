@@ -11,24 +11,26 @@
 
 mod receipts;
 mod registration;
+mod seat;
 mod rpc;
 mod spec;
 
 pub use receipts::Receipts;
 pub use registration::{OperatorConfig, Registration, StepError, Submits, fresh_registration};
 pub use rpc::{Keys, RpcNode};
+pub use seat::{SeatConfig, SeatKeeper};
 pub use spec::{SpecError, Starts, enclave_spec};
 
 use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use phala_attestation::{Family, Measurement};
+use phala_attestation::{Family, Measurement, Role};
 use phala_primitives::{
     Balance, Hash, JobId, SignedReceipt, WorkerId,
     attestation::Class,
     worker::{self, SignedHeartbeat},
 };
-use phala_sdk::Account;
+use phala_sdk::{Account, chain::SessionKeys};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -109,6 +111,32 @@ pub enum Submission {
     SetEndpoint(WorkerId, String),
     /// `jobs.submit_receipt`.
     Receipt(Box<SignedReceipt>),
+    /// `gatekeepers.register`.
+    RegisterGatekeeper {
+        /// Which of the operator's seats.
+        index: u16,
+        /// What of the operator's PHA is put on hold for it.
+        bond: Balance,
+        /// From the enclave.
+        attestation: Box<phala_protocol::Attestation>,
+        /// Where the host serves HTTP.
+        endpoint: String,
+        /// From the node.
+        keys: SessionKeys,
+    },
+    /// `gatekeepers.renew`.
+    RenewGatekeeper(Box<phala_protocol::Attestation>),
+    /// `gatekeepers.replace`.
+    ReplaceGatekeeper {
+        /// Which of the operator's seats.
+        index: u16,
+        /// From the new enclave.
+        attestation: Box<phala_protocol::Attestation>,
+        /// Where the host serves HTTP.
+        endpoint: String,
+    },
+    /// `gatekeepers.set_endpoint`.
+    SetGatekeeperEndpoint(u16, String),
 }
 
 impl Submission {
@@ -121,6 +149,10 @@ impl Submission {
             Self::SetPrice(..) => "set_price",
             Self::SetEndpoint(..) => "set_endpoint",
             Self::Receipt(_) => "submit_receipt",
+            Self::RegisterGatekeeper { .. } => "register_gatekeeper",
+            Self::RenewGatekeeper(_) => "renew_gatekeeper",
+            Self::ReplaceGatekeeper { .. } => "replace_gatekeeper",
+            Self::SetGatekeeperEndpoint(..) => "set_gatekeeper_endpoint",
         }
     }
 }
@@ -136,8 +168,8 @@ pub trait Node: Send + Sync + 'static {
     /// A job.
     fn job(&self, id: JobId, at: At) -> BoxFuture<'_, Result<Option<Job>, NodeError>>;
 
-    /// Whether the chain allows an image.
-    fn image_allowed(&self, measurement: Measurement) -> BoxFuture<'_, Result<bool, NodeError>>;
+    /// Whether the chain allows an image for a role.
+    fn image_allowed(&self, measurement: Measurement, role: Role) -> BoxFuture<'_, Result<bool, NodeError>>;
 
     /// When the latest TCB recovery that may concern platforms of a family began, in seconds since the Unix epoch.
     fn last_recovery(&self, family: Family) -> BoxFuture<'_, Result<Option<u64>, NodeError>>;

@@ -13,15 +13,16 @@ use phala_primitives::{
     Balance,
     worker::{MAX_CAPACITY, MAX_ENDPOINT_BYTES},
 };
+use phala_protocol::StartRole;
 use phala_sdk::{Account, Signer, amount};
 
 use crate::{
-    chain::{Keys, OperatorConfig},
+    chain::{Keys, OperatorConfig, SeatConfig, Submits},
     http::{Bounds, Tls},
     store,
 };
 
-/// The untrusted host of a Phala worker's enclave.
+/// The untrusted host of a Phala worker's or gatekeeper's enclave.
 ///
 /// Listens on a Unix socket for the enclave's process, carries its bytes, keeps its files, serves users over HTTP, and
 /// brings what the enclave signs to the chain. It can be restarted at any time; the enclave connects again by itself.
@@ -56,6 +57,16 @@ pub struct Options {
     /// How many jobs the enclave may run at once.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CAPACITY)))]
     pub capacity: u32,
+    /// Serve a gatekeeper's enclave instead of a worker's. --node has to be the gatekeeper's own, which authors its blocks, and to
+    /// allow unsafe methods to this host.
+    #[arg(long, conflicts_with_all = ["price", "capacity"])]
+    pub gatekeeper: bool,
+    /// Which of the operator's seats the gatekeeper has.
+    #[arg(long, value_name = "INDEX", default_value_t = 0, requires = "gatekeeper")]
+    pub seat: u16,
+    /// PHA put on hold for the seat when it is registered.
+    #[arg(long, value_name = "PHA", default_value = "10000", requires = "gatekeeper", value_parser = parse_bond)]
+    pub bond: Balance,
     /// For whom the host works.
     #[command(flatten)]
     pub operator: OperatorOptions,
@@ -165,6 +176,22 @@ impl Options {
         Ok(OperatorConfig { operator: keys.operator, endpoint, price: self.price, submits: keys.submits() })
     }
 
+    /// What the enclave is to do.
+    pub fn role(&self) -> StartRole {
+        if self.gatekeeper { StartRole::Gatekeeper } else { StartRole::Worker { capacity: self.capacity } }
+    }
+
+    /// What the operator wants of the seat, for a gatekeeper.
+    pub fn seat_config(&self, operator: &OperatorConfig) -> SeatConfig {
+        SeatConfig {
+            operator: operator.operator,
+            index: self.seat,
+            bond: self.bond,
+            endpoint: operator.endpoint.clone(),
+            submits: operator.submits == Submits::Everything,
+        }
+    }
+
     /// How much disk may be used.
     pub fn limits(&self) -> store::Limits {
         let mebibytes = |count: u64| count.saturating_mul(1 << 20);
@@ -244,6 +271,10 @@ fn read_key(options: &str, path: &Path, password: Option<&Path>) -> Result<Signe
         .with_context(|| format!("opening {options}-key-file; is {options}-password-file the right one?"))
 }
 
+fn parse_bond(text: &str) -> Result<Balance, String> {
+    amount::parse(text).map_err(|error| error.to_string())
+}
+
 fn parse_price(text: &str) -> Result<Balance, String> {
     match amount::parse(text) {
         Ok(0) => Err("the chain takes no worker that works for nothing".into()),
@@ -255,7 +286,6 @@ fn parse_price(text: &str) -> Result<Balance, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::Submits;
     use clap::CommandFactory;
 
     const COMMON: [&str; 7] = ["phala-host", "--socket", "s", "--data", "d", "--endpoint", "http://localhost:8640/"];

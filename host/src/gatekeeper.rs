@@ -10,7 +10,11 @@ use codec::Encode;
 use futures::future::BoxFuture;
 use phala_primitives::{GatekeeperId, Hash, gatekeeper::BeaconPart};
 use phala_protocol::Submission;
-use phala_sdk::host::Host;
+use phala_sdk::{
+    Account,
+    chain::{Gatekeeper, Seat, SessionKeys},
+    host::Host,
+};
 use sha2::{Digest, Sha256};
 use tokio::{
     sync::mpsc,
@@ -43,6 +47,15 @@ pub trait GatekeeperNode: Send + Sync + 'static {
 
     /// Gives the node what the chain takes without a sender.
     fn say(&self, submission: Submission) -> BoxFuture<'_, Result<(), SubmitError>>;
+
+    /// A seat at the best block.
+    fn seat(&self, seat: Account) -> BoxFuture<'_, Result<Option<Seat>, NodeError>>;
+
+    /// A gatekeeper at the best block.
+    fn gatekeeper(&self, id: GatekeeperId) -> BoxFuture<'_, Result<Option<Gatekeeper>, NodeError>>;
+
+    /// New session keys of the node, made for a seat.
+    fn session_keys(&self, seat: Account) -> BoxFuture<'_, Result<SessionKeys, NodeError>>;
 }
 
 /// Brings what the enclave says to where it belongs.

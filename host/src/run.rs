@@ -18,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     blocking,
-    chain::{self, Node, Receipts, Registration, RpcNode, Starts, Submits},
+    chain::{self, Node, Receipts, Registration, RpcNode, SeatKeeper, Starts, Submits},
     config::Options,
     enclave::{self, Enclave},
+    gatekeeper::{Carrier, GatekeeperNode},
     http::{self, Api, Front, Tls},
     jobs::Jobs,
     metrics::Metrics,
@@ -68,19 +69,30 @@ pub async fn run(options: Options) -> Result<()> {
     let shutdown = CancellationToken::new();
     let rpc = Arc::new(RpcNode::new(options.node.clone(), keys.signer));
     let node: Arc<dyn Node> = rpc.clone();
+    let gatekeepers: Arc<dyn GatekeeperNode> = rpc.clone();
     let connecting = tokio::spawn(async move { rpc.connect().await });
     let (heads_sender, heads) = watch::channel(None);
     let following = tokio::spawn(chain::follow(node.clone(), heads_sender, metrics.clone()));
 
     let enclave = Enclave::new(store.clone(), jobs.clone(), metrics.clone());
     let account = operator.operator.0;
-    let starts = Starts::new(node.clone(), store.clone(), options.node.clone(), spec, account, options.capacity);
+    let starts = Starts::new(node.clone(), store.clone(), options.node.clone(), spec, account, options.role());
     // The enclave's connection outlives the HTTP server, whose last requests may need it.
     let hang_up = CancellationToken::new();
     let serving_enclave = tokio::spawn(enclave.clone().serve(socket, Arc::new(starts), hang_up.clone()));
-    let registration =
-        Registration::new(node.clone(), enclave.clone(), store.clone(), metrics.clone(), operator.clone());
-    let registering = tokio::spawn(registration.run(heads.clone()));
+    let registering = if options.gatekeeper {
+        let heard = enclave.heard().context("the enclave's words are taken already")?;
+        let carrier = Carrier::new(gatekeepers.clone(), enclave.clone(), metrics.clone());
+        let config = options.seat_config(&operator);
+        let seat =
+            SeatKeeper::new(node.clone(), gatekeepers, enclave.clone(), store.clone(), metrics.clone(), config);
+        let heads = heads.clone();
+        tokio::spawn(async move { drop(tokio::join!(seat.run(heads), carrier.run(heard))) })
+    } else {
+        let registration =
+            Registration::new(node.clone(), enclave.clone(), store.clone(), metrics.clone(), operator.clone());
+        tokio::spawn(registration.run(heads.clone()))
+    };
     let submits = operator.submits != Submits::Nothing;
     let receipts = Receipts::new(node.clone(), store.clone(), jobs.clone(), metrics.clone(), submits);
     let stop = shutdown.clone();

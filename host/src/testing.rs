@@ -269,7 +269,7 @@ impl Node for FakeNode {
         })
     }
 
-    fn image_allowed(&self, _: Measurement) -> BoxFuture<'_, Result<bool, NodeError>> {
+    fn image_allowed(&self, _: Measurement, _: Role) -> BoxFuture<'_, Result<bool, NodeError>> {
         self.answer(|state| state.image_allowed)
     }
 

@@ -17,7 +17,12 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use sha2::{Digest, Sha256};
 
-use crate::{AppId, Hash, JobId, WorkerId, id::GatekeeperId};
+use crate::{
+    AppId, Balance, Hash, JobId, WorkerId,
+    attestation::{Class, Outlook},
+    id::GatekeeperId,
+};
+use phala_attestation::{Family, Measurement, PlatformId, Tier, UnixSeconds, Vendor};
 
 /// The most gatekeepers among whom a key is shared.
 pub const MAX_GATEKEEPERS: u32 = 64;
@@ -31,6 +36,96 @@ pub const fn tolerated(gatekeepers: u32) -> u32 {
 /// GRANDPA needs to finalize, and the rest may be gone.
 pub const fn threshold(gatekeepers: u32) -> u32 {
     gatekeepers.saturating_sub(tolerated(gatekeepers))
+}
+
+/// The number of a session: the time of one list of authorities.
+pub type SessionIndex = u32;
+
+/// A place for a gatekeeper.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct Seat<AccountId> {
+    /// Who owns it, and bonded it.
+    pub operator: AccountId,
+    /// Which of the operator's.
+    pub index: u16,
+    /// What of the operator's PHA is on hold for it.
+    pub bond: Balance,
+    /// Whether it stands.
+    pub status: SeatStatus,
+    /// Its enclave: in the set from the next election on.
+    pub gatekeeper: GatekeeperId,
+    /// Its earlier enclaves, which may still hold shares.
+    pub previous: Vec<Previous>,
+}
+
+impl<AccountId> Seat<AccountId> {
+    /// All its enclaves.
+    pub fn enclaves(&self) -> impl Iterator<Item = GatekeeperId> + '_ {
+        core::iter::once(self.gatekeeper).chain(self.previous.iter().map(|previous| previous.gatekeeper))
+    }
+}
+
+/// Whether a seat stands in elections. It says nothing about whether the seat is in the set now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
+pub enum SeatStatus {
+    /// It stands.
+    Standing,
+    /// It does not, and may again.
+    Resting,
+    /// Its operator gave it up. The bond can be withdrawn from this session on.
+    Leaving(SessionIndex),
+    /// It equivocated. The record can be removed from this session on.
+    Ejected(SessionIndex),
+}
+
+/// An enclave that was replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Previous {
+    /// The enclave.
+    pub gatekeeper: GatekeeperId,
+    /// Its record is kept until this session at least.
+    pub until: SessionIndex,
+}
+
+/// What the chain keeps of a gatekeeper: an enclave of a seat.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct Gatekeeper<AccountId, BlockNumber> {
+    /// Its seat.
+    pub seat: AccountId,
+    /// Who owns the seat.
+    pub operator: AccountId,
+    /// X25519 public key to which messages for it are encrypted.
+    pub encryption_key: Hash,
+    /// Where its host serves HTTP, without a trailing slash.
+    pub endpoint: Vec<u8>,
+    /// The image that it runs.
+    pub measurement: Measurement,
+    /// The platform that it runs on.
+    pub platform: PlatformId,
+    /// The platform's family.
+    pub family: Family,
+    /// Who made its TEE.
+    pub vendor: Vendor,
+    /// What the policy thought of the platform.
+    pub tier: Tier,
+    /// When its evidence was verified.
+    pub verified_at: UnixSeconds,
+    /// When its verdict ends.
+    pub verdict_expires: UnixSeconds,
+    /// What a TCB recovery will make of its evidence, if that is worse; the operator has to update the platform before.
+    pub outlook: Option<Outlook>,
+    /// SHA-256 of the SCALE encoding of `(Statement, Evidence)`.
+    pub evidence_hash: Hash,
+    /// The block of its registration.
+    pub registered_at: BlockNumber,
+}
+
+impl<AccountId, BlockNumber> Gatekeeper<AccountId, BlockNumber> {
+    /// The classes that it is of.
+    pub fn classes(&self) -> [Class; 3] {
+        Class::all_of(self.measurement, self.platform, self.family)
+    }
 }
 
 /// The number of an epoch: 0, 1, 2, …; each has a key of its own.

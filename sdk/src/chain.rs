@@ -11,9 +11,11 @@ mod error;
 mod state;
 mod submit;
 
-pub use call::Call;
+pub use call::{Call, SessionKeys};
 pub use error::{ChainError, ConnectError, DispatchError, SubmitError};
-pub use state::{AccountBalance, App, Image, Job, State, Worker};
+pub use state::{
+    AccountBalance, App, Ceremony, Gatekeeper, Image, Job, Seat, Sharing, State, Worker, seat_id,
+};
 pub use submit::Included;
 
 use serde::de::DeserializeOwned;

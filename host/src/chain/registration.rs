@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use phala_attestation::Measurement;
+use phala_attestation::{Measurement, Role};
 use phala_primitives::{
     Balance, WorkerId,
     attestation::Outlook,
@@ -304,7 +304,7 @@ impl Registration {
 
     async fn is_image_allowed(&mut self, session: &Session) -> Result<bool, StepError> {
         let measurement = session.identity.measurement;
-        let allowed = self.node.image_allowed(Measurement(measurement)).await?;
+        let allowed = self.node.image_allowed(Measurement(measurement), Role::Worker).await?;
         if !allowed && self.image_log.ready() {
             let measurement = hex::encode(measurement);
             tracing::warn!(measurement, "the chain does not allow the enclave's image; waiting until it does");
@@ -401,7 +401,7 @@ impl Heartbeats {
 
     /// Whether a heartbeat is in a block; `false` when none can be given at the moment.
     async fn beat(&self, worker: &Worker) -> Result<bool, StepError> {
-        if !self.node.image_allowed(worker.measurement).await? {
+        if !self.node.image_allowed(worker.measurement, Role::Worker).await? {
             return Ok(false);
         }
         let heartbeat: SignedHeartbeat = match self.enclave.request(HostRequest::Heartbeat).await {

@@ -4,14 +4,15 @@ use std::{future::Future, sync::OnceLock, time::Duration};
 
 use futures::future::BoxFuture;
 use phala_attestation::{Family, Measurement, Role};
-use phala_primitives::{Hash, JobId, WorkerId, attestation::Class};
+use phala_primitives::{GatekeeperId, Hash, JobId, WorkerId, attestation::Class, gatekeeper::NetworkKey};
 use phala_sdk::{
     Account, Signer,
-    chain::{self, Chain, ChainError, DispatchError, call},
+    chain::{self, Chain, ChainError, DispatchError, Gatekeeper, Seat, SessionKeys, call},
 };
 use tokio::time::timeout;
 
 use super::{At, Heads, Job, Node, NodeError, Submission, SubmitError, Submits, Worker};
+use crate::gatekeeper::GatekeeperNode;
 
 /// While a node is away, the SDK's calls wait for it; the host has other things to do.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -112,11 +113,11 @@ impl Node for RpcNode {
         })
     }
 
-    fn image_allowed(&self, measurement: Measurement) -> BoxFuture<'_, Result<bool, NodeError>> {
+    fn image_allowed(&self, measurement: Measurement, role: Role) -> BoxFuture<'_, Result<bool, NodeError>> {
         Box::pin(async move {
             let chain = self.chain()?;
             let image = self.bounded(async { chain.best().await?.image(measurement).await }).await?;
-            Ok(image.is_some_and(|image| image.role == Role::Worker))
+            Ok(image.is_some_and(|image| image.role == role))
         })
     }
 
@@ -180,6 +181,17 @@ impl Node for RpcNode {
                     call::renew(registration.statement, registration.evidence, registration.performance)
                 }
                 Submission::Heartbeat(heartbeat) => call::heartbeat(heartbeat),
+                Submission::RegisterGatekeeper { index, bond, attestation, endpoint, keys } => {
+                    let phala_protocol::Attestation { statement, evidence } = *attestation;
+                    call::register_gatekeeper(index, bond, statement, evidence, &endpoint, keys)
+                }
+                Submission::RenewGatekeeper(attestation) => {
+                    call::renew_gatekeeper(attestation.statement, attestation.evidence)
+                }
+                Submission::ReplaceGatekeeper { index, attestation, endpoint } => {
+                    call::replace_gatekeeper(index, attestation.statement, attestation.evidence, &endpoint)
+                }
+                Submission::SetGatekeeperEndpoint(index, endpoint) => call::set_gatekeeper_endpoint(index, &endpoint),
                 Submission::SetPrice(worker, price) => call::set_price(worker, price),
                 Submission::SetEndpoint(worker, endpoint) => call::set_endpoint(worker, &endpoint),
                 Submission::Receipt(receipt) => call::submit_receipt(*receipt),
@@ -200,6 +212,79 @@ impl Node for RpcNode {
                     Err(SubmitError::Unknown(format!("not in a block of the node at {} within {limit:?}", self.url)))
                 }
             }
+        })
+    }
+}
+
+impl GatekeeperNode for RpcNode {
+    fn peers(&self) -> BoxFuture<'_, Result<Vec<(GatekeeperId, String)>, NodeError>> {
+        Box::pin(async {
+            let chain = self.chain()?;
+            let reading = async {
+                let state = chain.best().await?;
+                let players = state.sharing(NetworkKey::Root).await?.map(|sharing| sharing.players).unwrap_or_default();
+                let mut peers = Vec::new();
+                for (id, gatekeeper) in state.gatekeepers().await? {
+                    if players.contains(&id) {
+                        peers.push((id, String::from_utf8_lossy(&gatekeeper.endpoint).into_owned()));
+                    }
+                }
+                Ok(peers)
+            };
+            self.bounded(reading).await
+        })
+    }
+
+    fn say(&self, submission: phala_protocol::Submission) -> BoxFuture<'_, Result<(), SubmitError>> {
+        Box::pin(async move {
+            let chain = self.chain().map_err(|error| SubmitError::Unknown(error.0))?;
+            let call = match submission {
+                phala_protocol::Submission::Post(post) => call::post(post),
+                phala_protocol::Submission::Beacon(beacon) => call::submit_beacon(beacon),
+                phala_protocol::Submission::LostShare(request) => call::report_lost_share(request),
+                phala_protocol::Submission::Releases(releases) => call::log_releases(releases),
+            };
+            match timeout(READ_TIMEOUT, chain.submit_unsigned(call)).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(chain::SubmitError::Chain(error))) => Err(SubmitError::Unknown(error.to_string())),
+                Ok(Err(error)) => Err(SubmitError::Refused(error.to_string())),
+                Err(_) => Err(SubmitError::Unknown(format!("no answer from the node at {}", self.url))),
+            }
+        })
+    }
+
+    fn seat(&self, seat: Account) -> BoxFuture<'_, Result<Option<Seat>, NodeError>> {
+        Box::pin(async move {
+            let chain = self.chain()?;
+            self.bounded(async { chain.best().await?.seat(seat).await }).await
+        })
+    }
+
+    fn gatekeeper(&self, id: GatekeeperId) -> BoxFuture<'_, Result<Option<Gatekeeper>, NodeError>> {
+        Box::pin(async move {
+            let chain = self.chain()?;
+            self.bounded(async { chain.best().await?.gatekeeper(id).await }).await
+        })
+    }
+
+    fn session_keys(&self, seat: Account) -> BoxFuture<'_, Result<SessionKeys, NodeError>> {
+        /// The node's answer.
+        #[derive(serde::Deserialize)]
+        struct Generated {
+            keys: String,
+            proof: Option<String>,
+        }
+        Box::pin(async move {
+            let chain = self.chain()?;
+            let owner = format!("0x{}", hex::encode(seat.0));
+            let generated: Generated =
+                self.bounded(chain.rpc("author_rotateKeysWithOwner", vec![owner.into()])).await.map_err(|error| {
+                    NodeError(format!("{error}; it has to be the gatekeeper's own, and to allow unsafe methods to this host"))
+                })?;
+            let bytes = |text: &str| hex::decode(text.trim_start_matches("0x")).ok();
+            let keys = bytes(&generated.keys).zip(bytes(&generated.proof.unwrap_or_default()));
+            let (public, proof) = keys.ok_or_else(|| NodeError("the node gave session keys that are no bytes".into()))?;
+            Ok(SessionKeys { public, proof })
         })
     }
 }

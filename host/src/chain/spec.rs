@@ -112,11 +112,11 @@ pub struct Starts {
     url: String,
     spec: Option<Value>,
     operator: [u8; 32],
-    capacity: u32,
+    role: StartRole,
 }
 
 impl Starts {
-    /// For an enclave that works for `operator` and runs `capacity` jobs at once. `spec`, if given, is used instead of the
+    /// For an enclave that works for `operator` in a role. `spec`, if given, is used instead of the
     /// specification that the node at `url` gives.
     pub fn new(
         node: Arc<dyn Node>,
@@ -124,9 +124,9 @@ impl Starts {
         url: String,
         spec: Option<Value>,
         operator: [u8; 32],
-        capacity: u32,
+        role: StartRole,
     ) -> Self {
-        Self { node, store, url, spec, operator, capacity }
+        Self { node, store, url, spec, operator, role }
     }
 
     async fn fresh(&self) -> Result<String, String> {
@@ -166,11 +166,7 @@ impl StartSource for Starts {
                 }
                 sleep(Duration::from_secs(2)).await;
             };
-            let start = |chain_spec| Start {
-                chain_spec,
-                operator: self.operator,
-                role: StartRole::Worker { capacity: self.capacity },
-            };
+            let start = |chain_spec| Start { chain_spec, operator: self.operator, role: self.role };
             specs.into_iter().map(start).collect()
         })
     }

@@ -10,6 +10,30 @@
         path = "phala_primitives::id::WorkerId",
         with = "::subxt::utils::Static<::phala_primitives::WorkerId>"
     ),
+    substitute_type(
+        path = "phala_primitives::id::GatekeeperId",
+        with = "::subxt::utils::Static<::phala_primitives::GatekeeperId>"
+    ),
+    substitute_type(
+        path = "phala_primitives::gatekeeper::NetworkKey",
+        with = "::subxt::utils::Static<::phala_primitives::gatekeeper::NetworkKey>"
+    ),
+    substitute_type(
+        path = "phala_primitives::gatekeeper::SignedPost",
+        with = "::subxt::utils::Static<::phala_primitives::gatekeeper::SignedPost>"
+    ),
+    substitute_type(
+        path = "phala_primitives::gatekeeper::Beacon",
+        with = "::subxt::utils::Static<::phala_primitives::gatekeeper::Beacon>"
+    ),
+    substitute_type(
+        path = "phala_primitives::gatekeeper::SignedLostShare",
+        with = "::subxt::utils::Static<::phala_primitives::gatekeeper::SignedLostShare>"
+    ),
+    substitute_type(
+        path = "phala_primitives::gatekeeper::SignedReleases",
+        with = "::subxt::utils::Static<::phala_primitives::gatekeeper::SignedReleases>"
+    ),
     substitute_type(path = "phala_primitives::id::AppId", with = "::subxt::utils::Static<::phala_primitives::AppId>"),
     substitute_type(
         path = "phala_primitives::job::Limits",

@@ -5,6 +5,7 @@ use phala_attestation::{Evidence, Measurement, Role, SignedDocument, Statement};
 use phala_primitives::{
     AppId, JobId, Limits, SignedReceipt, WorkerId,
     attestation::{Class, HardwarePolicy},
+    gatekeeper::{Beacon, SignedLostShare, SignedPost, SignedReleases},
     job::Visibility,
     units::Balance,
     worker::{SignedHeartbeat, SignedPerformanceReport},
@@ -61,6 +62,15 @@ impl<D: EncodeAsFields + Send + Sync + 'static> From<StaticPayload<D>> for Call 
             encode: Arc::new(move |at| at.transactions().call_data(&payload)),
         }
     }
+}
+
+/// A node's session keys, as it makes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionKeys {
+    /// Their public halves, encoded.
+    pub public: Vec<u8>,
+    /// That their owner is who they were made for.
+    pub proof: Vec<u8>,
 }
 
 /// Arguments that are encoded already.
@@ -123,6 +133,95 @@ pub fn heartbeat(heartbeat: SignedHeartbeat) -> Call {
 /// What a worker asks for 10⁹ fuel from now on.
 pub fn set_price(worker: WorkerId, price: Balance) -> Call {
     api::transactions().workers().set_price(Static(worker), price).into()
+}
+
+/// Registers a gatekeeper's enclave for a seat of the signer's, with session keys and the proof that the seat has them.
+pub fn register_gatekeeper(
+    index: u16,
+    bond: Balance,
+    statement: Statement,
+    evidence: Evidence,
+    endpoint: &str,
+    keys: SessionKeys,
+) -> Call {
+    let endpoint = api::runtime_types::bounded_collections::bounded_vec::BoundedVec(endpoint.as_bytes().to_vec());
+    // Their public halves are opaque here: what the node gave is what the chain takes.
+    let encode = move |at: &AtBlock| {
+        let mut arguments = (index, Compact(bond), &statement, &evidence, &endpoint.0).encode();
+        arguments.extend(&keys.public);
+        keys.proof.encode_to(&mut arguments);
+        at.transactions().call_data(&StaticPayload::new("Gatekeepers", "register", Raw(arguments)))
+    };
+    Call { pallet: "Gatekeepers".into(), name: "register".into(), encode: Arc::new(encode) }
+}
+
+/// Replaces a gatekeeper's verdict by a newer one.
+pub fn renew_gatekeeper(statement: Statement, evidence: Evidence) -> Call {
+    api::transactions().gatekeepers().renew(Static(statement), Static(evidence)).into()
+}
+
+/// Gives a seat of the signer's another enclave, from the next election on.
+pub fn replace_gatekeeper(index: u16, statement: Statement, evidence: Evidence, endpoint: &str) -> Call {
+    let endpoint = api::runtime_types::bounded_collections::bounded_vec::BoundedVec(endpoint.as_bytes().to_vec());
+    api::transactions().gatekeepers().replace(index, Static(statement), Static(evidence), endpoint).into()
+}
+
+/// Where other gatekeepers and workers reach the host of a seat of the signer's from now on.
+pub fn set_gatekeeper_endpoint(index: u16, endpoint: &str) -> Call {
+    let endpoint = api::runtime_types::bounded_collections::bounded_vec::BoundedVec(endpoint.as_bytes().to_vec());
+    api::transactions().gatekeepers().set_endpoint(index, endpoint).into()
+}
+
+/// Has a seat of the signer's stand in elections again.
+pub fn stand(index: u16) -> Call {
+    api::transactions().gatekeepers().stand(index).into()
+}
+
+/// Gives a seat of the signer's up: it is out at the next election, and its bond comes back after the unbonding period.
+pub fn leave(index: u16) -> Call {
+    api::transactions().gatekeepers().leave(index).into()
+}
+
+/// Removes a seat that was left, once its unbonding period is over.
+pub fn withdraw_seat(seat: Account) -> Call {
+    api::transactions().gatekeepers().withdraw(AccountId32(seat.0)).into()
+}
+
+/// Backs these seats, instead of those that the signer backed before, with an amount.
+pub fn back(seats: &[Account], amount: Balance) -> Call {
+    let seats = seats.iter().map(|seat| AccountId32(seat.0)).collect();
+    let seats = api::runtime_types::bounded_collections::bounded_vec::BoundedVec(seats);
+    api::transactions().gatekeepers().back(seats, amount).into()
+}
+
+/// Ends [`back`].
+pub fn stop_backing() -> Call {
+    api::transactions().gatekeepers().stop_backing().into()
+}
+
+/// Root: has an election of gatekeepers in the next session.
+pub fn force_era() -> Call {
+    api::transactions().gatekeepers().force_era().into()
+}
+
+/// A gatekeeper's post in a ceremony; takes no sender.
+pub fn post(post: SignedPost) -> Call {
+    api::transactions().keys().post(Static(post)).into()
+}
+
+/// A round of the random beacon; takes no sender.
+pub fn submit_beacon(beacon: Beacon) -> Call {
+    api::transactions().keys().submit_beacon(Static(beacon)).into()
+}
+
+/// A gatekeeper's request for a new dealing of a key; takes no sender.
+pub fn report_lost_share(request: SignedLostShare) -> Call {
+    api::transactions().keys().report_lost_share(Static(request)).into()
+}
+
+/// A gatekeeper's log of what it released; takes no sender.
+pub fn log_releases(releases: SignedReleases) -> Call {
+    api::transactions().keys().log_releases(Static(releases)).into()
 }
 
 /// Where users reach a worker's host from now on.

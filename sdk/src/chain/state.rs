@@ -1,8 +1,9 @@
 use codec::DecodeAll;
 use phala_attestation::{DocumentId, Family, Measurement, Policy, Role};
 use phala_primitives::{
-    AppId, JobId, WorkerId,
+    AppId, GatekeeperId, JobId, WorkerId,
     attestation::{Class, EarlyDocument, HardwarePolicy, KeptDocument},
+    gatekeeper::{self, Beacon, CeremonyId, EpochId, NetworkKey},
     job,
     units::Balance,
     worker::{self, WorkerStatus},
@@ -17,6 +18,25 @@ use crate::Account;
 
 /// A registered worker.
 pub type Worker = worker::Worker<Account, u32>;
+
+/// A seat.
+pub type Seat = gatekeeper::Seat<Account>;
+
+/// A gatekeeper.
+pub type Gatekeeper = gatekeeper::Gatekeeper<Account, u32>;
+
+/// The account that sessions know an operator's seat by. Nobody has a key of it.
+pub fn seat_id(operator: Account, index: u16) -> Account {
+    use blake2::{Blake2b, Digest, digest::consts::U32};
+    let parts = codec::Encode::encode(&(b"phala/seat/v1", operator.0, index));
+    Account(Blake2b::<U32>::digest(parts).into())
+}
+
+/// How a network key is shared.
+pub type Sharing = gatekeeper::Sharing<u32>;
+
+/// An attempt at a ceremony.
+pub type Ceremony = gatekeeper::Ceremony<u32>;
 
 /// A job.
 pub type Job = job::Job<Account, u32>;
@@ -119,6 +139,85 @@ impl State {
         let mut workers = self.workers().await?;
         workers.retain(|(_, worker)| worker.status == WorkerStatus::Active && worker.verdict_expires > now);
         Ok(workers)
+    }
+
+    /// A seat, if there is one.
+    pub async fn seat(&self, id: Account) -> Result<Option<Seat>, ChainError> {
+        Ok(read!(self, api::storage().gatekeepers().seats(), (AccountId32(id.0),), "seat"))
+    }
+
+    /// All seats, by id.
+    pub async fn seats(&self) -> Result<Vec<(Account, Seat)>, ChainError> {
+        self.all(api::storage().gatekeepers().seats(), 16, "seat").await
+    }
+
+    /// A gatekeeper, if it is registered.
+    pub async fn gatekeeper(&self, id: GatekeeperId) -> Result<Option<Gatekeeper>, ChainError> {
+        Ok(read!(self, api::storage().gatekeepers().gatekeepers(), (Static(id),), "gatekeeper"))
+    }
+
+    /// All gatekeepers, by id.
+    pub async fn gatekeepers(&self) -> Result<Vec<(GatekeeperId, Gatekeeper)>, ChainError> {
+        self.all(api::storage().gatekeepers().gatekeepers(), 16, "gatekeeper").await
+    }
+
+    /// The present set: seats, and their enclaves.
+    pub async fn elected(&self) -> Result<Vec<(Account, GatekeeperId)>, ChainError> {
+        Ok(read!(self, api::storage().gatekeepers().elected(), (), "set of gatekeepers").unwrap_or_default())
+    }
+
+    /// The number of the present era of gatekeepers.
+    pub async fn era(&self) -> Result<u32, ChainError> {
+        Ok(read!(self, api::storage().gatekeepers().era(), (), "era").unwrap_or_default())
+    }
+
+    /// What backs a seat, beside its own bond.
+    pub async fn backing(&self, seat: Account) -> Result<Balance, ChainError> {
+        Ok(read!(self, api::storage().gatekeepers().backing(), (AccountId32(seat.0),), "backing").unwrap_or_default())
+    }
+
+    /// How a network key is shared.
+    pub async fn sharing(&self, key: NetworkKey) -> Result<Option<Sharing>, ChainError> {
+        Ok(read!(self, api::storage().keys().sharings(), (Static(key),), "sharing"))
+    }
+
+    /// The epoch under whose key inputs are encrypted now; `None` before the first.
+    pub async fn current_epoch(&self) -> Result<Option<EpochId>, ChainError> {
+        Ok(read!(self, api::storage().keys().current_epoch(), (), "epoch"))
+    }
+
+    /// The oldest epoch whose key is still shared.
+    pub async fn oldest_epoch(&self) -> Result<EpochId, ChainError> {
+        Ok(read!(self, api::storage().keys().oldest_epoch(), (), "epoch").unwrap_or_default())
+    }
+
+    /// The ceremonies that run, with the attempts' numbers.
+    pub async fn running_ceremonies(&self) -> Result<Vec<(CeremonyId, Ceremony)>, ChainError> {
+        let running: Vec<CeremonyId> =
+            read!(self, api::storage().keys().running(), (), "list of ceremonies").unwrap_or_default();
+        let mut found = Vec::new();
+        for id in running {
+            let ceremony: Option<Ceremony> = read!(self, api::storage().keys().ceremonies(), (id,), "ceremony");
+            found.extend(ceremony.map(|ceremony| (id, ceremony)));
+        }
+        Ok(found)
+    }
+
+    /// The newest round of the random beacon.
+    pub async fn latest_beacon(&self) -> Result<Option<Beacon>, ChainError> {
+        Ok(read!(self, api::storage().keys().latest_beacon(), (), "beacon"))
+    }
+
+    /// Whether the beacon is late.
+    pub async fn beacon_stalled(&self) -> Result<bool, ChainError> {
+        Ok(read!(self, api::storage().keys().stalled(), (), "state of the beacon").unwrap_or_default())
+    }
+
+    /// How many parts of app keys a gatekeeper has logged.
+    pub async fn logged_releases(&self, id: GatekeeperId) -> Result<u64, ChainError> {
+        let log: Option<(u64, [u8; 32], u32)> =
+            read!(self, api::storage().keys().release_logs(), (Static(id),), "log of releases");
+        Ok(log.map_or(0, |(count, ..)| count))
     }
 
     /// A job, if there is one with that number.

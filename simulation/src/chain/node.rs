@@ -97,11 +97,11 @@ impl Node for HostNode {
         self.ask(at, move |state| super::job(state, id))
     }
 
-    fn image_allowed(&self, measurement: Measurement) -> BoxFuture<'_, Result<bool, NodeError>> {
+    fn image_allowed(&self, measurement: Measurement, role: Role) -> BoxFuture<'_, Result<bool, NodeError>> {
         self.ask(At::Best, move |state| {
             let key = pallet_phala_attestation::Images::<Runtime>::hashed_key_for(measurement);
             let image: Option<pallet_phala_attestation::Image> = execute::read(state, &key);
-            image.is_some_and(|image| image.role == Role::Worker)
+            image.is_some_and(|image| image.role == role)
         })
     }
 

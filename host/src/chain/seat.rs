@@ -1,0 +1,240 @@
+//! Keeps a gatekeeper's seat: registered at all, with this enclave and this endpoint, its verdict fresh.
+//!
+//! As with a worker's [`Registration`](super::Registration), each new block is a chance to do the next step, and nothing is
+//! remembered that the chain knows better.
+
+use std::{sync::Arc, time::Duration};
+
+use phala_attestation::{Measurement, Role};
+use phala_primitives::{Balance, GatekeeperId, gatekeeper::SeatStatus};
+use phala_protocol::{Attestation, EnclaveReply, HostRequest};
+use phala_sdk::{
+    Account,
+    chain::{Gatekeeper, seat_id},
+};
+use tokio::sync::watch;
+
+use super::{Backoff, Heads, Node, StepError, Submission, SubmitError, Throttle, submit};
+use crate::{
+    blocking,
+    enclave::{Enclave, RequestError, Session},
+    gatekeeper::GatekeeperNode,
+    metrics::Metrics,
+    store::Store,
+};
+
+/// How long the enclave may take for evidence.
+const ATTEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest pause between two attempts that the chain refused, in blocks: each may cost a fee.
+const MAX_PAUSE: u32 = 60;
+
+/// What the operator wants of a seat.
+#[derive(Clone, Debug)]
+pub struct SeatConfig {
+    /// Who owns it.
+    pub operator: Account,
+    /// Which of the operator's seats.
+    pub index: u16,
+    /// What is put on hold for it when it is registered.
+    pub bond: Balance,
+    /// Where other gatekeepers and workers reach the host, without a trailing slash.
+    pub endpoint: String,
+    /// Whether the host holds the operator's key, and submits by itself.
+    pub submits: bool,
+}
+
+impl SeatConfig {
+    /// The seat.
+    pub fn seat(&self) -> Account {
+        seat_id(self.operator, self.index)
+    }
+}
+
+/// See the module.
+pub struct SeatKeeper {
+    node: Arc<dyn Node>,
+    gatekeepers: Arc<dyn GatekeeperNode>,
+    enclave: Arc<Enclave>,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    config: SeatConfig,
+    pause_until: u32,
+    backoff: Backoff,
+    image_log: Throttle,
+    status_log: Throttle,
+    external_log: Throttle,
+}
+
+impl SeatKeeper {
+    /// Nothing is done before [`Self::run`].
+    pub fn new(
+        node: Arc<dyn Node>,
+        gatekeepers: Arc<dyn GatekeeperNode>,
+        enclave: Arc<Enclave>,
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+        config: SeatConfig,
+    ) -> Self {
+        Self {
+            node,
+            gatekeepers,
+            enclave,
+            store,
+            metrics,
+            config,
+            pause_until: 0,
+            backoff: Backoff::default(),
+            image_log: Throttle::default(),
+            status_log: Throttle::default(),
+            external_log: Throttle::default(),
+        }
+    }
+
+    /// Works for ever, on every new block.
+    pub async fn run(mut self, mut heads: watch::Receiver<Option<Heads>>) {
+        while heads.changed().await.is_ok() {
+            let now = *heads.borrow_and_update();
+            let Some(heads) = now.filter(|heads| heads.best >= self.pause_until) else { continue };
+            match self.step(heads).await {
+                Ok(()) => self.backoff.succeeded(),
+                Err(StepError::Submit(SubmitError::Permanent(error))) => {
+                    self.pause_until = u32::MAX;
+                    tracing::error!(
+                        %error,
+                        "the chain refuses the gatekeeper, and will again: nothing more is submitted for its seat until the host is \
+                         started anew; correct its options, the enclave or the operator first"
+                    );
+                }
+                Err(StepError::Submit(error)) => {
+                    let blocks = self.backoff.failed(MAX_PAUSE);
+                    self.pause_until = heads.best.saturating_add(blocks);
+                    tracing::warn!(%error, blocks, "the gatekeeper could not be registered or updated; trying again");
+                }
+                Err(StepError::Enclave(error)) if error.is_temporary() => {
+                    tracing::debug!(%error, "the enclave gives no evidence yet");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the gatekeeper could not be registered or updated; trying again");
+                }
+            }
+        }
+    }
+
+    /// The next step towards what the operator wants.
+    ///
+    /// # Errors
+    /// See [`StepError`].
+    pub async fn step(&mut self, heads: Heads) -> Result<(), StepError> {
+        let Some(session) = self.enclave.session() else { return Ok(()) };
+        let id = GatekeeperId(session.identity.signing_key);
+        let account = self.config.seat();
+        let seat = self.gatekeepers.seat(account).await?;
+        let record = self.gatekeepers.gatekeeper(id).await?;
+        let evidence_known = match &record {
+            Some(record) => self.promote(record.evidence_hash).await?,
+            None => false,
+        };
+        if !self.config.submits {
+            if record.is_none() && self.external_log.ready() {
+                tracing::info!(seat = %account, gatekeeper = %id, "the gatekeeper is not registered; its operator has to do that");
+            }
+            return Ok(());
+        }
+        match (seat, record) {
+            (None, _) => self.register(&session, account).await,
+            (Some(seat), _) if !matches!(seat.status, SeatStatus::Standing | SeatStatus::Resting) => {
+                if self.status_log.ready() {
+                    tracing::warn!(seat = %account, status = ?seat.status, "the seat was given up or lost; register another index");
+                }
+                Ok(())
+            }
+            (Some(seat), Some(record)) if seat.gatekeeper == id => {
+                if seat.status == SeatStatus::Resting && self.status_log.ready() {
+                    tracing::warn!(seat = %account, "the seat rests: `phala gatekeeper stand` has it stand in elections again");
+                }
+                if !evidence_known || is_renewal_due(heads.now, &record) {
+                    self.renew(&session).await?;
+                }
+                if record.endpoint != self.config.endpoint.as_bytes() {
+                    let endpoint = self.config.endpoint.clone();
+                    self.submit(Submission::SetGatekeeperEndpoint(self.config.index, endpoint)).await?;
+                    tracing::info!(endpoint = self.config.endpoint, "the gatekeeper's endpoint is changed");
+                }
+                Ok(())
+            }
+            // An earlier enclave of the seat: it may still deal its shares to the one that took its place.
+            (Some(_), Some(_)) => Ok(()),
+            (Some(_), None) => self.replace(&session).await,
+        }
+    }
+
+    async fn register(&mut self, session: &Session, seat: Account) -> Result<(), StepError> {
+        if !self.is_image_allowed(session).await? {
+            return Ok(());
+        }
+        let attestation = self.attest(session).await?;
+        let keys = self.gatekeepers.session_keys(seat).await?;
+        let SeatConfig { index, bond, endpoint, .. } = self.config.clone();
+        tracing::info!(%seat, "registering the gatekeeper");
+        let block = self.submit(Submission::RegisterGatekeeper { index, bond, attestation, endpoint, keys }).await?;
+        tracing::info!(block, "the gatekeeper is registered, and stands in the next election");
+        Ok(())
+    }
+
+    async fn renew(&mut self, session: &Session) -> Result<(), StepError> {
+        if !self.is_image_allowed(session).await? {
+            return Ok(());
+        }
+        let attestation = self.attest(session).await?;
+        let block = self.submit(Submission::RenewGatekeeper(attestation)).await?;
+        tracing::info!(block, "the gatekeeper's verdict is renewed");
+        Ok(())
+    }
+
+    async fn replace(&mut self, session: &Session) -> Result<(), StepError> {
+        if !self.is_image_allowed(session).await? {
+            return Ok(());
+        }
+        let attestation = self.attest(session).await?;
+        let (index, endpoint) = (self.config.index, self.config.endpoint.clone());
+        let block = self.submit(Submission::ReplaceGatekeeper { index, attestation, endpoint }).await?;
+        tracing::info!(block, "the seat has another enclave, which is in the set from the next election on");
+        Ok(())
+    }
+
+    /// Fresh evidence from the enclave, kept on disk in case it gets registered.
+    async fn attest(&self, session: &Session) -> Result<Box<Attestation>, StepError> {
+        let reply = session.link.request(HostRequest::Register, ATTEST_TIMEOUT).await?;
+        let EnclaveReply::Attestation(attestation) = reply else { return Err(RequestError::WrongReply.into()) };
+        let bundle = (attestation.statement.clone(), attestation.evidence.clone());
+        let store = self.store.clone();
+        blocking::run(move || store.store_bundle(&bundle)).await?;
+        Ok(attestation)
+    }
+
+    async fn promote(&self, hash: [u8; 32]) -> Result<bool, StepError> {
+        let store = self.store.clone();
+        Ok(blocking::run(move || store.promote_bundle(&hash)).await?.is_some())
+    }
+
+    async fn is_image_allowed(&mut self, session: &Session) -> Result<bool, StepError> {
+        let measurement = session.identity.measurement;
+        let allowed = self.node.image_allowed(Measurement(measurement), Role::Gatekeeper).await?;
+        if !allowed && self.image_log.ready() {
+            let measurement = hex::encode(measurement);
+            tracing::warn!(measurement, "the chain does not allow the enclave's image for gatekeepers; waiting until it does");
+        }
+        Ok(allowed)
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<u32, StepError> {
+        Ok(submit(&*self.node, &self.metrics, submission).await?)
+    }
+}
+
+/// Two thirds of the verdict's life are over.
+fn is_renewal_due(now: u64, record: &Gatekeeper) -> bool {
+    let life = record.verdict_expires.saturating_sub(record.verified_at);
+    record.verdict_expires.saturating_sub(now) <= life / 3
+}
