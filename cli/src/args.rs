@@ -90,6 +90,12 @@ pub(crate) enum Command {
     /// Workers: the machines that run jobs.
     #[command(subcommand)]
     Worker(Worker),
+    /// Gatekeepers: who makes blocks and holds the network's keys together.
+    #[command(subcommand)]
+    Gatekeeper(Gatekeeper),
+    /// The network as a whole.
+    #[command(subcommand)]
+    Network(Network),
     /// Images: the builds of the enclave that may work on the chain.
     #[command(subcommand)]
     Image(Image),
@@ -164,6 +170,10 @@ pub(crate) struct DevUp {
     /// How many nodes make blocks: 1, or 4 (the fewest that go on without one of them).
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_authorities)]
     pub authorities: u8,
+    /// How many of these nodes also get a gatekeeper, with a host and an enclave. They are elected, and share the network's keys, once
+    /// the first session is over; with four authorities they take the place of those.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=4))]
+    pub gatekeepers: u8,
     /// The chain: a built-in one or a chain specification file. By default `dev`, or `local` with four authorities.
     #[arg(long, value_name = "CHAIN", value_hint = ValueHint::FilePath)]
     pub chain: Option<String>,
@@ -186,6 +196,54 @@ pub(crate) struct DevUp {
     /// How long to wait for the workers, in seconds.
     #[arg(long, value_name = "S", default_value_t = 180)]
     pub timeout: u64,
+}
+
+/// `phala gatekeeper`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Gatekeeper {
+    /// All seats: whose they are, whether they stand, whether they are in the set.
+    #[command(after_help = "Examples:\n  phala gatekeeper list\n  phala gatekeeper list --json")]
+    List,
+    /// Have a seat of yours stand in elections again, after it rested.
+    #[command(after_help = "Example:\n  phala gatekeeper stand --key operator")]
+    Stand {
+        /// Which of your seats.
+        #[arg(long, value_name = "INDEX", default_value_t = 0)]
+        seat: u16,
+    },
+    /// Give a seat of yours up.
+    #[command(after_help = "Example:\n  phala gatekeeper leave --key operator")]
+    Leave {
+        /// Which of your seats.
+        #[arg(long, value_name = "INDEX", default_value_t = 0)]
+        seat: u16,
+    },
+    /// Remove a seat that you gave up, and get its bond back, once its unbonding period is over.
+    Withdraw {
+        /// Which of your seats.
+        #[arg(long, value_name = "INDEX", default_value_t = 0)]
+        seat: u16,
+    },
+    /// Back seats with PHA of yours, instead of those that you backed before.
+    #[command(after_help = "Example:\n  phala gatekeeper back 1000 43NrkrhCBxGWKn48mwDmqFrEbNU83c8NGgMeqsiYGWGN7dZt")]
+    Back {
+        /// How much, which is on hold from then on.
+        #[arg(value_name = "PHA", value_parser = parse_amount)]
+        amount: Balance,
+        /// The seats, as `phala gatekeeper list --json` names them.
+        #[arg(value_name = "SEAT", required = true, num_args = 1..=16)]
+        seats: Vec<Account>,
+    },
+    /// Back no seat any more.
+    StopBacking,
+}
+
+/// `phala network`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Network {
+    /// The network's keys: who shares them, what ceremonies go on, how far the random beacon is.
+    #[command(after_help = "Examples:\n  phala network keys\n  phala network keys --json")]
+    Keys,
 }
 
 #[derive(Debug, Args)]

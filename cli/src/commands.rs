@@ -5,6 +5,7 @@ pub(crate) mod balance;
 pub(crate) mod class;
 pub(crate) mod collateral;
 pub(crate) mod evidence;
+pub(crate) mod gatekeeper;
 pub(crate) mod image;
 pub(crate) mod job;
 pub(crate) mod key;

@@ -54,6 +54,8 @@ async fn run(cli: Cli, output: &Output) -> Status {
         Command::Balance(options) => commands::balance::balance(options, &context, output).await,
         Command::Transfer(options) => commands::balance::transfer(options, &context, output).await,
         Command::Worker(command) => commands::worker::run(command, &context, output).await,
+        Command::Gatekeeper(command) => commands::gatekeeper::run(command, &context, output).await,
+        Command::Network(args::Network::Keys) => commands::gatekeeper::keys(&context, output).await,
         Command::Image(command) => commands::image::run(command, &context, output).await,
         Command::Class(command) => commands::class::run(command, &context, output).await,
         Command::Collateral(command) => commands::collateral::run(command, &context, output).await,

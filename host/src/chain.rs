@@ -11,8 +11,8 @@
 
 mod receipts;
 mod registration;
-mod seat;
 mod rpc;
+mod seat;
 mod spec;
 
 pub use receipts::Receipts;

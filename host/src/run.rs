@@ -84,8 +84,7 @@ pub async fn run(options: Options) -> Result<()> {
         let heard = enclave.heard().context("the enclave's words are taken already")?;
         let carrier = Carrier::new(gatekeepers.clone(), enclave.clone(), metrics.clone());
         let config = options.seat_config(&operator);
-        let seat =
-            SeatKeeper::new(node.clone(), gatekeepers, enclave.clone(), store.clone(), metrics.clone(), config);
+        let seat = SeatKeeper::new(node.clone(), gatekeepers, enclave.clone(), store.clone(), metrics.clone(), config);
         let heads = heads.clone();
         tokio::spawn(async move { drop(tokio::join!(seat.run(heads), carrier.run(heard))) })
     } else {

@@ -32,6 +32,11 @@ pub(crate) fn worker_folder(number: u8) -> String {
     format!("worker-{number}")
 }
 
+/// The folder of a gatekeeper.
+pub(crate) fn gatekeeper_folder(number: u8) -> String {
+    format!("gatekeeper-{number}")
+}
+
 /// What a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,9 +64,12 @@ pub(crate) struct Network {
     pub processes: Vec<Process>,
     /// The workers.
     pub workers: Vec<DevWorker>,
+    /// The gatekeepers.
+    #[serde(default)]
+    pub gatekeepers: Vec<DevWorker>,
 }
 
-/// A worker of a development network.
+/// A worker or gatekeeper of a development network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DevWorker {
     /// The name of its host's process.
@@ -138,22 +146,23 @@ pub(crate) fn is_network(folder: &Path) -> bool {
     fs::symlink_metadata(folder.join(MARKER)).is_ok_and(|metadata| metadata.is_file())
 }
 
-fn is_worker(name: &str) -> bool {
-    is_numbered(name, "worker-")
+/// Whether it is the folder of an enclave and its host.
+fn is_enclave(name: &str) -> bool {
+    is_numbered(name, "worker-") || is_numbered(name, "gatekeeper-")
 }
 
 /// Whether a network keeps something under this name in its folder.
 fn is_ours(name: &str) -> bool {
-    [FILE, MARKER, LOGS, MEASUREMENT].contains(&name) || is_worker(name) || is_numbered(name, "node-")
+    [FILE, MARKER, LOGS, MEASUREMENT].contains(&name) || is_enclave(name) || is_numbered(name, "node-")
 }
 
 fn is_numbered(name: &str, prefix: &str) -> bool {
     name.strip_prefix(prefix).is_some_and(|number| number.parse::<u8>().is_ok_and(|n| n.to_string() == number))
 }
 
-/// Removes the workers of a network that does not run.
-pub(crate) fn remove_workers(folder: &Path) -> anyhow::Result<()> {
-    remove(folder, is_worker)
+/// Removes the workers and gatekeepers of a network that does not run.
+pub(crate) fn remove_enclaves(folder: &Path) -> anyhow::Result<()> {
+    remove(folder, is_enclave)
 }
 
 /// Removes a network that does not run, and its folder if nothing else is in it. Whether that was so.

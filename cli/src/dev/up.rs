@@ -1,14 +1,14 @@
 //! `phala dev up`.
 
 use anyhow::{Context as _, bail};
-use phala_attestation::{DocumentId, Kind, Role as ImageRole, SignedDocument, mint::Mint};
+use phala_attestation::{DocumentId, Kind, Measurement, Role as ImageRole, SignedDocument, mint::Mint};
 use phala_primitives::{
     attestation::KeptDocument,
     units::{Balance, PHA},
 };
 use phala_sdk::{
     Signer, amount,
-    chain::{Chain, State, call},
+    chain::{Chain, State, call, seat_id},
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -33,6 +33,9 @@ use crate::{Status, args::DevUp, context::Context, output::Output};
 
 /// What each operator gets.
 const FUNDING: Balance = 10_000 * PHA;
+
+/// What each gatekeeper's seat has on hold.
+const BOND: Balance = 10_000 * PHA;
 
 /// The accounts that make blocks, as the node's options call them.
 const AUTHORITIES: [&str; 4] = ["alice", "bob", "charlie", "dave"];
@@ -70,12 +73,14 @@ pub(crate) async fn up(options: DevUp, context: &Context, output: &Output) -> St
             measurement: String::new(),
             processes: vec![],
             workers: vec![],
+            gatekeepers: vec![],
         },
         began: Instant::now(),
         folder,
         binaries,
         options,
         output,
+        nodes: vec![],
     };
     let result = tokio::select! {
         result = Box::pin(builder.build()) => result,
@@ -97,6 +102,7 @@ struct Binaries {
     node: PathBuf,
     host: PathBuf,
     enclave: PathBuf,
+    gatekeeper: PathBuf,
 }
 
 impl Binaries {
@@ -115,7 +121,12 @@ impl Binaries {
             }
             path.canonicalize().with_context(|| format!("cannot use {}", path.display()))
         };
-        Ok(Self { node: find("phala-node")?, host: find("phala-host")?, enclave: find("phala-enclave")? })
+        Ok(Self {
+            node: find("phala-node")?,
+            host: find("phala-host")?,
+            enclave: find("phala-enclave")?,
+            gatekeeper: find("phala-gatekeeper-enclave")?,
+        })
     }
 }
 
@@ -126,45 +137,45 @@ struct Builder<'a> {
     binaries: Binaries,
     options: DevUp,
     output: &'a Output,
+    /// The JSON-RPC of each node.
+    nodes: Vec<String>,
 }
 
 impl Builder<'_> {
     async fn build(&mut self) -> anyhow::Result<()> {
         let mut ports = Ports::default();
         fs::create_dir_all(self.folder.join(state::LOGS)).context("cannot make the folder of the logs")?;
-        let executable = self.measure()?;
+        if self.options.gatekeepers > self.options.authorities {
+            bail!("each gatekeeper has a node of its own: give --authorities 4, or fewer --gatekeepers");
+        }
+        let executable = measure(&self.binaries.enclave)?;
+        let gatekeeper = measure(&self.binaries.gatekeeper)?;
         self.network.measurement = format!("0x{}", hex::encode(executable));
-        self.forget_old_enclaves()?;
+        self.forget_old_enclaves(&gatekeeper)?;
 
         let chain = self.start_nodes(&mut ports).await?;
         self.network.genesis_hash = format!("0x{}", hex::encode(chain.genesis_hash()));
         self.network.save(&self.folder)?;
         self.wait_for("the first finalized block", async || Ok(chain.finalized().await?.block().number > 0)).await?;
-        self.prepare_chain(&chain, executable).await?;
+        self.prepare_chain(&chain, executable, gatekeeper).await?;
+        self.start_gatekeepers(&mut ports)?;
         self.start_workers(&mut ports)?;
         self.network.save(&self.folder)?;
+        self.wait_for_gatekeepers(&chain).await?;
         self.wait_for_workers(&chain).await
-    }
-
-    /// SHA-256 of the simulated enclave's executable, which is its measurement.
-    fn measure(&self) -> anyhow::Result<[u8; 32]> {
-        let path = &self.binaries.enclave;
-        let mut hasher = Sha256::new();
-        let mut file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        io::copy(&mut file, &mut HashWriter(&mut hasher)).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(hasher.finalize().into())
     }
 
     /// Another image cannot open what an older one sealed, and a platform backs one worker only: after a rebuild, workers
     /// start on new platforms.
-    fn forget_old_enclaves(&self) -> anyhow::Result<()> {
+    fn forget_old_enclaves(&self, gatekeeper: &[u8; 32]) -> anyhow::Result<()> {
         let path = self.folder.join(state::MEASUREMENT);
         let old = fs::read_to_string(&path).unwrap_or_default();
-        if !old.is_empty() && old.trim() != self.network.measurement {
-            self.output.note("The enclave was built anew: its workers start with new identities.");
-            state::remove_workers(&self.folder).context("cannot remove the old workers")?;
+        let new = format!("{} 0x{}", self.network.measurement, hex::encode(gatekeeper));
+        if !old.is_empty() && old.trim() != new {
+            self.output.note("The enclave was built anew: workers and gatekeepers start with new identities.");
+            state::remove_enclaves(&self.folder).context("cannot remove the old workers and gatekeepers")?;
         }
-        fs::write(&path, &self.network.measurement).context("cannot write the measurement")
+        fs::write(&path, new).context("cannot write the measurement")
     }
 
     async fn start_nodes(&mut self, ports: &mut Ports) -> anyhow::Result<Chain> {
@@ -210,6 +221,10 @@ impl Builder<'_> {
             if let Some((_, address)) = &first {
                 arguments.extend(strings(&["--bootnodes", address]));
             }
+            if number <= usize::from(self.options.gatekeepers) {
+                // Its host has it make session keys.
+                arguments.extend(strings(&["--rpc-methods", "unsafe"]));
+            }
             self.start(&format!("node-{number}"), Role::Node, self.binaries.node.clone(), &arguments)?;
             let url = format!("ws://127.0.0.1:{rpc_port}");
             let chain = self.wait_for_node(&url, number).await?;
@@ -221,6 +236,7 @@ impl Builder<'_> {
                      program took a port meanwhile; try again, with another --rpc-port"
                 );
             };
+            self.nodes.push(url.clone());
             if first.is_none() {
                 self.network.node = url;
                 first = Some((chain, address));
@@ -241,7 +257,7 @@ impl Builder<'_> {
 
     /// Allows the enclave's image, gives the operators something to pay fees with, and publishes what simulated vendors
     /// publish.
-    async fn prepare_chain(&self, chain: &Chain, executable: [u8; 32]) -> anyhow::Result<()> {
+    async fn prepare_chain(&self, chain: &Chain, executable: [u8; 32], gatekeeper: [u8; 32]) -> anyhow::Result<()> {
         self.output.progress("Allowing the enclave's image and funding the operators …");
         let state = chain.best().await?;
         let mint = Mint { measurement: executable, ..Mint::at(state.timestamp_ms().await? / 1000) };
@@ -252,7 +268,17 @@ impl Builder<'_> {
                 calls.push(call::sudo(call::allow_image(measurement, ImageRole::Worker, 1)));
             }
         }
+        let gatekeeper = Measurement(gatekeeper);
+        if self.options.gatekeepers > 0 && state.image(gatekeeper).await?.is_none() {
+            calls.push(call::sudo(call::allow_image(gatekeeper, ImageRole::Gatekeeper, 1)));
+        }
         calls.extend(self.new_documents(&state, &mint).await?.into_iter().map(call::submit_document));
+        for number in 1..=self.options.gatekeepers {
+            let operator = Signer::from_uri(&gatekeeper_operator(number))?.account();
+            if state.seat(seat_id(operator, 0)).await?.is_none() && state.balance(operator).await?.free <= BOND {
+                calls.push(call::transfer(operator, BOND + FUNDING));
+            }
+        }
         for number in 1..=self.options.workers {
             let operator = Signer::from_uri(&operator(number))?.account();
             if state.balance(operator).await?.free < FUNDING / 10 {
@@ -296,39 +322,71 @@ impl Builder<'_> {
         Ok(new)
     }
 
+    fn start_gatekeepers(&mut self, ports: &mut Ports) -> anyhow::Result<()> {
+        for number in 1..=self.options.gatekeepers {
+            let base = self.folder.join(state::gatekeeper_folder(number));
+            let operator = gatekeeper_operator(number);
+            let node = self.nodes.get(usize::from(number) - 1).context("each gatekeeper has a node")?.clone();
+            let (host, enclave) = (format!("gatekeeper-host-{number}"), format!("gatekeeper-{number}"));
+            let bond = amount::format_number(BOND);
+            let special = strings(&["--gatekeeper", "--bond", &bond]);
+            let started =
+                self.start_host(ports, &host, &base, &format!("gatekeeper-{number}"), &node, &operator, &special)?;
+            let program = self.binaries.gatekeeper.clone();
+            self.start(&enclave, Role::Enclave, program, &started.enclave)?;
+            self.network.gatekeepers.push(DevWorker { host, operator, endpoint: started.endpoint });
+        }
+        Ok(())
+    }
+
+    /// Starts a host, and gives its endpoint and the arguments of its enclave.
+    #[allow(clippy::too_many_arguments, reason = "there is one call for each role")]
+    fn start_host(
+        &mut self,
+        ports: &mut Ports,
+        name: &str,
+        base: &Path,
+        socket: &str,
+        node: &str,
+        operator: &str,
+        special: &[String],
+    ) -> anyhow::Result<StartedHost> {
+        let data = base.join("host");
+        let private = fs::DirBuilder::new().recursive(true).mode(0o700).create(&data);
+        private.with_context(|| format!("cannot make {}", data.display()))?;
+        let socket = make_socket_folder(&sockets_folder(&self.folder), socket)?.join("enclave.sock");
+        let socket = socket.display().to_string();
+        let port = ports.take(0)?;
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let mut arguments = strings(&[
+            "--node",
+            node,
+            "--socket",
+            &socket,
+            "--data",
+            &data.display().to_string(),
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+            "--endpoint",
+            &endpoint,
+            "--operator-key",
+            operator,
+        ]);
+        arguments.extend_from_slice(special);
+        self.start(name, Role::Host, self.binaries.host.clone(), &arguments)?;
+        let platform = base.join("platform.seed").display().to_string();
+        Ok(StartedHost { endpoint, enclave: strings(&["--socket", &socket, "--platform", &platform]) })
+    }
+
     fn start_workers(&mut self, ports: &mut Ports) -> anyhow::Result<()> {
         for number in 1..=self.options.workers {
             let base = self.folder.join(state::worker_folder(number));
-            let data = base.join("host");
-            let private = fs::DirBuilder::new().recursive(true).mode(0o700).create(&data);
-            private.with_context(|| format!("cannot make {}", data.display()))?;
-            let socket = make_socket_folder(&sockets_folder(&self.folder), number)?.join("enclave.sock");
-            let socket = socket.display().to_string();
             let operator = operator(number);
-            let port = ports.take(0)?;
-            let endpoint = format!("http://127.0.0.1:{port}");
-            let platform = base.join("platform.seed");
-            let host = format!("host-{number}");
-            let arguments = strings(&[
-                "--node",
-                &self.network.node,
-                "--socket",
-                &socket,
-                "--data",
-                &data.display().to_string(),
-                "--listen",
-                &format!("127.0.0.1:{port}"),
-                "--endpoint",
-                &endpoint,
-                "--operator-key",
-                &operator,
-                "--price",
-                &amount::format_number(self.options.price),
-                "--capacity",
-                &self.options.capacity.to_string(),
-            ]);
-            self.start(&host, Role::Host, self.binaries.host.clone(), &arguments)?;
-            let mut arguments = strings(&["--socket", &socket, "--platform", &platform.display().to_string()]);
+            let (host, node) = (format!("host-{number}"), self.network.node.clone());
+            let (price, capacity) = (amount::format_number(self.options.price), self.options.capacity.to_string());
+            let special = strings(&["--price", &price, "--capacity", &capacity]);
+            let started = self.start_host(ports, &host, &base, &number.to_string(), &node, &operator, &special)?;
+            let StartedHost { endpoint, enclave: mut arguments } = started;
             let mut tees = self.options.tee.iter().cycle();
             if let Some(kind) = tees.nth(usize::from(number) - 1).filter(|kind| **kind != Kind::Simulated) {
                 arguments.extend(strings(&["--imitate", &kind.to_string()]));
@@ -337,6 +395,21 @@ impl Builder<'_> {
             self.network.workers.push(DevWorker { host, operator, endpoint });
         }
         Ok(())
+    }
+
+    /// Waits until they are registered. What comes then takes as long as a session.
+    async fn wait_for_gatekeepers(&self, chain: &Chain) -> anyhow::Result<()> {
+        let wanted: Vec<_> = self
+            .network
+            .gatekeepers
+            .iter()
+            .map(|gatekeeper| Ok(seat_id(Signer::from_uri(&gatekeeper.operator)?.account(), 0)))
+            .collect::<anyhow::Result<_>>()?;
+        self.wait_for("the gatekeepers", async || {
+            let seats = chain.best().await?.seats().await?;
+            Ok(wanted.iter().all(|wanted| seats.iter().any(|(seat, _)| seat == wanted)))
+        })
+        .await
     }
 
     async fn wait_for_workers(&self, chain: &Chain) -> anyhow::Result<()> {
@@ -420,12 +493,18 @@ impl Builder<'_> {
             .iter()
             .map(|worker| json!({ "operator": worker.operator, "endpoint": worker.endpoint }))
             .collect();
+        let gatekeepers: Vec<_> = network
+            .gatekeepers
+            .iter()
+            .map(|gatekeeper| json!({ "operator": gatekeeper.operator, "endpoint": gatekeeper.endpoint }))
+            .collect();
         let value = json!({
             "running": true,
             "node": network.node,
             "genesis_hash": network.genesis_hash,
             "measurement": network.measurement,
             "workers": workers,
+            "gatekeepers": gatekeepers,
             "folder": self.folder,
             "seconds": seconds,
         });
@@ -436,6 +515,9 @@ impl Builder<'_> {
                 count(network.workers.len(), "worker")
             );
             text.push_str(&format!("  Node      {}\n", network.node));
+            for gatekeeper in &network.gatekeepers {
+                text.push_str(&format!("  Gatekeeper {} ({})\n", gatekeeper.endpoint, gatekeeper.operator));
+            }
             for worker in &network.workers {
                 text.push_str(&format!("  Worker    {} ({})\n", worker.endpoint, worker.operator));
             }
@@ -457,8 +539,8 @@ fn sockets_folder(folder: &Path) -> PathBuf {
     std::env::temp_dir().join(format!("phala-{}", hex::encode(&digest[..8])))
 }
 
-/// Makes the folder of a worker's socket in that of all sockets, or takes what is left of an earlier run.
-fn make_socket_folder(sockets: &Path, number: u8) -> anyhow::Result<PathBuf> {
+/// Makes the folder of an enclave's socket in that of all sockets, or takes what is left of an earlier run.
+fn make_socket_folder(sockets: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let cannot = || format!("cannot make a folder for sockets in {}", sockets.display());
     if !make_folder(sockets).with_context(cannot)? {
         // Whoever made it before must have been us.
@@ -468,7 +550,7 @@ fn make_socket_folder(sockets: &Path, number: u8) -> anyhow::Result<PathBuf> {
             bail!("{} is not a private folder of yours; remove it, or use another --dir", sockets.display());
         }
     }
-    let folder = sockets.join(number.to_string());
+    let folder = sockets.join(name);
     make_folder(&folder).with_context(cannot)?;
     fs::set_permissions(&folder, fs::Permissions::from_mode(SOCKET_FOLDER_MODE)).with_context(cannot)?;
     Ok(folder)
@@ -487,6 +569,26 @@ fn make_folder(path: &Path) -> io::Result<bool> {
 pub(super) fn remove_sockets(folder: &Path) {
     // What stays is made use of by the next run, or swept with the system's temporary files.
     let _ = folder.canonicalize().and_then(|folder| fs::remove_dir_all(sockets_folder(&folder)));
+}
+
+/// A host that was started.
+struct StartedHost {
+    endpoint: String,
+    /// The arguments of its enclave.
+    enclave: Vec<String>,
+}
+
+/// SHA-256 of a simulated enclave's executable, which is its measurement.
+fn measure(path: &Path) -> anyhow::Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    let mut file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    io::copy(&mut file, &mut HashWriter(&mut hasher)).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(hasher.finalize().into())
+}
+
+/// The operator's key of a gatekeeper.
+fn gatekeeper_operator(number: u8) -> String {
+    format!("//Gatekeeper{number}")
 }
 
 /// The operator's key of a worker.
@@ -555,14 +657,14 @@ mod tests {
         let sockets = parent.path().join("sockets");
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         for _ in 0..2 {
-            let folder = make_socket_folder(&sockets, 3).unwrap();
+            let folder = make_socket_folder(&sockets, "3").unwrap();
             assert_eq!((mode(&sockets), mode(&folder)), (0o700, SOCKET_FOLDER_MODE));
         }
         fs::set_permissions(&sockets, fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(make_socket_folder(&sockets, 3).is_err());
+        assert!(make_socket_folder(&sockets, "3").is_err());
         let link = parent.path().join("link");
         std::os::unix::fs::symlink(parent.path(), &link).unwrap();
-        assert!(make_socket_folder(&link, 3).is_err());
+        assert!(make_socket_folder(&link, "3").is_err());
     }
 
     #[test]

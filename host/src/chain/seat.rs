@@ -223,7 +223,10 @@ impl SeatKeeper {
         let allowed = self.node.image_allowed(Measurement(measurement), Role::Gatekeeper).await?;
         if !allowed && self.image_log.ready() {
             let measurement = hex::encode(measurement);
-            tracing::warn!(measurement, "the chain does not allow the enclave's image for gatekeepers; waiting until it does");
+            tracing::warn!(
+                measurement,
+                "the chain does not allow the enclave's image for gatekeepers; waiting until it does"
+            );
         }
         Ok(allowed)
     }

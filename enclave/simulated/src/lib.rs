@@ -1,4 +1,4 @@
-//! The enclave as a process of its own, on a simulated TEE.
+//! The enclave as a process of its own, on a simulated TEE: one program for each [duty](phala_enclave::Duty).
 //!
 //! It connects to its host's Unix socket, and again for ever when the host hangs up. Before, it separates itself from its
 //! machine, see [`isolation`]. Nothing protects its memory from the machine's root: it proves nothing about isolation,
@@ -10,23 +10,22 @@ mod tee;
 use anyhow::{Context, bail};
 use clap::Parser;
 use phala_attestation::Kind;
-use phala_enclave::{Enclave, Tee};
+use phala_enclave::{DutySource, Enclave, Tee};
 use phala_enclave_process::{RETRY_AFTER, say_panics, serve};
-use phala_worker::Worker;
 use std::{
     io::{self, ErrorKind},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread,
 };
 
 use tee::SimulatedTee;
 
-/// The Phala enclave on a SIMULATED TEE: for development only. Nothing protects what it computes from this machine's
+/// A Phala enclave on a SIMULATED TEE: for development only. Nothing protects what it computes from this machine's
 /// owner.
 #[derive(Parser)]
-#[command(name = "phala-enclave", version)]
+#[command(version)]
 struct Arguments {
     /// The Unix socket at which the host listens. Started by root, the enclave takes the group of its folder, which must be
     /// able to enter the folder and to write to the socket.
@@ -52,7 +51,12 @@ struct Arguments {
     require_isolation: bool,
 }
 
-fn main() -> anyhow::Result<()> {
+/// Runs the program `name`, whose enclave has this duty, until its host speaks another version.
+///
+/// # Errors
+/// That, and what keeps it from starting.
+pub fn run(name: &'static str, duties: impl DutySource) -> anyhow::Result<()> {
+    let _ = NAME.set(name);
     say_panics(say);
     let arguments = Arguments::parse();
     isolation::close_inherited_files()?;
@@ -68,7 +72,7 @@ fn main() -> anyhow::Result<()> {
     if arguments.require_isolation {
         report.ensure_complete()?;
     }
-    let enclave = Enclave::new(Arc::new(tee.isolated(isolation)), Arc::new(Worker::default()));
+    let enclave = Enclave::new(Arc::new(tee.isolated(isolation)), Arc::new(duties));
     let host = arguments.socket.display().to_string();
     bail!("{}", serve(&enclave, &host, || Ok(socket.connect()?.into()), say))
 }
@@ -110,8 +114,12 @@ impl Socket {
     }
 }
 
+/// The program's name.
+static NAME: OnceLock<&str> = OnceLock::new();
+
 fn say(line: &str) {
-    phala_enclave_process::say("phala-enclave (SIMULATED)", line);
+    let name = NAME.get().copied().unwrap_or("phala-enclave");
+    phala_enclave_process::say(&format!("{name} (SIMULATED)"), line);
 }
 
 /// The measurement of this program: the SHA-256 of its executable.

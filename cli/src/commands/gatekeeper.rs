@@ -1,0 +1,227 @@
+//! `phala gatekeeper`: seats, backing, and who the gatekeepers are.
+
+use phala_primitives::gatekeeper::{SeatStatus, threshold};
+use phala_sdk::{
+    Account, amount,
+    chain::{Call, Gatekeeper, Seat, call, seat_id},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    Status, args,
+    context::Context,
+    output::{Output, short, table},
+};
+
+pub(crate) async fn run(command: args::Gatekeeper, context: &Context, output: &Output) -> Status {
+    match command {
+        args::Gatekeeper::List => list(context, output).await,
+        args::Gatekeeper::Stand { seat } => {
+            own(seat, call::stand(seat), "stands in the next elections", context, output).await
+        }
+        args::Gatekeeper::Leave { seat } => {
+            let effect =
+                "is given up: it is out at the next election, and its bond comes back after the unbonding period";
+            own(seat, call::leave(seat), effect, context, output).await
+        }
+        args::Gatekeeper::Withdraw { seat } => {
+            let chain = context.chain().await?;
+            let account = context.signer(&chain).await?.account();
+            let withdraw = call::withdraw_seat(seat_id(account, seat));
+            own(seat, withdraw, "is gone, and what was left of its bond is free", context, output).await
+        }
+        args::Gatekeeper::Back { seats, amount } => back(seats, amount, context, output).await,
+        args::Gatekeeper::StopBacking => stop_backing(context, output).await,
+    }
+}
+
+async fn list(context: &Context, output: &Output) -> Status {
+    let state = context.chain().await?.best().await?;
+    let elected = state.elected().await?;
+    let mut rows = Vec::new();
+    for (id, seat) in state.seats().await? {
+        let gatekeeper = state.gatekeeper(seat.gatekeeper).await?;
+        let backing = state.backing(id).await?;
+        let in_set = elected.iter().any(|(elected, _)| *elected == id);
+        rows.push((id, seat, gatekeeper, backing, in_set));
+    }
+    let values: Vec<_> = rows
+        .iter()
+        .map(|(id, seat, gatekeeper, backing, in_set)| describe(*id, seat, gatekeeper.as_ref(), *backing, *in_set))
+        .collect();
+    output.result(&values, || {
+        if rows.is_empty() {
+            return "No seat is registered: the authorities of genesis make blocks.".into();
+        }
+        let lines = rows.iter().map(|(id, seat, gatekeeper, backing, in_set)| {
+            let endpoint =
+                gatekeeper.as_ref().map_or("", |record| std::str::from_utf8(&record.endpoint).unwrap_or("?"));
+            vec![
+                short(&id.to_string()),
+                short(&seat.operator.to_string()),
+                short(&seat.gatekeeper.to_string()),
+                status(&seat.status).into(),
+                if *in_set { "yes" } else { "no" }.into(),
+                amount::format(seat.bond),
+                amount::format(*backing),
+                endpoint.into(),
+            ]
+        });
+        table(&["seat", "operator", "gatekeeper", "status", "in the set", "bond", "backing", "endpoint"], lines)
+    })?;
+    Ok(0)
+}
+
+fn describe(id: Account, seat: &Seat, gatekeeper: Option<&Gatekeeper>, backing: u128, in_set: bool) -> Value {
+    json!({
+        "seat": id,
+        "operator": seat.operator,
+        "index": seat.index,
+        "gatekeeper": seat.gatekeeper,
+        "status": status(&seat.status),
+        "in_set": in_set,
+        "bond": seat.bond.to_string(),
+        "backing": backing.to_string(),
+        "endpoint": gatekeeper.map(|record| String::from_utf8_lossy(&record.endpoint).into_owned()),
+        "measurement": gatekeeper.map(|record| format!("0x{}", hex::encode(record.measurement.0))),
+        "family": gatekeeper.map(|record| record.family.to_string()),
+        "verdict_expires": gatekeeper.map(|record| record.verdict_expires),
+    })
+}
+
+fn status(status: &SeatStatus) -> &'static str {
+    match status {
+        SeatStatus::Standing => "standing",
+        SeatStatus::Resting => "resting",
+        SeatStatus::Leaving(_) => "leaving",
+        SeatStatus::Ejected(_) => "ejected",
+    }
+}
+
+async fn own(index: u16, call: Call, effect: &str, context: &Context, output: &Output) -> Status {
+    let chain = context.chain().await?;
+    let signer = context.signer(&chain).await?;
+    let seat = seat_id(signer.account(), index);
+    output.progress("Submitting …");
+    let included = chain.submit(&signer, call).await?;
+    let value = json!({ "seat": seat, "index": index, "effect": effect, "block": included.block.number });
+    output.result(&value, || format!("Seat {index} of {} ({seat}) {effect}.", signer.account()))?;
+    Ok(0)
+}
+
+async fn back(seats: Vec<Account>, amount: u128, context: &Context, output: &Output) -> Status {
+    let chain = context.chain().await?;
+    let signer = context.signer(&chain).await?;
+    output.progress("Submitting …");
+    let mut sorted = seats.clone();
+    sorted.sort_unstable_by_key(|seat| seat.0);
+    sorted.dedup();
+    let included = chain.submit(&signer, call::back(&sorted, amount)).await?;
+    let value = json!({ "seats": sorted, "amount": amount.to_string(), "block": included.block.number });
+    output.result(&value, || {
+        format!("{} of {} back {} seats.", amount::format(amount), signer.account(), sorted.len())
+    })?;
+    Ok(0)
+}
+
+async fn stop_backing(context: &Context, output: &Output) -> Status {
+    let chain = context.chain().await?;
+    let signer = context.signer(&chain).await?;
+    output.progress("Submitting …");
+    let included = chain.submit(&signer, call::stop_backing()).await?;
+    let value = json!({ "block": included.block.number });
+    output.result(&value, || {
+        format!("{} backs no seat any more; its PHA is free after the unbonding period.", signer.account())
+    })?;
+    Ok(0)
+}
+
+/// `phala network keys`.
+pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
+    use phala_primitives::gatekeeper::NetworkKey;
+    let state = context.chain().await?.best().await?;
+    let (era, elected) = (state.era().await?, state.elected().await?);
+    let (oldest, current) = (state.oldest_epoch().await?, state.current_epoch().await?);
+    let epochs =
+        current.map(|current| (oldest..=current).map(NetworkKey::Epoch).collect::<Vec<_>>()).unwrap_or_default();
+    let mut sharings = Vec::new();
+    for key in [NetworkKey::Root].into_iter().chain(epochs) {
+        sharings.extend(state.sharing(key).await?.map(|sharing| (key, sharing)));
+    }
+    let ceremonies = state.running_ceremonies().await?;
+    let (beacon, stalled) = (state.latest_beacon().await?, state.beacon_stalled().await?);
+    let mut releases = Vec::new();
+    for (_, gatekeeper) in &elected {
+        releases.push((*gatekeeper, state.logged_releases(*gatekeeper).await?));
+    }
+    let name = |key: &NetworkKey| match key {
+        NetworkKey::Root => "root".to_owned(),
+        NetworkKey::Epoch(epoch) => format!("epoch {epoch}"),
+    };
+    let count = |players: &[phala_primitives::GatekeeperId]| u32::try_from(players.len()).unwrap_or(u32::MAX);
+    let value = json!({
+        "block": state.block().number,
+        "era": era,
+        "set": elected.iter().map(|(seat, gatekeeper)| json!({"seat": seat, "gatekeeper": gatekeeper})).collect::<Vec<_>>(),
+        "keys": sharings.iter().map(|(key, sharing)| json!({
+            "key": name(key),
+            "public_key": sharing.public_key.to_string(),
+            "ceremony": sharing.ceremony,
+            "gatekeepers": sharing.players,
+            "threshold": threshold(count(&sharing.players)),
+            "since": sharing.since,
+        })).collect::<Vec<_>>(),
+        "current_epoch": current,
+        "ceremonies": ceremonies.iter().map(|(id, ceremony)| json!({
+            "ceremony": id,
+            "key": name(&ceremony.key),
+            "attempt": ceremony.attempt,
+            "phase": ceremony.phase,
+            "phase_ends": ceremony.phase_ends,
+            "gatekeepers": ceremony.players,
+        })).collect::<Vec<_>>(),
+        "beacon": {
+            "round": beacon.map(|beacon| beacon.round),
+            "stalled": stalled,
+        },
+        "releases": releases.iter().map(|(id, count)| json!({"gatekeeper": id, "logged": count})).collect::<Vec<_>>(),
+    });
+    output.result(&value, || {
+        let mut text = match elected.len() {
+            0 => "No set of gatekeepers is elected yet: the authorities of genesis make blocks.\n".to_owned(),
+            count => format!("Era {era}: {count} gatekeepers.\n"),
+        };
+        text.push('\n');
+        if sharings.is_empty() {
+            text.push_str("The network has no keys yet.\n");
+        } else {
+            let rows = sharings.iter().map(|(key, sharing)| {
+                let players = count(&sharing.players);
+                vec![
+                    name(key),
+                    short(&sharing.public_key.to_string()),
+                    format!("{} of {players}", threshold(players)),
+                    sharing.since.to_string(),
+                ]
+            });
+            text.push_str(&table(&["key", "public key", "needed", "shared since block"], rows));
+            text.push('\n');
+        }
+        for (id, ceremony) in &ceremonies {
+            let phase = format!("{:?}", ceremony.phase).to_lowercase();
+            text.push_str(&format!(
+                "Ceremony {id}: {}, attempt {}, in phase `{phase}` until block {} at most\n",
+                name(&ceremony.key),
+                ceremony.attempt,
+                ceremony.phase_ends
+            ));
+        }
+        text.push_str(&match (beacon, stalled) {
+            (None, _) => "No round of the random beacon yet.".to_owned(),
+            (Some(beacon), true) => format!("The random beacon has stalled after round {}.", beacon.round),
+            (Some(beacon), false) => format!("The random beacon is at round {}.", beacon.round),
+        });
+        text
+    })?;
+    Ok(0)
+}
