@@ -136,7 +136,7 @@ fn ms(time: Duration) -> f64 {
 }
 
 fn main() {
-    println!("Ceremonies: CPU time of one gatekeeper in ms, and all posts on chain in bytes");
+    println!("Ceremonies: time of one gatekeeper on one core in ms, and all posts on chain in bytes");
     println!(
         "{:>3} {:>3} {:<10} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9}",
         "n", "t", "", "enrol", "deal", "answer", "log", "confirm", "all"
