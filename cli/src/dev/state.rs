@@ -260,7 +260,7 @@ mod tests {
         }
         std::os::unix::fs::symlink(&outside, folder.join("worker-2")).unwrap();
 
-        remove_workers(&folder).unwrap();
+        remove_enclaves(&folder).unwrap();
         assert!(!folder.join("worker-12").exists() && folder.join("node-1").exists());
         assert!(!purge(&folder).unwrap());
         let mut left: Vec<_> =
