@@ -294,11 +294,13 @@ mod benchmarks {
     /// An equivocation of one seat.
     #[benchmark]
     fn on_offence() {
-        let (operator, seat, _) = registered::<T>();
+        let (_, seat, _) = registered::<T>();
         let seats = fill::<T>(1);
+        let reporter: T::AccountId = account("reporter", 0, 0);
+        rich::<T>(&reporter);
         pallet_session::Validators::<T>::put(seats.into_iter().take(63).chain([seat.clone()]).collect::<Vec<_>>());
         rich::<T>(&T::Treasury::get());
-        let details = OffenceDetails { offender: (seat.clone(), ()), reporters: vec![operator] };
+        let details = OffenceDetails { offender: (seat.clone(), ()), reporters: vec![reporter] };
         #[block]
         {
             Pallet::<T>::on_offence(&[details], &[Perbill::one()], 0);

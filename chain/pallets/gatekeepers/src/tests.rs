@@ -15,6 +15,7 @@ use phala_attestation::{Family, Generation, Measurement, Tier, Vendor};
 use phala_primitives::PHA;
 use sp_runtime::{AccountId32, key_types::DUMMY, traits::BadOrigin};
 use sp_staking::offence::{Kind, Offence, OffenceError, ReportOffence};
+use std::slice::from_ref;
 
 type AttestationError = pallet_phala_attestation::Error<Test>;
 
@@ -147,7 +148,9 @@ fn when_no_place_is_left_who_has_least_gives_way() {
 fn who_is_in_the_set_gives_no_place_away() {
     with_chain(|| {
         elected_four();
-        (4..MAX_SEATS as u8).for_each(|number| drop(seat_with(number, 3 * MIN_BOND)));
+        for number in 4..MAX_SEATS as u8 {
+            seat_with(number, 3 * MIN_BOND);
+        }
         let late = MAX_SEATS as u8;
         // The members have least.
         let register = |bond| enclave(late).register::<Test>(0, bond, keys(&person(late), 0, late.into()));
@@ -245,7 +248,7 @@ fn a_new_enclave_may_be_on_the_platform_of_the_old_one() {
 #[test]
 fn replacements_that_are_refused() {
     with_chain(|| {
-        (0..2).for_each(|number| drop(seat(number)));
+        let _: [_; 2] = [0, 1].map(seat);
         assert_noop!(Enclave::new(60, person(2)).replace::<Test>(0), Error::<Test>::UnknownSeat);
         assert_noop!(enclave(0).replace::<Test>(0), Error::<Test>::AlreadyRegistered);
         let on_taken = Enclave::new(60, person(0)).moved_to(enclave(1));
@@ -380,15 +383,15 @@ fn backing_is_on_hold_and_counts_for_each_seat() {
     with_chain(|| {
         let (first, second) = (seat(0), seat(1));
         assert_ok!(back(5, &[first.clone(), second.clone()], 10 * PHA));
-        assert_ok!(back(6, &[second.clone()], 5 * PHA));
+        assert_ok!(back(6, from_ref(&second), 5 * PHA));
         assert_eq!(on_hold(5, HoldReason::Backing), 10 * PHA);
         assert_eq!((Backing::<Test>::get(&first), Backing::<Test>::get(&second)), (10 * PHA, 15 * PHA));
         // More, for others.
-        assert_ok!(back(5, &[first.clone()], 12 * PHA));
+        assert_ok!(back(5, from_ref(&first), 12 * PHA));
         assert_eq!(on_hold(5, HoldReason::Backing), 12 * PHA);
         assert_eq!((Backing::<Test>::get(&first), Backing::<Test>::get(&second)), (12 * PHA, 5 * PHA));
         // Less: the rest waits.
-        assert_ok!(back(5, &[first.clone()], 4 * PHA));
+        assert_ok!(back(5, from_ref(&first), 4 * PHA));
         assert_eq!(on_hold(5, HoldReason::Backing), 12 * PHA);
         assert_eq!(Unbackings::<Test>::get(person(5)).unwrap().amount, 8 * PHA);
         assert_eq!(Ranking::<Test>::get().into_inner(), [(4 * PHA, person(5)), (5 * PHA, person(6))]);
@@ -402,7 +405,7 @@ fn backing_that_is_taken_back_is_free_after_the_unbonding_period() {
         let seat = seat(0);
         assert_noop!(Gatekeepers::stop_backing(signed(5)), Error::<Test>::NotBacking);
         assert_noop!(Gatekeepers::withdraw_backing(signed(5)), Error::<Test>::NothingToWithdraw);
-        assert_ok!(back(5, &[seat.clone()], 10 * PHA));
+        assert_ok!(back(5, from_ref(&seat), 10 * PHA));
         assert_ok!(Gatekeepers::stop_backing(signed(5)));
         assert_eq!(Backing::<Test>::get(&seat), 0);
         sessions(ERA * UNBONDING - 1);
@@ -421,8 +424,8 @@ fn backing_that_is_refused() {
         assert_noop!(back(5, &[], PHA), Error::<Test>::NoSeats);
         assert_noop!(back(5, &[seat.clone(), seat.clone()], PHA), Error::<Test>::DuplicateSeat);
         assert_noop!(back(5, &[seat.clone(), person(3)], PHA), Error::<Test>::UnknownSeat);
-        assert_noop!(back(5, &[seat.clone()], MIN_BACKING - 1), Error::<Test>::BackingTooLow);
-        assert_noop!(back(5, &[seat.clone()], ENOUGH), Error::<Test>::InsufficientBalance);
+        assert_noop!(back(5, from_ref(&seat), MIN_BACKING - 1), Error::<Test>::BackingTooLow);
+        assert_noop!(back(5, from_ref(&seat), ENOUGH), Error::<Test>::InsufficientBalance);
         assert_ok!(Gatekeepers::leave(signed(0), 0));
         assert_noop!(back(5, &[seat], PHA), Error::<Test>::Left);
     });
@@ -433,10 +436,10 @@ fn when_no_more_can_back_who_does_with_least_stops() {
     with_chain(|| {
         let seat = seat(0);
         for backer in 0..MAX_BACKERS as u8 {
-            assert_ok!(back(1 + backer, &[seat.clone()], PHA * (2 + Balance::from(backer))));
+            assert_ok!(back(1 + backer, from_ref(&seat), PHA * (2 + Balance::from(backer))));
         }
-        assert_noop!(back(9, &[seat.clone()], 2 * PHA), Error::<Test>::TooManyBackers);
-        assert_ok!(back(9, &[seat.clone()], 2 * PHA + 1));
+        assert_noop!(back(9, from_ref(&seat), 2 * PHA), Error::<Test>::TooManyBackers);
+        assert_ok!(back(9, from_ref(&seat), 2 * PHA + 1));
         assert!(!Backers::<Test>::contains_key(person(1)));
         assert!(happened(Event::BackingStopped { backer: person(1), amount: 2 * PHA }));
         assert_eq!(Unbackings::<Test>::get(person(1)).unwrap().amount, 2 * PHA);
@@ -850,7 +853,7 @@ fn a_block_or_another_sign_of_life_ends_silence() {
         let seats = elected_four();
         Silent::set(seats[..2].to_vec());
         sessions(1);
-        assert!(seats[..2].iter().all(|seat| Silences::<Test>::contains_key(seat)));
+        assert!(seats[..2].iter().all(Silences::<Test>::contains_key));
         Gatekeepers::sign_of_life(&enclave(0).id());
         Gatekeepers::sign_of_life(&enclave(9).id());
         sessions(1);

@@ -51,7 +51,7 @@ impl<T: Config> Pallet<T> {
                 ensure!(enclaves.contains_key(&gatekeeper), "a platform is claimed by no gatekeeper");
             }
         }
-        ensure!(Silences::<T>::iter_keys().all(|id| Seats::<T>::contains_key(id)), "a silence of no seat");
+        ensure!(Silences::<T>::iter_keys().all(Seats::<T>::contains_key), "a silence of no seat");
         Ok(())
     }
 
