@@ -14,7 +14,7 @@ impl<T: Config> Pallet<T> {
         ensure!(sorted.len() == named, Error::<T>::DuplicateSeat);
         let seats = Choices::<T::AccountId>::truncate_from(sorted);
         for seat in &seats {
-            Seats::<T>::get(seat).ok_or(Error::<T>::UnknownSeat)?.ensure_kept::<T>()?;
+            ensure_kept::<T>(&Seats::<T>::get(seat).ok_or(Error::<T>::UnknownSeat)?)?;
         }
 
         let before = Backers::<T>::get(&backer);

@@ -69,7 +69,7 @@ fn filler<T: Config>(number: u32) -> T::AccountId {
         seat: seat.clone(),
         operator: operator.clone(),
         encryption_key: [0; 32],
-        endpoint: endpoint(),
+        endpoint: endpoint().into_inner(),
         measurement: MEASUREMENT,
         platform,
         family: if number.is_multiple_of(2) { Family::Fmspc([number as u8; 6]) } else { Family::Simulated },
@@ -178,7 +178,7 @@ mod benchmarks {
         let endpoint: Endpoint = [&b"https://"[..], &vec![b'a'; bound - 8]].concat().try_into().unwrap();
         #[extrinsic_call]
         _(RawOrigin::Signed(operator), 0, endpoint.clone());
-        assert_eq!(Gatekeepers::<T>::get(enclave.id()).unwrap().endpoint, endpoint);
+        assert_eq!(Gatekeepers::<T>::get(enclave.id()).unwrap().endpoint, endpoint.into_inner());
     }
 
     #[benchmark]

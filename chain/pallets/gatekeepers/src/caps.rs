@@ -9,7 +9,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use phala_attestation::{Family, Vendor};
-use phala_primitives::gatekeeper::threshold;
+use phala_primitives::gatekeeper::{Gatekeeper, threshold};
 use scale_info::TypeInfo;
 use sp_runtime::Permill;
 
@@ -54,6 +54,14 @@ enum Kind<'a, AccountId> {
     Operator(&'a AccountId),
     Vendor(u8),
     Family(Family),
+}
+
+impl<AccountId: Clone> Traits<AccountId> {
+    /// A gatekeeper's.
+    pub fn of<BlockNumber>(gatekeeper: &Gatekeeper<AccountId, BlockNumber>) -> Self {
+        let Gatekeeper { operator, vendor, family, .. } = gatekeeper;
+        Self { operator: operator.clone(), vendor: *vendor, family: *family }
+    }
 }
 
 impl<AccountId> Traits<AccountId> {

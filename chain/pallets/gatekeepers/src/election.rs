@@ -1,6 +1,6 @@
 //! Elections, and when sessions have another set.
 
-use crate::*;
+use crate::{caps::Traits, *};
 use frame_election_provider_support::{NposSolver, SequentialPhragmen, VoteWeight};
 use pallet_session::historical;
 
@@ -70,7 +70,7 @@ impl<T: Config> Pallet<T> {
             let Ok(enclave) = Self::eligibility(&seat, &record) else { continue };
             voters.push((seat.clone(), votes(record.bond), Choices::truncate_from(alloc::vec![seat.clone()])));
             targets.push(seat.clone());
-            eligible.insert(seat, (record.gatekeeper, enclave.traits()));
+            eligible.insert(seat, (record.gatekeeper, Traits::of(&enclave)));
         }
         let Size { desired, minimum } = SetSize::<T>::get();
         let candidates = u32::try_from(targets.len()).unwrap_or(u32::MAX);

@@ -140,7 +140,7 @@ pub fn fill<T: Config>(gatekeepers: &[GatekeeperId]) {
             seat: seat.clone(),
             operator: operator.clone(),
             encryption_key: [0; 32],
-            endpoint: endpoint(),
+            endpoint: endpoint().into_inner(),
             measurement: MEASUREMENT,
             platform: PlatformId(gatekeeper.0),
             family: Family::Simulated,
@@ -155,7 +155,7 @@ pub fn fill<T: Config>(gatekeepers: &[GatekeeperId]) {
         Gatekeepers::<T>::insert(gatekeeper, record);
         let status = crate::SeatStatus::Standing;
         let gatekeeper = *gatekeeper;
-        let record = crate::Seat { operator, index: 0, bond: 0, status, gatekeeper, previous: BoundedVec::default() };
+        let record = crate::Seat { operator, index: 0, bond: 0, status, gatekeeper, previous: Vec::new() };
         crate::Seats::<T>::insert(seat, record);
     }
 }

@@ -93,6 +93,7 @@ use frame_system::pallet_prelude::*;
 use pallet_phala_attestation::{OnCompromise, Tenant, VerifiedEnclave};
 use pallet_session::SessionInterface;
 use phala_attestation::{Evidence, Role, Statement};
+pub use phala_primitives::gatekeeper::{Gatekeeper, Previous, Seat, SeatStatus};
 use phala_primitives::{
     Balance, GatekeeperId,
     attestation::{Class, Outlook},
@@ -210,10 +211,12 @@ pub mod pallet {
 
     /// Every seat.
     #[pallet::storage]
+    #[pallet::unbounded]
     pub type Seats<T: Config> = StorageMap<_, Blake2_128Concat, AccountIdOf<T>, SeatOf<T>>;
 
     /// Every enclave of a seat.
     #[pallet::storage]
+    #[pallet::unbounded]
     pub type Gatekeepers<T: Config> = StorageMap<_, Blake2_128Concat, GatekeeperId, GatekeeperOf<T>>;
 
     /// The seats that stand, in ascending order.
@@ -624,7 +627,7 @@ pub mod pallet {
             let operator = ensure_signed(origin)?;
             Self::ensure_endpoint(&endpoint)?;
             let gatekeeper = Self::owned(&operator, index)?.1.gatekeeper;
-            Gatekeepers::<T>::mutate_extant(gatekeeper, |record| record.endpoint = endpoint);
+            Gatekeepers::<T>::mutate_extant(gatekeeper, |record| record.endpoint = endpoint.into_inner());
             Self::deposit_event(Event::EndpointSet { gatekeeper });
             Ok(())
         }
@@ -639,7 +642,7 @@ pub mod pallet {
         ) -> DispatchResult {
             let operator = ensure_signed(origin)?;
             let (seat, record) = Self::owned(&operator, index)?;
-            record.ensure_kept::<T>()?;
+            ensure_kept::<T>(&record)?;
             ensure!(!Self::in_set(&seat), Error::<T>::InSet);
             Self::put_session_keys(&seat, keys, &keys_proof)?;
             Self::deposit_event(Event::SessionKeysSet { seat });
@@ -651,7 +654,7 @@ pub mod pallet {
         pub fn rest(origin: OriginFor<T>, index: u16) -> DispatchResult {
             let operator = ensure_signed(origin)?;
             let (seat, mut record) = Self::owned(&operator, index)?;
-            record.ensure_kept::<T>()?;
+            ensure_kept::<T>(&record)?;
             ensure!(record.status == SeatStatus::Standing, Error::<T>::NotStanding);
             Self::set_status(&seat, &mut record, SeatStatus::Resting);
             Seats::<T>::insert(seat, record);
@@ -663,7 +666,7 @@ pub mod pallet {
         pub fn stand(origin: OriginFor<T>, index: u16) -> DispatchResult {
             let operator = ensure_signed(origin)?;
             let (seat, mut record) = Self::owned(&operator, index)?;
-            record.ensure_kept::<T>()?;
+            ensure_kept::<T>(&record)?;
             ensure!(record.status != SeatStatus::Standing, Error::<T>::AlreadyStanding);
             ensure!(record.bond >= T::MinBond::get(), Error::<T>::BondTooLow);
             Self::take_place(&seat, record.bond)?;
@@ -679,7 +682,7 @@ pub mod pallet {
         pub fn leave(origin: OriginFor<T>, index: u16) -> DispatchResult {
             let operator = ensure_signed(origin)?;
             let (seat, mut record) = Self::owned(&operator, index)?;
-            record.ensure_kept::<T>()?;
+            ensure_kept::<T>(&record)?;
             Self::set_status(&seat, &mut record, SeatStatus::Leaving(Self::unbonded_at()));
             Seats::<T>::insert(seat, record);
             Ok(())
@@ -757,14 +760,12 @@ impl Size {
     }
 }
 
-impl<AccountId> Seat<AccountId> {
-    /// That it is neither being left nor ejected.
-    fn ensure_kept<T>(&self) -> Result<(), Error<T>> {
-        match self.status {
-            SeatStatus::Standing | SeatStatus::Resting => Ok(()),
-            SeatStatus::Leaving(_) => Err(Error::Left),
-            SeatStatus::Ejected(_) => Err(Error::SeatEjected),
-        }
+/// That a seat is neither being left nor ejected.
+fn ensure_kept<T: Config>(seat: &SeatOf<T>) -> Result<(), Error<T>> {
+    match seat.status {
+        SeatStatus::Standing | SeatStatus::Resting => Ok(()),
+        SeatStatus::Leaving(_) => Err(Error::Left),
+        SeatStatus::Ejected(_) => Err(Error::SeatEjected),
     }
 }
 
@@ -798,7 +799,8 @@ impl<T: Config> Pallet<T> {
         let mut sorted = gatekeepers.to_vec();
         sorted.sort();
         sorted.dedup();
-        let traits: Option<Vec<_>> = sorted.iter().map(|id| Some(Gatekeepers::<T>::get(id)?.traits())).collect();
+        let traits: Option<Vec<_>> =
+            sorted.iter().map(|id| Some(caps::Traits::of(&Gatekeepers::<T>::get(id)?))).collect();
         sorted.len() == gatekeepers.len() && traits.is_some_and(|traits| DiversityCaps::<T>::get().satisfied(&traits))
     }
 
@@ -848,7 +850,7 @@ impl<T: Config> Pallet<T> {
         <T as Config>::Currency::hold(&HoldReason::Bond.into(), &operator, bond)
             .map_err(|_| Error::<T>::InsufficientBalance)?;
         Self::take_place(&seat, bond)?;
-        let record = Self::new_record(&seat, &operator, &statement, &evidence, &verified, endpoint);
+        let record = Self::new_record(&seat, &operator, &statement, &evidence, &verified, endpoint.into_inner());
         Gatekeepers::<T>::insert(gatekeeper, record);
         let record = Seat {
             operator: operator.clone(),
@@ -899,7 +901,7 @@ impl<T: Config> Pallet<T> {
         endpoint: Endpoint,
     ) -> DispatchResultWithPostInfo {
         let (seat, mut record) = Self::owned(&operator, index)?;
-        record.ensure_kept::<T>()?;
+        ensure_kept::<T>(&record)?;
         Self::ensure_endpoint(&endpoint)?;
         let gatekeeper = GatekeeperId(statement.signing_key);
         ensure!(!Gatekeepers::<T>::contains_key(gatekeeper), Error::<T>::AlreadyRegistered);
@@ -907,7 +909,8 @@ impl<T: Config> Pallet<T> {
         Self::forget_previous(&mut record);
         let previous = record.gatekeeper;
         let kept = Previous { gatekeeper: previous, until: Self::unbonded_at() };
-        record.previous.try_push(kept).map_err(|_| Error::<T>::TooManyEnclaves)?;
+        ensure!(record.previous.len() < MAX_PREVIOUS as usize, Error::<T>::TooManyEnclaves);
+        record.previous.push(kept);
         // The new enclave may be on the platform of an earlier one.
         if let Some(Tenant::Gatekeeper(tenant)) = pallet_phala_attestation::Platforms::<T>::get(verified.platform)
             && record.enclaves().any(|own| own == tenant)
@@ -917,7 +920,7 @@ impl<T: Config> Pallet<T> {
         Attestation::<T>::claim_platform(&verified.platform, gatekeeper)?;
         record.gatekeeper = gatekeeper;
         Seats::<T>::insert(&seat, record);
-        let new = Self::new_record(&seat, &operator, &statement, &evidence, &verified, endpoint);
+        let new = Self::new_record(&seat, &operator, &statement, &evidence, &verified, endpoint.into_inner());
         Gatekeepers::<T>::insert(gatekeeper, new);
         let verdict_expires = verified.expires;
         Self::deposit_event(Event::Replaced { seat, previous, gatekeeper, verdict_expires });
@@ -927,7 +930,7 @@ impl<T: Config> Pallet<T> {
 
     fn do_bond_more(operator: T::AccountId, index: u16, amount: Balance) -> DispatchResult {
         let (seat, mut record) = Self::owned(&operator, index)?;
-        record.ensure_kept::<T>()?;
+        ensure_kept::<T>(&record)?;
         <T as Config>::Currency::hold(&HoldReason::Bond.into(), &operator, amount)
             .map_err(|_| Error::<T>::InsufficientBalance)?;
         record.bond = record.bond.saturating_add(amount);
@@ -1038,7 +1041,7 @@ impl<T: Config> Pallet<T> {
         statement: &Statement,
         evidence: &Evidence,
         verified: &VerifiedEnclave,
-        endpoint: Endpoint,
+        endpoint: Vec<u8>,
     ) -> GatekeeperOf<T> {
         Gatekeeper {
             seat: seat.clone(),

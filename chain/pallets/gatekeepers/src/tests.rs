@@ -268,7 +268,7 @@ fn an_endpoint_changes() {
         seat(0);
         let moved: Endpoint = b"http://10.0.0.1:80".to_vec().try_into().unwrap();
         assert_ok!(Gatekeepers::set_endpoint(signed(0), 0, moved.clone()));
-        assert_eq!(Gatekeepers::record(&enclave(0).id()).unwrap().endpoint, moved);
+        assert_eq!(Gatekeepers::record(&enclave(0).id()).unwrap().endpoint, moved.to_vec());
         assert_noop!(Gatekeepers::set_endpoint(signed(0), 1, moved.clone()), Error::<Test>::UnknownSeat);
         assert_noop!(Gatekeepers::set_endpoint(signed(1), 0, moved), Error::<Test>::UnknownSeat);
         let bad: Endpoint = b"http://a b".to_vec().try_into().unwrap();

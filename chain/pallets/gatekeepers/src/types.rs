@@ -1,12 +1,8 @@
 use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use frame_support::{BoundedVec, traits::ConstU32};
-use phala_attestation::{Family, Measurement, PlatformId, Tier, UnixSeconds, Vendor};
-use phala_primitives::{
-    Balance, GatekeeperId, Hash,
-    attestation::{Class, Outlook},
-    worker::MAX_ENDPOINT_BYTES,
-};
+use phala_attestation::UnixSeconds;
+use phala_primitives::{Balance, GatekeeperId, worker::MAX_ENDPOINT_BYTES};
 use scale_info::TypeInfo;
 use sp_staking::SessionIndex;
 
@@ -21,98 +17,6 @@ pub type Endpoint = BoundedVec<u8, ConstU32<MAX_ENDPOINT_BYTES>>;
 
 /// The seats that a backer names, in ascending order.
 pub type Choices<AccountId> = BoundedVec<AccountId, ConstU32<MAX_CHOICES>>;
-
-/// A place for a gatekeeper.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-pub struct Seat<AccountId> {
-    /// Who owns it, and bonded it.
-    pub operator: AccountId,
-    /// Which of the operator's.
-    pub index: u16,
-    /// What of the operator's PHA is on hold for it.
-    pub bond: Balance,
-    /// Whether it stands.
-    pub status: SeatStatus,
-    /// Its enclave: in the set from the next election on.
-    pub gatekeeper: GatekeeperId,
-    /// Its earlier enclaves, which may still hold shares.
-    pub previous: BoundedVec<Previous, ConstU32<MAX_PREVIOUS>>,
-}
-
-impl<AccountId> Seat<AccountId> {
-    /// All its enclaves.
-    pub fn enclaves(&self) -> impl Iterator<Item = GatekeeperId> + '_ {
-        core::iter::once(self.gatekeeper).chain(self.previous.iter().map(|previous| previous.gatekeeper))
-    }
-}
-
-/// Whether a seat stands in elections; see the diagram in the crate's documentation. It says nothing about whether the seat is in
-/// the set now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-pub enum SeatStatus {
-    /// It stands.
-    Standing,
-    /// It does not, and may again.
-    Resting,
-    /// Its operator gave it up. The bond can be withdrawn from this session on.
-    Leaving(SessionIndex),
-    /// It equivocated. The record can be removed from this session on.
-    Ejected(SessionIndex),
-}
-
-/// An enclave that was replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-pub struct Previous {
-    /// The enclave.
-    pub gatekeeper: GatekeeperId,
-    /// Its record is kept until this session at least.
-    pub until: SessionIndex,
-}
-
-/// What the chain keeps of a gatekeeper: an enclave of a seat.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-pub struct Gatekeeper<AccountId, BlockNumber> {
-    /// Its seat.
-    pub seat: AccountId,
-    /// Who owns the seat.
-    pub operator: AccountId,
-    /// X25519 public key to which messages for it are encrypted.
-    pub encryption_key: Hash,
-    /// Where its host serves.
-    pub endpoint: Endpoint,
-    /// The image that it runs.
-    pub measurement: Measurement,
-    /// The platform that it runs on.
-    pub platform: PlatformId,
-    /// The platform's family.
-    pub family: Family,
-    /// Who made its TEE.
-    pub vendor: Vendor,
-    /// What the policy thought of the platform.
-    pub tier: Tier,
-    /// When its evidence was verified.
-    pub verified_at: UnixSeconds,
-    /// When its verdict ends.
-    pub verdict_expires: UnixSeconds,
-    /// What a TCB recovery will make of its evidence, if that is worse; the operator has to update the platform before.
-    pub outlook: Option<Outlook>,
-    /// SHA-256 of the SCALE encoding of `(Statement, Evidence)`.
-    pub evidence_hash: Hash,
-    /// The block of its registration.
-    pub registered_at: BlockNumber,
-}
-
-impl<AccountId: Clone, BlockNumber> Gatekeeper<AccountId, BlockNumber> {
-    /// The classes that it is of.
-    pub fn classes(&self) -> [Class; 3] {
-        Class::all_of(self.measurement, self.platform, self.family)
-    }
-
-    /// What [`Caps`](crate::Caps) look at.
-    pub fn traits(&self) -> crate::caps::Traits<AccountId> {
-        crate::caps::Traits { operator: self.operator.clone(), vendor: self.vendor, family: self.family }
-    }
-}
 
 /// A seat in the set, with the enclave that it had when it was elected.
 #[derive(
