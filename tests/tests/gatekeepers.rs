@@ -55,7 +55,9 @@ fn gatekeepers_are_elected_and_share_the_networks_keys() -> Result<()> {
     })?;
     let new_root = key(&second, "root").context("the root key")?;
     ensure!(new_root["public_key"] == root["public_key"], "another root key: {second}");
-    ensure!(key(&second, "epoch 1").map(|key| &key["public_key"]) != key(&second, "epoch 0").map(|key| &key["public_key"]));
+    ensure!(
+        key(&second, "epoch 1").map(|key| &key["public_key"]) != key(&second, "epoch 0").map(|key| &key["public_key"])
+    );
 
     // One of four is gone: the beacon goes on. It comes back with what it sealed.
     network.end("gatekeeper-4", "KILL")?;
