@@ -179,7 +179,7 @@ impl Node for Away {
         away()
     }
 
-    fn image_allowed(&self, _: Measurement) -> BoxFuture<'_, Result<bool, NodeError>> {
+    fn image_allowed(&self, _: Measurement, _: Role) -> BoxFuture<'_, Result<bool, NodeError>> {
         away()
     }
 

@@ -399,6 +399,7 @@ pub fn describe(message: &EnclaveMessage) -> Option<String> {
             EnclaveReply::Heartbeat(signed) => format!("gives a heartbeat at block {}", signed.heartbeat.block_number),
             EnclaveReply::Liveness(signed) => format!("answers a challenge at block {}", signed.liveness.block_number),
             EnclaveReply::Status(_) => return None,
+            EnclaveReply::Key(_) => "gives its part of a key".into(),
             EnclaveReply::JobAccepted { blobs } => format!("accepts a job that reads {} blobs", blobs.len()),
         },
         Message::Reply { reply: Err(refusal), .. } => format!("refuses, retry: {}", refusal.retry),
@@ -410,6 +411,8 @@ pub fn describe(message: &EnclaveMessage) -> Option<String> {
             EnclaveNotice::JobRefused { job, attempt, refusal } => {
                 format!("attempt {attempt} at job {job} is refused, retry: {}", refusal.retry)
             }
+            EnclaveNotice::Submit(_) => "says something to the chain".into(),
+            EnclaveNotice::BeaconPart(part) => format!("says its part of round {}", part.round),
             EnclaveNotice::Send { .. } | EnclaveNotice::Close { .. } | EnclaveNotice::Log { .. } => return None,
         },
     })

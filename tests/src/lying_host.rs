@@ -565,6 +565,7 @@ fn request_name(request: &HostRequest) -> &'static str {
         HostRequest::Status => "Status",
         HostRequest::Challenge { .. } => "Challenge",
         HostRequest::StartJob { .. } => "StartJob",
+        HostRequest::Key(_) => "Key",
     }
 }
 

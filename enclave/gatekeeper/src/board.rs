@@ -40,6 +40,9 @@ pub(crate) fn gatekeeper_key(name: &str, gatekeeper: GatekeeperId) -> Vec<u8> {
     [&value_key(name)[..], &blake2_128(&gatekeeper), &gatekeeper].concat()
 }
 
+/// How many sharings are remembered that are not current any more: who is late in a ceremony needs what was dealt in it.
+const MAX_PREVIOUS: usize = 8;
+
 /// What changes whenever sharings do.
 #[derive(Clone, PartialEq, Eq)]
 struct Marker {
@@ -143,7 +146,10 @@ impl Board {
         });
         let sharings: BTreeMap<_, _> = try_join_all(sharings).await?.into_iter().flatten().collect();
         let former = std::mem::replace(&mut self.sharings, sharings);
-        self.previous = former.into_values().map(|sharing| (sharing.ceremony, sharing)).collect();
+        self.previous.extend(former.into_values().map(|sharing| (sharing.ceremony, sharing)));
+        while self.previous.len() > MAX_PREVIOUS {
+            self.previous.pop_first();
+        }
         Ok(())
     }
 
@@ -165,9 +171,7 @@ impl Board {
             .entry(id)
             .or_insert_with(|| Kept { view: CeremonyView::new(ceremony.clone(), None), complete: BTreeSet::new() });
         let CeremonyView { enrolments, dealings, answers, logs, confirmations, .. } = &mut kept.view;
-        let wanted = Wanted { reader, id, me, phase: ceremony.phase, complete: &mut kept.complete };
-        let Wanted { .. } = wanted;
-        let mut wanted = wanted;
+        let mut wanted = Wanted { reader, id, me, phase: ceremony.phase, complete: &mut kept.complete };
         wanted.read(Phase::Enrol, "Enrolments", &ceremony.players, enrolments).await?;
         wanted.read(Phase::Deal, "Dealings", &ceremony.dealers, dealings).await?;
         wanted.read(Phase::Answer, "Answers", &ceremony.players, answers).await?;

@@ -175,14 +175,14 @@ fn signatures(mut network: Network, count: u8) -> (AppKey, VerifiedSharing) {
     };
     let facts = Facts {
         genesis_hash: GENESIS,
-        block: 1,
+        now: 1,
         job: 1,
         worker,
         attempt: 1,
         app: APP,
         version: 1,
-        verdict_ends: 1,
-        epochs: (0, 0),
+        verdict_expires: 2,
+        epochs: Some((0, 0)),
     };
     let (pending, signed) = PendingRequest::new(request, &signing, &mut network.rng).expect("the worker's own key");
     let share = network.share(0);

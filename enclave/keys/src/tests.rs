@@ -152,14 +152,14 @@ fn worker() -> (SigningKey, KeyRequest, Facts) {
     };
     let facts = Facts {
         genesis_hash: GENESIS,
-        block: 100,
+        now: 100,
         job: 7,
         worker,
         attempt: 1,
         app: APP,
         version: 2,
-        verdict_ends: 100,
-        epochs: (3, 4),
+        verdict_expires: 101,
+        epochs: Some((3, 4)),
     };
     (signing, request, facts)
 }
@@ -686,7 +686,10 @@ fn each_fact_is_checked() {
     assert_eq!(refused(&request, &Facts { attempt: 2, ..facts }), Err(Refused::Assignment));
     assert_eq!(refused(&request, &Facts { app: AppId([0; 32]), ..facts }), Err(Refused::App));
     assert_eq!(refused(&request, &Facts { version: 3, ..facts }), Err(Refused::Version { current: 3 }));
-    assert_eq!(refused(&request, &Facts { block: 101, ..facts }), Err(Refused::Verdict));
+    assert_eq!(refused(&request, &Facts { now: 101, ..facts }), Err(Refused::Verdict));
+    let before = Facts { epochs: None, ..facts };
+    let of_epoch = KeyRequest { key: NetworkKey::Epoch(3), ..request.clone() };
+    assert_eq!(refused(&of_epoch, &before), Err(Refused::Epoch(3)));
     for (epoch, expected) in [(2, Err(Refused::Epoch(2))), (3, Ok(())), (4, Ok(())), (5, Err(Refused::Epoch(5)))] {
         let request = KeyRequest { key: NetworkKey::Epoch(epoch), ..request.clone() };
         assert_eq!(refused(&request, &facts), expected);

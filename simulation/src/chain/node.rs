@@ -1,5 +1,6 @@
 //! The chain as a host's node gives it: late, sometimes not at all, and sometimes without an answer to what was done.
 
+use codec::DecodeAll;
 use futures::future::BoxFuture;
 use phala_attestation::{Family, Measurement, Role};
 use phala_host::chain::{At, Heads, Job, Node, NodeError, Submission, SubmitError, Worker};
@@ -149,6 +150,7 @@ impl Node for HostNode {
 /// # Panics
 /// When an endpoint is longer than the chain takes.
 fn call(submission: Submission) -> RuntimeCall {
+    use pallet_phala_gatekeepers::Call as Seats;
     use pallet_phala_workers::Call;
     let bounded = |endpoint: String| endpoint.into_bytes().try_into().expect("the endpoint is short");
     RuntimeCall::Workers(match submission {
@@ -165,6 +167,27 @@ fn call(submission: Submission) -> RuntimeCall {
         Submission::SetEndpoint(worker, endpoint) => Call::set_endpoint { worker, endpoint: bounded(endpoint) },
         Submission::Receipt(receipt) => {
             return RuntimeCall::Jobs(pallet_phala_jobs::Call::submit_receipt { receipt });
+        }
+        Submission::RegisterGatekeeper { index, bond, attestation, endpoint, keys } => {
+            let phala_protocol::Attestation { statement, evidence } = *attestation;
+            let endpoint = bounded(endpoint);
+            let public = DecodeAll::decode_all(&mut &keys.public[..]).expect("a node makes keys of the runtime");
+            let call =
+                Seats::register { index, bond, statement, evidence, endpoint, keys: public, keys_proof: keys.proof };
+            return RuntimeCall::Gatekeepers(call);
+        }
+        Submission::RenewGatekeeper(attestation) => {
+            let phala_protocol::Attestation { statement, evidence } = *attestation;
+            return RuntimeCall::Gatekeepers(Seats::renew { statement, evidence });
+        }
+        Submission::ReplaceGatekeeper { index, attestation, endpoint } => {
+            let phala_protocol::Attestation { statement, evidence } = *attestation;
+            let endpoint = bounded(endpoint);
+            return RuntimeCall::Gatekeepers(Seats::replace { index, statement, evidence, endpoint });
+        }
+        Submission::SetGatekeeperEndpoint(index, endpoint) => {
+            let endpoint = bounded(endpoint);
+            return RuntimeCall::Gatekeepers(Seats::set_endpoint { index, endpoint });
         }
     })
 }
