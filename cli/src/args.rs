@@ -232,7 +232,7 @@ pub(crate) enum Gatekeeper {
         amount: Balance,
         /// The seats, as `phala gatekeeper list --json` names them.
         #[arg(value_name = "SEAT", required = true, num_args = 1..=16)]
-        seats: Vec<Account>,
+        seats: Vec<phala_sdk::Account>,
     },
     /// Back no seat any more.
     StopBacking,
