@@ -114,6 +114,8 @@ impl Carrier {
         if self.peers_at.is_some_and(|at| at.elapsed() < PEERS_AGE) {
             return;
         }
+        // Also where it fails: a node that is slow must not hold everything else up again and again.
+        self.peers_at = Some(Instant::now());
         match self.node.peers().await {
             Ok(peers) => {
                 let host = |(id, endpoint): (GatekeeperId, String)| match Host::new(&endpoint) {
@@ -124,7 +126,6 @@ impl Carrier {
                     }
                 };
                 self.peers = peers.into_iter().filter_map(host).collect();
-                self.peers_at = Some(Instant::now());
             }
             Err(error) => tracing::debug!(%error, "the other gatekeepers are not known"),
         }
@@ -139,7 +140,7 @@ async fn submit(node: Arc<dyn GatekeeperNode>, metrics: Arc<Metrics>, submission
         Submission::Releases(_) => "log_releases",
     };
     let label = match node.say(submission).await {
-        Ok(()) => "included",
+        Ok(()) => "submitted",
         // Another gatekeeper was faster, or the chain has it already: the enclave knows best.
         Err(SubmitError::Refused(error) | SubmitError::Unfit(error) | SubmitError::Permanent(error)) => {
             tracing::debug!(call = name, error, "the chain does not take what the enclave says");

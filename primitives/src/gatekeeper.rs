@@ -343,6 +343,12 @@ pub struct SignedLostShare {
 /// The number of a round of the random beacon: that of a finalized block.
 pub type Round = u32;
 
+/// How old a sharing is at least, in blocks, before it is made anew for a gatekeeper that lost its share.
+pub const LOST_SHARE_INTERVAL: u32 = 60;
+
+/// How many blocks lie between two entries of a gatekeeper's release log at least.
+pub const RELEASE_INTERVAL: u32 = 60;
+
 /// A round of the random beacon: the one signature that the root key makes over the round's number. Nobody knows it before
 /// [`threshold`] gatekeepers sign, and nobody can make another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]

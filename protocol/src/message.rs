@@ -205,7 +205,7 @@ pub struct GatekeeperStatus {
     pub ceremonies: Vec<CeremonyId>,
     /// Those in which it should do something and does not, and why.
     pub asides: Vec<(CeremonyId, String)>,
-    /// The newest round of the beacon that it has seen or made.
+    /// The newest round of the beacon that it has seen.
     pub beacon: Option<Round>,
     /// Parts of app keys given since the enclave started.
     pub released: u64,
@@ -384,7 +384,7 @@ pub enum Submission {
     Post(SignedPost),
     /// Its `submit_beacon`.
     Beacon(Beacon),
-    /// Its `lost_share`.
+    /// Its `report_lost_share`.
     LostShare(SignedLostShare),
     /// Its `log_releases`.
     Releases(SignedReleases),

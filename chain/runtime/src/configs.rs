@@ -12,7 +12,12 @@ use frame_support::{
 };
 use frame_system::{EnsureRoot, limits};
 use pallet_transaction_payment::{FungibleAdapter, Multiplier, TargetedFeeAdjustment};
-use phala_primitives::{GatekeeperId, gatekeeper::BEACON_INTERVAL, units, worker::MAX_CAPACITY};
+use phala_primitives::{
+    GatekeeperId,
+    gatekeeper::{BEACON_INTERVAL, LOST_SHARE_INTERVAL, RELEASE_INTERVAL},
+    units,
+    worker::MAX_CAPACITY,
+};
 use sp_runtime::{
     FixedPointNumber, Perbill, Permill, Perquintill,
     traits::{AccountIdConversion, Bounded, ConvertInto},
@@ -342,6 +347,14 @@ impl pallet_phala_keys::GatekeeperSet for Enclaves {
         Gatekeepers::is_registered(gatekeeper)
     }
 
+    fn is_good(gatekeeper: &GatekeeperId) -> bool {
+        Gatekeepers::is_good(gatekeeper)
+    }
+
+    fn sign_of_life(gatekeeper: &GatekeeperId) {
+        Gatekeepers::sign_of_life(gatekeeper);
+    }
+
     fn is_safe(gatekeepers: &[GatekeeperId]) -> bool {
         Gatekeepers::is_safe(gatekeepers)
     }
@@ -373,12 +386,12 @@ impl pallet_phala_keys::Config for Runtime {
     type PhaseBlocks = ConstU32<15>;
     type MaxPhaseBlocks = ConstU32<{ 5 * MINUTES }>;
     type GracePeriod = GracePeriod;
-    type LostShareInterval = ConstU32<{ 2 * MINUTES }>;
+    type LostShareInterval = ConstU32<LOST_SHARE_INTERVAL>;
     type BeaconInterval = ConstU32<BEACON_INTERVAL>;
     // A minute.
     type BeaconStall = ConstU32<10>;
     type BeaconHistory = ConstU32<256>;
-    type ReleaseInterval = ConstU32<{ 2 * MINUTES }>;
+    type ReleaseInterval = ConstU32<RELEASE_INTERVAL>;
     type MaxRemovalsPerBlock = ConstU32<64>;
     type WeightInfo = pallet_phala_keys::weights::SubstrateWeight<Runtime>;
 }

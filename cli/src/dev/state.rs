@@ -146,23 +146,35 @@ pub(crate) fn is_network(folder: &Path) -> bool {
     fs::symlink_metadata(folder.join(MARKER)).is_ok_and(|metadata| metadata.is_file())
 }
 
-/// Whether it is the folder of an enclave and its host.
-fn is_enclave(name: &str) -> bool {
-    is_numbered(name, "worker-") || is_numbered(name, "gatekeeper-")
+fn is_worker(name: &str) -> bool {
+    is_numbered(name, "worker-")
+}
+
+fn is_gatekeeper(name: &str) -> bool {
+    is_numbered(name, "gatekeeper-")
 }
 
 /// Whether a network keeps something under this name in its folder.
 fn is_ours(name: &str) -> bool {
-    [FILE, MARKER, LOGS, MEASUREMENT].contains(&name) || is_enclave(name) || is_numbered(name, "node-")
+    [FILE, MARKER, LOGS, MEASUREMENT].contains(&name)
+        || is_worker(name)
+        || is_gatekeeper(name)
+        || is_numbered(name, "node-")
 }
 
 fn is_numbered(name: &str, prefix: &str) -> bool {
     name.strip_prefix(prefix).is_some_and(|number| number.parse::<u8>().is_ok_and(|n| n.to_string() == number))
 }
 
-/// Removes the workers and gatekeepers of a network that does not run.
-pub(crate) fn remove_enclaves(folder: &Path) -> anyhow::Result<()> {
-    remove(folder, is_enclave)
+/// Whether a network has gatekeepers, or had some.
+pub(crate) fn has_gatekeepers(folder: &Path) -> anyhow::Result<bool> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    Ok(entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_gatekeeper)))
+}
+
+/// Removes the workers of a network that does not run.
+pub(crate) fn remove_workers(folder: &Path) -> anyhow::Result<()> {
+    remove(folder, is_worker)
 }
 
 /// Removes a network that does not run, and its folder if nothing else is in it. Whether that was so.
@@ -260,7 +272,7 @@ mod tests {
         }
         std::os::unix::fs::symlink(&outside, folder.join("worker-2")).unwrap();
 
-        remove_enclaves(&folder).unwrap();
+        remove_workers(&folder).unwrap();
         assert!(!folder.join("worker-12").exists() && folder.join("node-1").exists());
         assert!(!purge(&folder).unwrap());
         let mut left: Vec<_> =

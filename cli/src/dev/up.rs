@@ -170,12 +170,19 @@ impl Builder<'_> {
     fn forget_old_enclaves(&self, gatekeeper: &[u8; 32]) -> anyhow::Result<()> {
         let path = self.folder.join(state::MEASUREMENT);
         let old = fs::read_to_string(&path).unwrap_or_default();
-        let new = format!("{} 0x{}", self.network.measurement, hex::encode(gatekeeper));
-        if !old.is_empty() && old.trim() != new {
-            self.output.note("The enclave was built anew: workers and gatekeepers start with new identities.");
-            state::remove_enclaves(&self.folder).context("cannot remove the old workers and gatekeepers")?;
+        let mut old = old.split_whitespace();
+        let gatekeeper = format!("0x{}", hex::encode(gatekeeper));
+        if old.next().is_some_and(|old| old != self.network.measurement) {
+            self.output.note("The enclave was built anew: its workers start with new identities.");
+            state::remove_workers(&self.folder).context("cannot remove the old workers")?;
         }
-        fs::write(&path, new).context("cannot write the measurement")
+        if old.next().is_some_and(|old| old != gatekeeper) && state::has_gatekeepers(&self.folder)? {
+            bail!(
+                "the gatekeepers' enclave was built anew, and cannot open the shares of the network's keys that the old build \
+                 sealed; `phala dev down --purge` forgets this chain and its keys"
+            );
+        }
+        fs::write(&path, format!("{} {gatekeeper}", self.network.measurement)).context("cannot write the measurement")
     }
 
     async fn start_nodes(&mut self, ports: &mut Ports) -> anyhow::Result<Chain> {

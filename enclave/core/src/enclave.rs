@@ -30,6 +30,9 @@ use crate::{
 /// Requests of the host that may be open at once, apart from starts.
 pub const OPEN_REQUESTS: usize = 256;
 
+/// Notices for a duty that may be open at once. More are dropped.
+const OPEN_NOTICES: usize = 64;
+
 /// Starts that may be open at once: each holds a chain specification.
 pub const OPEN_STARTS: usize = 4;
 
@@ -52,6 +55,7 @@ pub struct Enclave {
     started: futures::lock::Mutex<Option<Arc<Started>>>,
     requests: Arc<Places>,
     starts: Arc<Places>,
+    notices: Arc<Places>,
 }
 
 /// How a connection to the host ended.
@@ -124,6 +128,7 @@ impl Enclave {
             started: futures::lock::Mutex::new(None),
             requests: Places::new(OPEN_REQUESTS),
             starts: Places::new(OPEN_STARTS),
+            notices: Places::new(OPEN_NOTICES),
         })
     }
 
@@ -208,7 +213,7 @@ impl Enclave {
 
     /// Has the duty hear a notice, beside everything else. Too many at once are dropped: whoever says them says them again.
     fn told(self: &Arc<Self>, notice: HostNotice) {
-        let Some(open) = self.requests.take() else { return };
+        let Some(open) = self.notices.take() else { return };
         let this = self.clone();
         self.tasks.spawn(async move {
             if let Ok(started) = this.running().await {

@@ -1,7 +1,7 @@
 //! What the finalized chain shows of ceremonies and keys, read by proof, and no more often than it can have changed.
 
 use codec::{Decode, Encode};
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use phala_enclave::chain::{Block, Chain, ChainError, read};
 use phala_keys::{CeremonyView, View};
 use phala_primitives::{
@@ -40,9 +40,6 @@ pub(crate) fn gatekeeper_key(name: &str, gatekeeper: GatekeeperId) -> Vec<u8> {
     [&value_key(name)[..], &blake2_128(&gatekeeper), &gatekeeper].concat()
 }
 
-/// How many sharings are remembered that are not current any more: who is late in a ceremony needs what was dealt in it.
-const MAX_PREVIOUS: usize = 8;
-
 /// What changes whenever sharings do.
 #[derive(Clone, PartialEq, Eq)]
 struct Marker {
@@ -61,6 +58,15 @@ pub(crate) struct Epochs {
 }
 
 impl Epochs {
+    /// What a block says of them.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) async fn read(reader: &Reader<'_>) -> Result<Self, ChainError> {
+        let oldest = reader.value("OldestEpoch").await?.unwrap_or_default();
+        Ok(Self { oldest, current: reader.value("CurrentEpoch").await? })
+    }
+
     /// All of them, the newest [`MAX_EPOCHS`] if they were more.
     pub(crate) fn iter(self) -> impl Iterator<Item = EpochId> {
         let end = self.current.map_or(self.oldest, |current| current.saturating_add(1));
@@ -78,8 +84,8 @@ impl Epochs {
 pub(crate) struct Board {
     marker: Option<Marker>,
     sharings: BTreeMap<NetworkKey, Sharing<u32>>,
-    /// What is or was dealt anew, by the ceremony that ended with it.
-    previous: BTreeMap<CeremonyId, Sharing<u32>>,
+    /// What the present sharings were dealt from, by the ceremony that ended with it.
+    formers: BTreeMap<CeremonyId, Sharing<u32>>,
     ceremonies: BTreeMap<CeremonyId, Kept>,
 }
 
@@ -116,10 +122,7 @@ impl Board {
         if running.len() > MAX_CEREMONIES {
             return Err(ChainError::Format("list of ceremonies"));
         }
-        let epochs = Epochs {
-            oldest: reader.value("OldestEpoch").await?.unwrap_or_default(),
-            current: reader.value("CurrentEpoch").await?,
-        };
+        let epochs = Epochs::read(&reader).await?;
         let beacon = reader.value("LatestBeacon").await?;
         let marker = Marker { next, running: running.clone(), epochs };
         if self.marker.as_ref() != Some(&marker) {
@@ -145,11 +148,12 @@ impl Board {
             Ok(sharing.map(|sharing| (key, sharing)))
         });
         let sharings: BTreeMap<_, _> = try_join_all(sharings).await?.into_iter().flatten().collect();
-        let former = std::mem::replace(&mut self.sharings, sharings);
-        self.previous.extend(former.into_values().map(|sharing| (sharing.ceremony, sharing)));
-        while self.previous.len() > MAX_PREVIOUS {
-            self.previous.pop_first();
-        }
+        let formers = sharings
+            .keys()
+            .map(async |key| reader.get::<Sharing<u32>>(map_key("Formers", key), "former sharing").await);
+        let formers = try_join_all(formers).await?.into_iter().flatten();
+        self.formers = formers.map(|sharing| (sharing.ceremony, sharing)).collect();
+        self.sharings = sharings;
         Ok(())
     }
 
@@ -164,7 +168,7 @@ impl Board {
         };
         let previous = ceremony.previous.and_then(|previous| {
             let current = self.sharings.values().find(|sharing| sharing.ceremony == previous);
-            current.or_else(|| self.previous.get(&previous)).cloned()
+            current.or_else(|| self.formers.get(&previous)).cloned()
         });
         let kept = self
             .ceremonies
@@ -206,11 +210,20 @@ impl Wanted<'_> {
         let all = phase < self.phase || phase == Phase::Confirm;
         let missing = who.iter().filter(|who| (all || **who == self.me) && !posts.contains_key(who));
         let read = missing.map(async |who| {
-            let post = self.reader.get::<T>(post_key(name, self.id, *who), "post").await?;
-            Ok::<_, ChainError>(post.map(|post| (*who, post)))
+            let post = self.reader.get::<T>(post_key(name, self.id, *who), "post").await;
+            post.map(|post| post.map(|post| (*who, post)))
         });
-        let read = try_join_all(read).await?;
-        posts.extend(read.into_iter().flatten());
+        // What was read stays, if something else could not be: posts do not change.
+        let mut failed = None;
+        for read in join_all(read).await {
+            match read {
+                Ok(post) => posts.extend(post),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
         if phase < self.phase {
             self.complete.insert(phase);
         }

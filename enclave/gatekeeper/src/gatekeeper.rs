@@ -9,7 +9,10 @@ use phala_enclave::{
 use phala_keys::{Aside, Granted, Identity, Share, State, Step, VerifiedRequest, VerifiedSharing, reply};
 use phala_primitives::{
     Hash,
-    gatekeeper::{BeaconPart, CeremonyId, KeyReply, LostShare, NetworkKey, SignedKeyRequest, SignedLostShare},
+    gatekeeper::{
+        BeaconPart, CeremonyId, KeyReply, LOST_SHARE_INTERVAL, LostShare, NetworkKey, RELEASE_INTERVAL,
+        SignedKeyRequest, SignedLostShare,
+    },
     worker::Performance,
 };
 use phala_protocol::{
@@ -25,7 +28,7 @@ use std::{
 use crate::{
     beacon::{Rounds, due},
     board::{Board, Epochs, Seen, gatekeeper_key},
-    release::{Log, RefusedText, facts},
+    release::{Log, Logged, RefusedText, facts},
     rng::TeeRng,
 };
 
@@ -33,6 +36,9 @@ use crate::{
 pub fn sealed_name(genesis_hash: &Hash) -> String {
     format!("gatekeeper-{}", hex::encode(genesis_hash))
 }
+
+/// No key is given while the last look at how keys are shared, and what came of it, is so many blocks old.
+const MAX_BEHIND: u32 = 30;
 
 /// The duty of a gatekeeper.
 pub struct Gatekeeper;
@@ -121,8 +127,9 @@ struct Running {
 /// What the last turn has left for requests in between.
 #[derive(Default)]
 struct Known {
+    /// The block of that turn.
+    at: u32,
     shares: BTreeMap<NetworkKey, (Share, Arc<VerifiedSharing>)>,
-    epochs: Epochs,
     ceremonies: Vec<CeremonyId>,
     asides: BTreeMap<CeremonyId, Aside>,
     beacon: Option<u32>,
@@ -153,11 +160,11 @@ impl Running {
                 return;
             }
         };
-        if let Err(refused) = self.advance(&mut turns.state, &seen) {
+        if let Err(refused) = self.advance(&mut turns.state, &seen, block) {
             host.log(LogLevel::Warn, text!("what was learnt of ceremonies is not stored: ", &refused));
             return;
         }
-        self.ask_for_lost_shares(&turns.state, &seen);
+        self.ask_for_lost_shares(&turns.state, &seen, block);
         self.sign_round(&seen, block);
         if let Err(error) = self.log_releases(block) {
             host.log(LogLevel::Debug, text!("the log of releases could not be read: ", error));
@@ -165,13 +172,14 @@ impl Running {
     }
 
     /// Steps until there is nothing left to seal, and posts.
-    fn advance(&self, state: &mut State, seen: &Seen) -> Result<(), Refusal> {
+    fn advance(&self, state: &mut State, seen: &Seen, block: Block) -> Result<(), Refusal> {
         let Context { tee, host, tasks, .. } = &self.context;
         let over: Vec<_> = state
             .keys()
             .filter(|key| matches!(key, NetworkKey::Epoch(epoch) if is_over(seen.epochs, *epoch)))
             .collect();
         for key in over {
+            lock(&self.known).shares.remove(&key);
             if state.forget(key).is_ok() {
                 host.log(LogLevel::Info, text!("erased the share of a key whose grace period is over"));
             }
@@ -187,7 +195,7 @@ impl Running {
                     state.sealed(unsealed);
                 }
                 Step::Post { posts, asides } => {
-                    self.know(state, seen, asides);
+                    self.know(state, seen, block, asides);
                     for post in posts {
                         tasks.block_on(host.notice(EnclaveNotice::Submit(Submission::Post(post))));
                     }
@@ -198,7 +206,7 @@ impl Running {
     }
 
     /// Leaves for requests what they need.
-    fn know(&self, state: &State, seen: &Seen, asides: BTreeMap<CeremonyId, Aside>) {
+    fn know(&self, state: &State, seen: &Seen, block: Block, asides: BTreeMap<CeremonyId, Aside>) {
         let mut known = lock(&self.known);
         let former = std::mem::take(&mut known.shares);
         for (key, sharing) in &seen.view.sharings {
@@ -221,13 +229,13 @@ impl Running {
             self.context.host.log(LogLevel::Warn, message);
         }
         known.asides = asides;
-        known.epochs = seen.epochs;
+        known.at = block.number;
         known.ceremonies = seen.running.clone();
         known.beacon = seen.beacon.map(|beacon| beacon.round);
     }
 
     /// Asks for a new dealing of each key of which this gatekeeper should have a share and has none.
-    fn ask_for_lost_shares(&self, state: &State, seen: &Seen) {
+    fn ask_for_lost_shares(&self, state: &State, seen: &Seen, block: Block) {
         let me = self.identity.id();
         let current = seen.epochs.current.map(NetworkKey::Epoch);
         for (key, sharing) in &seen.view.sharings {
@@ -235,7 +243,8 @@ impl Running {
             let runs =
                 seen.view.ceremonies.iter().any(|(id, view)| view.ceremony.key == *key && seen.running.contains(id));
             let lost = sharing.players.contains(&me) && state.share(*key).is_none();
-            if !is_wanted || runs || !lost {
+            let is_early = block.number < sharing.since.saturating_add(LOST_SHARE_INTERVAL);
+            if !is_wanted || runs || !lost || is_early {
                 continue;
             }
             let request = LostShare {
@@ -277,14 +286,19 @@ impl Running {
     fn log_releases(&self, block: Block) -> Result<(), ChainError> {
         let Context { chain, tasks, host, keys, .. } = &self.context;
         let me = self.identity.id();
-        // The number of releases is the first part of the record.
+        // Number and hash are the first parts of the record, the block of the newest entry the last.
         let record = tasks.block_on(chain.storage(block.hash, gatekeeper_key("ReleaseLogs", me)))?;
-        let logged = match record {
-            None => 0,
+        let (logged, since) = match record {
+            None => (Logged::default(), None),
             Some(record) => {
-                codec::Decode::decode(&mut &record[..]).map_err(|_| ChainError::Format("log of releases"))?
+                let (logged, since): (Logged, u32) =
+                    codec::Decode::decode(&mut &record[..]).map_err(|_| ChainError::Format("log of releases"))?;
+                (logged, Some(since))
             }
         };
+        if since.is_some_and(|since| block.number < since.saturating_add(RELEASE_INTERVAL)) {
+            return Ok(());
+        }
         if let Some(releases) = self.log.releases(logged, self.identity.genesis_hash(), me, keys.signing_key()) {
             tasks.block_on(host.notice(EnclaveNotice::Submit(Submission::Releases(releases))));
         }
@@ -300,11 +314,14 @@ impl Running {
             return Err(paused(pause));
         }
         let block = block.ok_or_else(phala_enclave::chain::no_finality)?;
-        let (epochs, share) = {
+        let share = {
             let known = lock(&self.known);
-            (known.epochs, known.shares.get(&request.request().key).map(|(share, _)| share.clone()))
+            if block.number > known.at.saturating_add(MAX_BEHIND) {
+                return Err(refusal(true, "this gatekeeper does not know how keys are shared at present"));
+            }
+            known.shares.get(&request.request().key).map(|(share, _)| share.clone())
         };
-        let facts = facts(&**chain, block, epochs, request.request()).await?;
+        let facts = facts(&**chain, block, request.request()).await?;
         let granted = Granted::new(request, &facts).map_err(RefusedText)?;
         let share = share.ok_or(RefusedText(phala_keys::Refused::Share))?;
         self.log.admit(granted.request(), tee.now())?;

@@ -26,6 +26,9 @@ use std::{
 
 use crate::board::{Epochs, Reader};
 
+/// The version of every app's key: none was ever replaced by another.
+const KEY_VERSION: u32 = 0;
+
 /// How many parts one worker gets in [`WINDOW`]: each job needs two, and more when parts are lost on their way.
 const MOST_PER_WORKER: usize = 64;
 
@@ -75,19 +78,18 @@ fn attestation_key(name: &str, key: &impl Encode) -> Vec<u8> {
 ///
 /// # Errors
 /// When it cannot be read, or says that nobody should get this key, whatever else is asked.
-pub(crate) async fn facts(
-    chain: &dyn Chain,
-    at: Block,
-    epochs: Epochs,
-    request: &KeyRequest,
-) -> Result<Facts, Refusal> {
+pub(crate) async fn facts(chain: &dyn Chain, at: Block, request: &KeyRequest) -> Result<Facts, Refusal> {
     let unreadable = |error: ChainError| refusal(true, text!("the chain could not be read: ", error));
     let reader = Reader { chain, at };
     let job = reader.get::<ChainJob>(job_key(request.job), "job").await.map_err(unreadable)?;
     let Some(job) = job else { return Err(RefusedText(Refused::Assignment).into()) };
     let JobStatus::Assigned(assignment) = job.status else { return Err(RefusedText(Refused::Assignment).into()) };
-    if at.number > assignment.due {
+    // Before more is read for somebody who has nothing to ask for.
+    if at.number > assignment.due || assignment.worker != request.worker || job.attempts != request.attempt {
         return Err(RefusedText(Refused::Assignment).into());
+    }
+    if job.app != request.app {
+        return Err(RefusedText(Refused::App).into());
     }
     let worker = reader.get::<ChainWorker>(worker_key(&assignment.worker), "worker").await.map_err(unreadable)?;
     let Some(worker) = worker else { return Err(RefusedText(Refused::Assignment).into()) };
@@ -110,17 +112,14 @@ pub(crate) async fn facts(
     if app.is_none() {
         return Err(RefusedText(Refused::App).into());
     }
-    let version = reader
-        .get::<u32>(crate::board::map_key("KeyVersions", &job.app), "version of an app's key")
-        .await
-        .map_err(unreadable)?;
+    let epochs = Epochs::read(&reader).await.map_err(unreadable)?;
     Ok(Facts {
         genesis_hash: chain.genesis_hash(),
         job: request.job,
         worker: assignment.worker,
         attempt: job.attempts,
         app: job.app,
-        version: version.unwrap_or(0),
+        version: KEY_VERSION,
         now: now_ms / 1000,
         verdict_expires: worker.verdict_expires,
         epochs: epochs.current.map(|current| (epochs.oldest, current)),
@@ -142,10 +141,25 @@ pub(crate) struct Log {
 struct State {
     recent: BTreeMap<WorkerId, VecDeque<Duration>>,
     unlogged: Vec<KeyRequest>,
-    /// What was last said to the chain: how many of the unlogged, from which number on.
-    said: Option<(u64, usize)>,
+    /// What was last said to the chain.
+    said: Option<Said>,
     released: u64,
     refused: u64,
+}
+
+struct Said {
+    /// How many of the unlogged, from which number on.
+    first: u64,
+    count: usize,
+    /// What the chain's record says once it has it.
+    expected: Hash,
+}
+
+/// What the chain has of a gatekeeper's log.
+#[derive(Clone, Copy, Default, Decode)]
+pub(crate) struct Logged {
+    count: u64,
+    hash: Hash,
 }
 
 impl Log {
@@ -192,35 +206,30 @@ impl Log {
     /// What to say to the chain, which has `logged` of this gatekeeper's so far. The same again until it has it.
     pub(crate) fn releases(
         &self,
-        logged: u64,
+        logged: Logged,
         genesis_hash: &Hash,
         gatekeeper: GatekeeperId,
         signing: &SigningKey,
     ) -> Option<SignedReleases> {
         let mut state = lock(&self.state);
-        if let Some((first, count)) = state.said
-            && logged >= first.saturating_add(count as u64)
-        {
-            let count = count.min(state.unlogged.len());
+        // By the hash: the number alone may come from what an earlier process said, and the host has kept back.
+        if let Some(said) = state.said.take_if(|said| said.expected == logged.hash) {
+            let count = said.count.min(state.unlogged.len());
             state.unlogged.drain(..count);
-            state.said = None;
         }
         if state.unlogged.is_empty() {
             return None;
         }
-        let count = match state.said {
-            Some((first, count)) if first == logged => count,
+        let count = match &state.said {
+            Some(said) if said.first == logged.count => said.count,
             _ => state.unlogged.len(),
         };
-        state.said = Some((logged, count));
         let digest = Sha256::digest(state.unlogged.get(..count)?.encode()).into();
-        let releases = Releases {
-            genesis_hash: *genesis_hash,
-            gatekeeper,
-            first: logged,
-            count: u32::try_from(count).ok()?,
-            digest,
-        };
+        let count_of_all = u32::try_from(count).ok()?;
+        let releases =
+            Releases { genesis_hash: *genesis_hash, gatekeeper, first: logged.count, count: count_of_all, digest };
+        let expected = Sha256::digest((logged.hash, &releases).encode()).into();
+        state.said = Some(Said { first: logged.count, count, expected });
         let signature = signing.sign(&releases.signed_bytes()).to_bytes();
         Some(SignedReleases { releases, signature })
     }

@@ -10,7 +10,7 @@ use phala_primitives::{Balance, GatekeeperId, gatekeeper::SeatStatus};
 use phala_protocol::{Attestation, EnclaveReply, HostRequest};
 use phala_sdk::{
     Account,
-    chain::{Gatekeeper, seat_id},
+    chain::{Gatekeeper, SessionKeys, seat_id},
 };
 use tokio::sync::watch;
 
@@ -59,6 +59,8 @@ pub struct SeatKeeper {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     config: SeatConfig,
+    /// The node's session keys, made once: it keeps all that it makes.
+    keys: Option<SessionKeys>,
     pause_until: u32,
     backoff: Backoff,
     image_log: Throttle,
@@ -83,6 +85,7 @@ impl SeatKeeper {
             store,
             metrics,
             config,
+            keys: None,
             pause_until: 0,
             backoff: Backoff::default(),
             image_log: Throttle::default(),
@@ -174,7 +177,10 @@ impl SeatKeeper {
             return Ok(());
         }
         let attestation = self.attest(session).await?;
-        let keys = self.gatekeepers.session_keys(seat).await?;
+        let keys = match self.keys.clone() {
+            Some(keys) => keys,
+            None => self.keys.insert(self.gatekeepers.session_keys(seat).await?).clone(),
+        };
         let SeatConfig { index, bond, endpoint, .. } = self.config.clone();
         tracing::info!(%seat, "registering the gatekeeper");
         let block = self.submit(Submission::RegisterGatekeeper { index, bond, attestation, endpoint, keys }).await?;

@@ -117,7 +117,12 @@ impl Chain {
         let at = self.client().at_current_block().await.map_err(|error| SubmitError::Chain(error.into()))?;
         let encoded = call.encode(&at).map_err(extrinsic_error)?;
         let payload = call.payload(&encoded);
-        let params = SubstrateExtrinsicParamsBuilder::<Config>::new().nonce(0).immortal().build();
+        // Mortal, so that what was too early once has other bytes the next time: a pool does not take for half an hour what it has
+        // refused.
+        let params = SubstrateExtrinsicParamsBuilder::<Config>::new()
+            .nonce(0)
+            .mortal_from_unchecked(MORTALITY, at.block_number(), at.block_hash())
+            .build();
         let mut general = at.transactions().create_v5_signable_offline(&payload, params).map_err(extrinsic_error)?;
         // A general transaction has no sender and no signature, and the runtime no extension that would carry them: neither is in
         // what comes out.

@@ -83,6 +83,9 @@ impl<AccountId> Traits<AccountId> {
 }
 
 impl Caps {
+    /// That nobody reaches the threshold, and no more.
+    pub const THRESHOLD: Self = Self { operator: Permill::one(), vendor: Permill::one(), family: Permill::one() };
+
     /// How many places of a set of `of` something may have whose share is at most `share`.
     pub fn limit(share: Permill, of: u32) -> u32 {
         share.mul_floor(of).max(1).min(threshold(of).saturating_sub(1))

@@ -14,11 +14,17 @@ impl<T: Config> Pallet<T> {
         ensure!(record.bond >= T::MinBond::get(), Ineligible::BondTooLow);
         ensure!(Session::<T>::load_keys(seat).is_some(), Ineligible::NoSessionKeys);
         let enclave = Gatekeepers::<T>::get(record.gatekeeper).ok_or(Ineligible::VerdictExpired)?;
+        Self::check_enclave(&enclave)?;
+        Ok(enclave)
+    }
+
+    /// Whether an enclave's evidence is good at present.
+    pub(crate) fn check_enclave(enclave: &GatekeeperOf<T>) -> Result<(), Ineligible> {
         ensure!(enclave.verdict_expires > Attestation::<T>::now(), Ineligible::VerdictExpired);
         ensure!(enclave.tier == phala_attestation::Tier::Full, Ineligible::TierTooLow);
         ensure!(Attestation::<T>::image_allowed(&enclave.measurement, Role::Gatekeeper), Ineligible::ImageNotAllowed);
         ensure!(!Attestation::<T>::any_compromised(enclave.classes()), Ineligible::Compromised);
-        Ok(enclave)
+        Ok(())
     }
 
     /// Elects a set, if it is time to; gives it where other seats are in it than before.

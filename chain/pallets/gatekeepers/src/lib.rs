@@ -790,8 +790,14 @@ impl<T: Config> Pallet<T> {
             .is_some_and(|seat| !matches!(seat.status, SeatStatus::Ejected(_)))
     }
 
-    /// Whether a set of exactly these enclaves satisfies the caps, each named once: whether no class of them reaches the threshold
-    /// of the set.
+    /// Whether it is registered, and would be elected as far as its evidence goes.
+    pub fn is_good(gatekeeper: &GatekeeperId) -> bool {
+        Self::is_registered(gatekeeper)
+            && Gatekeepers::<T>::get(gatekeeper).is_some_and(|record| Self::check_enclave(&record).is_ok())
+    }
+
+    /// Whether no operator, vendor or family has a threshold of the places of a set of exactly these enclaves, each named once.
+    /// Caps may ask for more of an elected set: of that some may be away for a while.
     pub fn is_safe(gatekeepers: &[GatekeeperId]) -> bool {
         if gatekeepers.len() as u64 > u64::from(MAX_GATEKEEPERS) {
             return false;
@@ -801,7 +807,7 @@ impl<T: Config> Pallet<T> {
         sorted.dedup();
         let traits: Option<Vec<_>> =
             sorted.iter().map(|id| Some(caps::Traits::of(&Gatekeepers::<T>::get(id)?))).collect();
-        sorted.len() == gatekeepers.len() && traits.is_some_and(|traits| DiversityCaps::<T>::get().satisfied(&traits))
+        sorted.len() == gatekeepers.len() && traits.is_some_and(|traits| Caps::THRESHOLD.satisfied(&traits))
     }
 
     /// What the chain keeps of an enclave.

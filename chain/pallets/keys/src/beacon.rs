@@ -57,10 +57,11 @@ pub(crate) fn sign(genesis_hash: &Hash, round: Round) -> (PublicKey, Beacon) {
 }
 
 impl<T: Config> Pallet<T> {
-    /// The newest round's number and what it gives, if it is of a block after `after`: so nobody knew it in that block.
+    /// The first round of a block after `after` that is kept, and what it gives: nobody knew it in that block, and whoever asks later
+    /// gets no other, as long as it is kept.
     pub fn random(after: BlockNumberFor<T>) -> Option<(Round, Hash)> {
-        let beacon = LatestBeacon::<T>::get()?;
-        (BlockNumberFor::<T>::from(beacon.round) > after).then(|| (beacon.round, beacon.randomness()))
+        let round = Rounds::<T>::get().into_iter().find(|round| BlockNumberFor::<T>::from(*round) > after)?;
+        Some((round, Beacons::<T>::get(round)?.randomness()))
     }
 
     pub(super) fn authorize_beacon(beacon: &Beacon) -> TransactionValidityWithRefund {

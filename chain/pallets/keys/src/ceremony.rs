@@ -117,6 +117,7 @@ impl<T: Config> Pallet<T> {
         let sharing = Sharing::<T> { ceremony: id, public_key, players: ceremony.players, output, since };
         if let Some(old) = Sharings::<T>::get(key) {
             Ended::<T>::insert(old.ceremony, ());
+            Formers::<T>::insert(key, old);
         }
         Sharings::<T>::insert(key, sharing);
         Self::stop(id);
@@ -132,13 +133,17 @@ impl<T: Config> Pallet<T> {
 impl<T: Config> Pallet<T> {
     /// What taking a post costs, without its authorization.
     pub(super) fn post_weight(content: &Content) -> Weight {
-        match content {
+        // A post is a sign of life.
+        let alive = T::DbWeight::get().reads_writes(2, 1);
+        let taken = match content {
             Content::Enrolment(_) | Content::Dealing(_) | Content::Answers(_) | Content::Log(_) => {
                 <T as Config>::WeightInfo::post(content.encoded_size() as u32)
             }
             Content::Confirmation(_) => <T as Config>::WeightInfo::post_confirmation(),
-            Content::Output(_) => <T as Config>::WeightInfo::post_output(),
-        }
+            // The former sharing is kept.
+            Content::Output(_) => <T as Config>::WeightInfo::post_output().saturating_add(T::DbWeight::get().writes(1)),
+        };
+        taken.saturating_add(alive)
     }
 
     pub(super) fn authorize_post(signed: &SignedPost) -> TransactionValidityWithRefund {
@@ -156,6 +161,7 @@ impl<T: Config> Pallet<T> {
     pub(super) fn do_post(post: Post) -> DispatchResult {
         let Checked { id, ceremony, mut progress } = Self::check_post(&post)?;
         let gatekeeper = post.gatekeeper;
+        T::Gatekeepers::sign_of_life(&gatekeeper);
         match post.content {
             Content::Enrolment(key) => Enrolments::<T>::insert(id, gatekeeper, key),
             Content::Dealing(dealing) => Dealings::<T>::insert(id, gatekeeper, dealing),
@@ -214,9 +220,7 @@ impl<T: Config> Pallet<T> {
         ensure!(!has_posted, Error::<T>::AlreadyPosted);
         let (dealers, players) = (len(&ceremony.dealers), len(&ceremony.players));
         match &post.content {
-            Content::Enrolment(_) => {
-                ensure!(T::Gatekeepers::is_registered(gatekeeper), Error::<T>::NotRegistered);
-            }
+            Content::Enrolment(_) => ensure!(T::Gatekeepers::is_good(gatekeeper), Error::<T>::EvidenceNotGood),
             Content::Dealing(Dealing { commitment, shares }) => {
                 let fits = len(commitment) <= sizes::commitment(players) && len(shares) == players;
                 ensure!(fits, Error::<T>::WrongSize);
@@ -273,7 +277,7 @@ impl<T: Config> Pallet<T> {
         let sharing = Sharings::<T>::get(request.key).ok_or(Error::<T>::UnknownKey)?;
         ensure!(sharing.ceremony == request.ceremony, Error::<T>::OldSharing);
         ensure!(sharing.players.binary_search(&request.gatekeeper).is_ok(), Error::<T>::NotPlayer);
-        ensure!(T::Gatekeepers::is_registered(&request.gatekeeper), Error::<T>::NotRegistered);
+        ensure!(T::Gatekeepers::is_good(&request.gatekeeper), Error::<T>::EvidenceNotGood);
         ensure!(Self::running(request.key).is_none(), Error::<T>::AlreadyRunning);
         let due = sharing.since.saturating_add(T::LostShareInterval::get());
         ensure!(Self::now() >= due, Error::<T>::TooEarly);
@@ -317,7 +321,9 @@ impl<T: Config> Pallet<T> {
                     ceremony.dealers.clone_from(&ceremony.players);
                 }
                 let players = &ceremony.players;
-                let can = len(players) >= T::MinPlayers::get() && T::Gatekeepers::is_safe(players);
+                let candidates = Plans::<T>::get(ceremony.key).map_or(0, |plan| len(&plan.candidates));
+                let least = threshold(candidates).max(T::MinPlayers::get());
+                let can = len(players) >= least && T::Gatekeepers::is_safe(players);
                 can.then_some(Phase::Deal).ok_or(Vec::new())
             }
             Phase::Deal => {

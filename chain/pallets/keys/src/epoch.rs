@@ -35,9 +35,10 @@ impl<T: Config> Pallet<T> {
         if let Some(sharing) = Sharings::<T>::take(NetworkKey::Epoch(epoch)) {
             Ended::<T>::insert(sharing.ceremony, ());
         }
+        Formers::<T>::remove(NetworkKey::Epoch(epoch));
         Epochs::<T>::remove(epoch);
         OldestEpoch::<T>::put(epoch.saturating_add(1));
         Self::deposit_event(Event::EpochEnded { epoch });
-        <T as Config>::WeightInfo::end_epoch()
+        <T as Config>::WeightInfo::end_epoch().saturating_add(T::DbWeight::get().writes(1))
     }
 }

@@ -13,7 +13,8 @@
 //!    └─────────┴─────────┴────────┴─────────┴──► the next attempt, with phases twice as long, up to a limit
 //! ```
 //!
-//! - *Players* are the candidates that enrol. They must be at least [`Config::MinPlayers`], and safe together
+//! - *Players* are the candidates that enrol. They must be at least [`threshold`] of the candidates, so that nobody who keeps others
+//!   away for a while makes the rest few enough, at least [`Config::MinPlayers`], and safe together
 //!   ([`GatekeeperSet::is_safe`]).
 //! - *Dealers* of a new key are its players; of a key that is shared already, the players of its sharing, registered or not: who
 //!   leaves may still hand over. At least [`threshold`] of them must deal, and log.
@@ -225,6 +226,12 @@ pub mod pallet {
     #[pallet::unbounded]
     pub type Sharings<T: Config> = StorageMap<_, Twox64Concat, NetworkKey, Sharing<T>>;
 
+    /// How each key was shared before that, if it was: a player that was away when the ceremony ended needs it to compute its
+    /// share.
+    #[pallet::storage]
+    #[pallet::unbounded]
+    pub type Formers<T: Config> = StorageMap<_, Twox64Concat, NetworkKey, Sharing<T>>;
+
     /// The epoch whose key inputs are encrypted under from now on; `None` before the first.
     #[pallet::storage]
     pub type CurrentEpoch<T> = StorageValue<_, EpochId>;
@@ -366,7 +373,7 @@ pub mod pallet {
         WrongGenesis,
         /// It is not signed by the gatekeeper that it names.
         BadSignature,
-        /// The gatekeeper is not registered, or its evidence is not good.
+        /// The gatekeeper is not registered.
         NotRegistered,
         /// No such ceremony runs.
         NotRunning,
@@ -404,6 +411,8 @@ pub mod pallet {
         NotNext,
         /// There is nothing in it.
         Empty,
+        /// The gatekeeper is not registered, or its evidence is not good (any more): it gets no shares.
+        EvidenceNotGood,
     }
 
     #[pallet::hooks]

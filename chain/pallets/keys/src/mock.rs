@@ -42,6 +42,10 @@ impl frame_system::Config for Test {
 parameter_types! {
     /// Who is not registered (any more).
     pub static Gone: BTreeSet<GatekeeperId> = BTreeSet::new();
+    /// Whose evidence is not good.
+    pub static Bad: BTreeSet<GatekeeperId> = BTreeSet::new();
+    /// Who has done something.
+    pub static Alive: BTreeSet<GatekeeperId> = BTreeSet::new();
     /// Who may not be among as many as have a share.
     pub static Unsafe: Option<usize> = None;
 }
@@ -51,6 +55,14 @@ pub struct Gatekeepers;
 impl GatekeeperSet for Gatekeepers {
     fn is_registered(gatekeeper: &GatekeeperId) -> bool {
         !Gone::get().contains(gatekeeper)
+    }
+
+    fn is_good(gatekeeper: &GatekeeperId) -> bool {
+        Self::is_registered(gatekeeper) && !Bad::get().contains(gatekeeper)
+    }
+
+    fn sign_of_life(gatekeeper: &GatekeeperId) {
+        Alive::mutate(|alive| alive.insert(*gatekeeper));
     }
 
     fn is_safe(gatekeepers: &[GatekeeperId]) -> bool {

@@ -212,10 +212,16 @@ mod ceremonies {
     fn who_is_not_registered_neither_enrols_nor_answers() {
         with_chain(|| {
             let all = elect(4);
-            Gone::set([all[0].id()].into());
-            assert_eq!(post(all[0].post::<Test>(0, honest(0))), refused(Error::NotRegistered));
-            Gone::set(Default::default());
+            for set in [Gone::set, Bad::set] {
+                set([all[0].id()].into());
+                assert_eq!(post(all[0].post::<Test>(0, honest(0))), refused(Error::EvidenceNotGood));
+                set(Default::default());
+            }
             until(&all, Phase::Answer);
+            // Who got what was dealt may answer, whatever its evidence is worth by now.
+            Bad::set([all[1].id()].into());
+            assert_ok!(post(all[1].post::<Test>(0, honest(0))));
+            assert!(Alive::get().contains(&all[1].id()));
             Gone::set([all[0].id()].into());
             assert_eq!(post(all[0].post::<Test>(0, honest(0))), refused(Error::NotRegistered));
         });
@@ -300,6 +306,34 @@ mod ceremonies {
             let ceremony = Ceremonies::<Test>::get(0).unwrap();
             assert_eq!((ceremony.players, ceremony.dealers), (ids(&all[1..]), ids(&all[1..])));
             assert_eq!(post(all[0].post::<Test>(0, honest(0))), refused(Error::NotDealer));
+        });
+    }
+
+    #[test]
+    fn a_key_is_not_shared_among_fewer_than_a_threshold_of_the_candidates() {
+        with_chain(|| {
+            let all = elect(7);
+            // Four of seven: of them three could use the key.
+            work(&all[3..], PHASE + 1);
+            let ceremony = Ceremonies::<Test>::get(running(ROOT)).unwrap();
+            assert_eq!((ceremony.attempt, ceremony.phase, ceremony.players.len()), (2, Phase::Enrol, 7));
+            work(&all[2..], 2 * PHASE + 1);
+            assert_eq!(Ceremonies::<Test>::get(running(ROOT)).unwrap().players, ids(&all[2..]));
+        });
+    }
+
+    #[test]
+    fn what_was_dealt_anew_is_kept_until_the_next_sharing() {
+        with_keys(4, |all| {
+            let first = Sharings::<Test>::get(ROOT).unwrap();
+            assert_eq!(Formers::<Test>::get(ROOT), None);
+            for era in 1..3 {
+                let former = Sharings::<Test>::get(ROOT).unwrap();
+                Keys::on_elected(era, ids(&all));
+                work(&all, 8);
+                assert_eq!(Formers::<Test>::get(ROOT), Some(former));
+            }
+            assert_eq!(Sharings::<Test>::get(ROOT).unwrap().public_key, first.public_key);
         });
     }
 
@@ -636,9 +670,11 @@ mod lost_shares {
             let mut forged = good.clone();
             forged.signature[7] ^= 1;
             assert_eq!(report(forged), refused(Error::BadSignature));
-            Gone::set([all[1].id()].into());
-            assert_eq!(report(good.clone()), refused(Error::NotRegistered));
-            Gone::set(Default::default());
+            for set in [Gone::set, Bad::set] {
+                set([all[1].id()].into());
+                assert_eq!(report(good.clone()), refused(Error::EvidenceNotGood));
+                set(Default::default());
+            }
             assert_ok!(report(good.clone()));
             assert_eq!(report(good.clone()), refused(Error::AlreadyRunning));
             work(&all, 5);
@@ -848,6 +884,10 @@ mod beacon {
             assert_eq!(Keys::random(14), Some((15, beacon.randomness())));
             assert_eq!(Keys::random(15), None);
             assert_eq!(Keys::random(16), None);
+            // The first later one, whoever asks when.
+            assert_ok!(submit_beacon(good(&private, 20)));
+            assert_eq!(Keys::random(14), Some((15, beacon.randomness())));
+            assert_eq!(Keys::random(15).map(|(round, _)| round), Some(20));
         });
     }
 

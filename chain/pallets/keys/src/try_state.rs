@@ -73,6 +73,11 @@ impl<T: Config> Pallet<T> {
             ensure!(!sharing.players.is_empty(), "a key is shared among nobody");
             ensure!(ids.insert(sharing.ceremony), "two sharings come from one ceremony");
         }
+        for (key, former) in Formers::<T>::iter() {
+            let sharing = Sharings::<T>::get(key).ok_or("a former sharing without a present one")?;
+            ensure!(former.ceremony < sharing.ceremony, "a former sharing is the newer one");
+            ensure!(former.public_key == sharing.public_key, "a former sharing is of another key");
+        }
         Ok(ids)
     }
 

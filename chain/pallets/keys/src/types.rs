@@ -8,8 +8,12 @@ use scale_info::TypeInfo;
 
 /// What the pallet asks about gatekeepers.
 pub trait GatekeeperSet {
-    /// Whether the gatekeeper is registered, and its evidence is good.
+    /// Whether the gatekeeper is registered: its key may sign posts.
     fn is_registered(gatekeeper: &GatekeeperId) -> bool;
+    /// Whether it is, and its evidence is good at present: it may get shares.
+    fn is_good(gatekeeper: &GatekeeperId) -> bool;
+    /// The gatekeeper does something now.
+    fn sign_of_life(_gatekeeper: &GatekeeperId) {}
     /// Whether a key may be shared among these: no vendor, family or operator has as many of the shares as sign.
     fn is_safe(gatekeepers: &[GatekeeperId]) -> bool;
     /// Registers these, as different as they have to be to be safe together.
