@@ -88,3 +88,14 @@ fn add(state: &mut State, genesis_hash: &Hash, part: &BeaconPart) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_are_multiples_of_the_interval() {
+        let due: Vec<_> = (0..8).map(due).collect();
+        assert_eq!(due, [0, 0, 0, 3, 3, 3, 6, 6]);
+    }
+}

@@ -156,7 +156,7 @@ struct Said {
 }
 
 /// What the chain has of a gatekeeper's log.
-#[derive(Clone, Copy, Default, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Decode)]
 pub(crate) struct Logged {
     count: u64,
     hash: Hash,
@@ -232,5 +232,84 @@ impl Log {
         state.said = Some(Said { first: logged.count, count, expected });
         let signature = signing.sign(&releases.signed_bytes()).to_bytes();
         Some(SignedReleases { releases, signature })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use phala_primitives::{AppId, gatekeeper::NetworkKey};
+
+    const GENESIS: Hash = [1; 32];
+
+    fn request(worker: u8, job: u64) -> KeyRequest {
+        KeyRequest {
+            genesis_hash: GENESIS,
+            worker: WorkerId([worker; 32]),
+            job,
+            attempt: 1,
+            app: AppId([3; 32]),
+            version: 0,
+            key: NetworkKey::Root,
+            reply_key: [4; 32],
+        }
+    }
+
+    fn signing() -> SigningKey {
+        SigningKey::from_bytes(&[7; 32])
+    }
+
+    fn say(log: &Log, logged: Logged) -> Option<Releases> {
+        let me = GatekeeperId(signing().verifying_key().to_bytes());
+        log.releases(logged, &GENESIS, me, &signing()).map(|signed| signed.releases)
+    }
+
+    /// What the chain has after it took `releases`.
+    fn taken(logged: Logged, releases: &Releases) -> Logged {
+        let count = logged.count + u64::from(releases.count);
+        Logged { count, hash: Sha256::digest((logged.hash, releases).encode()).into() }
+    }
+
+    #[test]
+    fn a_worker_gets_so_many_parts_in_a_minute_and_others_are_not_kept_from_theirs() {
+        let log = Log::default();
+        for job in 0..MOST_PER_WORKER as u64 {
+            log.admit(&request(1, job), Duration::from_secs(10)).unwrap();
+        }
+        assert!(log.admit(&request(1, 99), Duration::from_secs(69)).unwrap_err().retry);
+        log.admit(&request(2, 99), Duration::from_secs(69)).unwrap();
+        log.admit(&request(1, 99), Duration::from_secs(70)).unwrap();
+        assert_eq!(log.counts().0, MOST_PER_WORKER as u64 + 2);
+    }
+
+    #[test]
+    fn nothing_is_given_while_the_chain_does_not_hear_of_it() {
+        let log = Log::default();
+        let workers = (MOST_UNLOGGED / MOST_PER_WORKER) as u8;
+        for worker in 0..workers {
+            (0..MOST_PER_WORKER as u64).for_each(|job| log.admit(&request(worker, job), Duration::ZERO).unwrap());
+        }
+        assert!(log.admit(&request(workers, 0), Duration::ZERO).unwrap_err().retry);
+        let releases = say(&log, Logged::default()).unwrap();
+        assert_eq!(releases.count as usize, MOST_UNLOGGED);
+        assert!(say(&log, taken(Logged::default(), &releases)).is_none());
+        log.admit(&request(workers, 0), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn the_same_is_said_until_the_chain_has_exactly_that() {
+        let log = Log::default();
+        assert!(say(&log, Logged::default()).is_none());
+        log.admit(&request(1, 0), Duration::ZERO).unwrap();
+        let first = say(&log, Logged::default()).unwrap();
+        log.admit(&request(1, 1), Duration::ZERO).unwrap();
+        assert_eq!(say(&log, Logged::default()), Some(first.clone()), "what comes meanwhile waits");
+        // Another process of this gatekeeper said something else before, which the host has kept back until now.
+        let other = Releases { count: 5, digest: [9; 32], ..first.clone() };
+        let logged = taken(Logged::default(), &other);
+        let again = say(&log, logged).unwrap();
+        assert_eq!((again.first, again.count), (5, 2), "nothing is taken for logged that is not");
+        let logged = taken(logged, &again);
+        assert!(say(&log, logged).is_none());
     }
 }
