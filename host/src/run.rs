@@ -86,7 +86,9 @@ pub async fn run(options: Options) -> Result<()> {
         let config = options.seat_config(&operator);
         let seat = SeatKeeper::new(node.clone(), gatekeepers, enclave.clone(), store.clone(), metrics.clone(), config);
         let heads = heads.clone();
-        tokio::spawn(async move { drop(tokio::join!(seat.run(heads), carrier.run(heard))) })
+        tokio::spawn(async move {
+            tokio::join!(seat.run(heads), carrier.run(heard));
+        })
     } else {
         let registration =
             Registration::new(node.clone(), enclave.clone(), store.clone(), metrics.clone(), operator.clone());

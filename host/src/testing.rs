@@ -525,6 +525,7 @@ fn answer(state: &Mutex<EnclaveState>, request: HostRequest) -> Result<EnclaveRe
             let liveness = Liveness { genesis_hash: [5; 32], worker, nonce, block_number, block_hash, isolation: None };
             EnclaveReply::Liveness(SignedLiveness { liveness, signature: [0; 64] })
         }
+        HostRequest::Key(_) => return Err(Refusal { reason: "it is no gatekeeper".into(), retry: false }),
         HostRequest::StartJob { job, attempt, input } => match &state.refusal {
             Some(refusal) => return Err(refusal.clone()),
             None => {

@@ -217,6 +217,7 @@ mod tests {
             measurement: String::new(),
             processes: vec![],
             workers: vec![],
+            gatekeepers: vec![],
         };
         network.save(folder.path()).unwrap();
         assert_eq!(Network::load(folder.path()).unwrap().unwrap().node, network.node);

@@ -1,5 +1,7 @@
 //! Stand-ins for tests: a TEE and a chain.
 
+#![allow(missing_docs, clippy::unwrap_used, clippy::arithmetic_side_effects)]
+
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},

@@ -26,6 +26,7 @@ type Hasher = MapToCurveBasedHasher<G1Projective, DefaultFieldHasher<Sha256>, WB
 
 /// Whether `beacon` is the round's on the chain with this genesis and root key. False for encodings that are not canonical, points
 /// outside their group, and the identity.
+#[expect(clippy::arithmetic_side_effects, reason = "the negative of a point has none")]
 pub fn verify(public_key: &PublicKey, genesis_hash: &Hash, beacon: &Beacon) -> bool {
     // Reading checks that the point is on the curve and in its group.
     let Ok(public_key) = G2Affine::deserialize_compressed(public_key.0.as_slice()) else { return false };
