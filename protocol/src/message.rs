@@ -82,7 +82,7 @@ pub enum HostRequest {
         nonce: Hash,
     },
     /// A worker asks for its part of an app key, of a gatekeeper. Answered by [`EnclaveReply::Key`].
-    Key(SignedKeyRequest),
+    Key(Box<SignedKeyRequest>),
     /// Run an attempt at a job whose encrypted job input is the blob `input`. All blobs that it names must be with the
     /// host already. Answered by [`EnclaveReply::JobAccepted`] once a finalized block gives the job to this worker and the
     /// input's secret is known to be the job's; that may take a while. Then comes [`EnclaveNotice::JobProgress`], and at

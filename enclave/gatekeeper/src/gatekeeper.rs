@@ -355,7 +355,7 @@ impl Duty for Running {
         Box::pin(async move {
             match request {
                 HostRequest::Key(request) => {
-                    let key = self.key(request).await;
+                    let key = self.key(*request).await;
                     if key.is_err() {
                         self.log.refused();
                     }

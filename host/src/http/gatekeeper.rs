@@ -40,7 +40,7 @@ pub(super) async fn key(
     let Json(body) = body.map_err(|error| bad_body(&error, "send {\"request\": \"0x<SignedKeyRequest in SCALE>\"}"))?;
     let request: SignedKeyRequest = decoded(&body.request, "request")?;
     let _place = api.front.challenges.enter()?;
-    match api.enclave.request(HostRequest::Key(request)).await? {
+    match api.enclave.request(HostRequest::Key(Box::new(request))).await? {
         EnclaveReply::Key(reply) => Ok(Json(json!({"reply": scale(&reply)}))),
         _ => Err(RequestError::WrongReply.into()),
     }
