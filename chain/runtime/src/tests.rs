@@ -176,6 +176,7 @@ fn metadata_names_every_pallet() {
         (22, "Apps"),
         (23, "Jobs"),
         (24, "Gatekeepers"),
+        (25, "Keys"),
     ];
     assert_eq!(names, expected);
 }

@@ -257,14 +257,14 @@ mod tests {
         assert_eq!(epochs(0, None).iter().count(), 0);
         assert_eq!(epochs(0, Some(0)).iter().collect::<Vec<_>>(), [0]);
         assert_eq!(epochs(3, Some(5)).iter().collect::<Vec<_>>(), [3, 4, 5]);
-        assert_eq!(epochs(0, Some(u32::MAX)).iter().count(), MAX_EPOCHS as usize - 1);
+        assert_eq!(epochs(0, Some(1000)).iter().collect::<Vec<_>>(), (985..=1000).collect::<Vec<_>>());
         assert!(!epochs(3, Some(5)).contains(2) && epochs(3, Some(5)).contains(5) && !epochs(0, None).contains(0));
     }
 
     #[test]
     fn keys_are_those_of_the_pallets_maps() {
-        let keys = "8cb577756012d928f17362e0741f9f2c";
-        assert!(hex::encode(value_key("Running")).starts_with(keys), "{}", hex::encode(value_key("Running")));
+        let keys = "9f99a2ce711f3a31b2fc05604c93f179";
+        assert!(hex::encode(value_key("Running")).starts_with(keys));
         let id = hex::encode([3; 32]);
         let post = hex::encode(post_key("Logs", 7, GatekeeperId([3; 32])));
         assert!(post.ends_with(&("291a070f51c27c29753ff90a32ba233e".to_owned() + &id)), "{post}");
