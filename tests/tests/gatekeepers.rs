@@ -60,13 +60,13 @@ fn gatekeepers_are_elected_and_share_the_networks_keys() -> Result<()> {
     );
 
     // One of four is gone: the beacon goes on. It comes back with what it sealed.
-    network.end("gatekeeper-4", "KILL")?;
+    network.end("gatekeeper-4", "-KILL")?;
     let round = keys(&network)?["beacon"]["round"].as_u64().context("a round")?;
     wait_until("rounds without one of four", 60, || {
         Ok(keys(&network)?["beacon"]["round"].as_u64().filter(|newest| *newest >= round + 9))
     })?;
     // Two are gone: it stops, and says so.
-    network.end("gatekeeper-3", "KILL")?;
+    network.end("gatekeeper-3", "-KILL")?;
     wait_until("the beacon's standstill", 150, || Ok((keys(&network)?["beacon"]["stalled"] == true).then_some(())))?;
     network.relaunch("gatekeeper-3")?;
     network.relaunch("gatekeeper-4")?;
