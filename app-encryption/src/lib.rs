@@ -8,18 +8,22 @@
 //! # The stanza
 //!
 //! ```text
-//! -> phala EPOCH APP VERSION
+//! -> phala PURPOSE EPOCH APP VERSION
 //! BODY
 //! ```
 //!
-//! EPOCH and VERSION are decimal numbers without sign and leading zeros, APP is 64 lower-case hexadecimal digits. BODY is commonware's
+//! PURPOSE is `job` or `file` (see [`Purpose`]), EPOCH and VERSION are decimal numbers without sign and leading zeros, APP is 64
+//! lower-case hexadecimal digits. BODY is commonware's
 //! encoding of a `Ciphertext`: U (a compressed point of G2, 96 bytes), V and W (32 bytes each). What it encrypts is the
 //! 16 bytes of the file key and then [`PADDING`], which is checked.
 //!
 //! # Attacks
 //!
 //! - *A changed body* does not decrypt: its point is made from what it encrypts, and that is checked.
-//! - *A changed argument* names another key, which does not decrypt the body; age's header has a MAC besides.
+//! - *A changed argument* names another key, which does not decrypt the body, or another purpose; age's header has a MAC, which
+//!   nobody makes who does not know the file key.
+//! - *Somebody else's job input, named as a file of one's own job*, so that the app's program would read it and tell what is in
+//!   it: its purpose is another.
 //! - *A false public key*: a point outside the group, and the identity, are refused. That the key is the network's has to come from
 //!   the chain.
 //! - *A false signature* is refused when the identity is made.
@@ -61,9 +65,33 @@ pub const PADDING: &[u8; 16] = b"phala/file-key/1";
 /// How long the stanza's body is.
 pub const BODY_BYTES: usize = 160;
 
+/// What an encrypted file is. A worker opens it as nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// A job input, which its job's owner made: only the enclave reads it.
+    JobInput,
+    /// Anything else: a program of the app's may read it, in a job of anybody who names the file.
+    File,
+}
+
+impl Purpose {
+    fn word(self) -> &'static str {
+        match self {
+            Self::JobInput => "job",
+            Self::File => "file",
+        }
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        [Self::JobInput, Self::File].into_iter().find(|purpose| purpose.word() == word)
+    }
+}
+
 /// For whom a file is encrypted: an app, in an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
+    /// What the file is.
+    pub purpose: Purpose,
     /// Whose network key it is encrypted under.
     pub epoch: EpochId,
     /// The app.
@@ -82,15 +110,20 @@ impl Target {
     }
 
     fn read(stanza: &Stanza) -> Option<Self> {
-        let [epoch, app, version] = stanza.args.as_slice() else { return None };
-        let target =
-            Self { epoch: epoch.parse().ok()?, app: AppId(hash_from_hex(app).ok()?), version: version.parse().ok()? };
+        let [purpose, epoch, app, version] = stanza.args.as_slice() else { return None };
+        let target = Self {
+            purpose: Purpose::of(purpose)?,
+            epoch: epoch.parse().ok()?,
+            app: AppId(hash_from_hex(app).ok()?),
+            version: version.parse().ok()?,
+        };
         (stanza.body.len() == BODY_BYTES && target.arguments() == stanza.args).then_some(target)
     }
 
     fn arguments(&self) -> Vec<String> {
         let app = self.app.to_string();
-        vec![self.epoch.to_string(), app.trim_start_matches("0x").to_owned(), self.version.to_string()]
+        let app = app.trim_start_matches("0x").to_owned();
+        vec![self.purpose.word().to_owned(), self.epoch.to_string(), app, self.version.to_string()]
     }
 }
 

@@ -3,7 +3,7 @@ use age::{Identity as _, Recipient as _};
 use commonware_cryptography::bls12381::primitives::{group::Private, ops};
 use proptest::prelude::*;
 
-const TARGET: Target = Target { epoch: 7, app: AppId([0xab; 32]), version: 2 };
+const TARGET: Target = Target { purpose: Purpose::File, epoch: 7, app: AppId([0xab; 32]), version: 2 };
 
 fn network_key() -> (Private, PublicKey) {
     let (private, public) = ops::keypair::<_, MinSig>(&mut ChaCha20Rng::from_seed([1; 32]));
@@ -33,9 +33,12 @@ fn a_file_goes_through_age() {
     let recipient = AppRecipient::new(TARGET, &network_key().1).unwrap();
     let file = age::encrypt(&recipient, b"what nobody else reads").unwrap();
     assert_eq!(age::decrypt(&identity(TARGET), &file).unwrap(), b"what nobody else reads");
-    for other in
-        [Target { epoch: 8, ..TARGET }, Target { version: 3, ..TARGET }, Target { app: AppId([0; 32]), ..TARGET }]
-    {
+    for other in [
+        Target { purpose: Purpose::JobInput, ..TARGET },
+        Target { epoch: 8, ..TARGET },
+        Target { version: 3, ..TARGET },
+        Target { app: AppId([0; 32]), ..TARGET },
+    ] {
         assert!(matches!(age::decrypt(&identity(other), &file), Err(DecryptError::NoMatchingKeys)));
     }
 }
@@ -44,12 +47,21 @@ fn a_file_goes_through_age() {
 fn the_stanza_has_the_documented_form() {
     let stanza = stanza([9; 16]);
     assert_eq!(stanza.tag, "phala");
-    assert_eq!(stanza.args, ["7".to_owned(), "ab".repeat(32), "2".to_owned()]);
+    assert_eq!(stanza.args, ["file".to_owned(), "7".to_owned(), "ab".repeat(32), "2".to_owned()]);
     assert_eq!(stanza.body.len(), BODY_BYTES);
     assert_eq!(Target::of(&stanza), Some(Ok(TARGET)));
     assert_eq!(identity(TARGET).unwrap_stanza(&stanza).unwrap().unwrap().expose_secret(), &[9; 16]);
     // Fresh each time.
     assert_ne!(self::stanza([9; 16]).body, stanza.body);
+}
+
+#[test]
+fn a_file_cannot_be_given_another_purpose() {
+    let file = age::encrypt(&AppRecipient::new(TARGET, &network_key().1).unwrap(), b"mine").unwrap();
+    let at = file.windows(6).position(|bytes| bytes == b" file ").unwrap();
+    let forged = [&file[..at], b" job ", &file[at + 6..]].concat();
+    let target = Target { purpose: Purpose::JobInput, ..TARGET };
+    assert!(age::decrypt(&identity(target), &forged).is_err());
 }
 
 #[test]
@@ -60,15 +72,16 @@ fn malformed_stanzas_are_refused() {
         change(&mut stanza);
         stanza
     };
-    let malformed: [&dyn Fn(&mut Stanza); 9] = [
+    let malformed: [&dyn Fn(&mut Stanza); 10] = [
         &|stanza| stanza.args.clear(),
         &|stanza| stanza.args.push("1".to_owned()),
-        &|stanza| stanza.args[0] = "07".to_owned(),
-        &|stanza| stanza.args[0] = "+7".to_owned(),
-        &|stanza| stanza.args[0] = "4294967296".to_owned(),
-        &|stanza| stanza.args[1] = "AB".repeat(32),
-        &|stanza| stanza.args[1] = "ab".repeat(31),
-        &|stanza| stanza.args[2] = "-2".to_owned(),
+        &|stanza| stanza.args[0] = "code".to_owned(),
+        &|stanza| stanza.args[1] = "07".to_owned(),
+        &|stanza| stanza.args[1] = "+7".to_owned(),
+        &|stanza| stanza.args[1] = "4294967296".to_owned(),
+        &|stanza| stanza.args[2] = "AB".repeat(32),
+        &|stanza| stanza.args[2] = "ab".repeat(31),
+        &|stanza| stanza.args[3] = "-2".to_owned(),
         &|stanza| stanza.body.push(0),
     ];
     for change in malformed {

@@ -1,5 +1,7 @@
 //! `phala gatekeeper`: seats, backing, and who the gatekeepers are.
 
+use std::collections::BTreeMap;
+
 use phala_primitives::gatekeeper::{SeatStatus, threshold};
 use phala_sdk::{
     Account, amount,
@@ -17,30 +19,32 @@ pub(crate) async fn run(command: args::Gatekeeper, context: &Context, output: &O
     match command {
         args::Gatekeeper::List => list(context, output).await,
         args::Gatekeeper::Stand { seat } => {
-            own(seat, call::stand(seat), "stands in the next elections", context, output).await
+            own(seat, |_| call::stand(seat), "stands in the next elections", context, output).await
         }
         args::Gatekeeper::Leave { seat } => {
             let effect =
                 "is given up: it is out at the next election, and its bond comes back after the unbonding period";
-            own(seat, call::leave(seat), effect, context, output).await
+            own(seat, |_| call::leave(seat), effect, context, output).await
         }
         args::Gatekeeper::Withdraw { seat } => {
-            let chain = context.chain().await?;
-            let account = context.signer(&chain).await?.account();
-            let withdraw = call::withdraw_seat(seat_id(account, seat));
-            own(seat, withdraw, "is gone, and what was left of its bond is free", context, output).await
+            own(seat, call::withdraw_seat, "is gone, and what was left of its bond is free", context, output).await
         }
         args::Gatekeeper::Back { seats, amount } => back(seats, amount, context, output).await,
-        args::Gatekeeper::StopBacking => stop_backing(context, output).await,
+        args::Gatekeeper::StopBacking => {
+            let text =
+                |account| format!("{account} backs no seat any more; its PHA is free after the unbonding period.");
+            submit(|_| call::stop_backing(), |_| json!({}), text, context, output).await
+        }
     }
 }
 
 async fn list(context: &Context, output: &Output) -> Status {
     let state = context.chain().await?.best().await?;
     let elected = state.elected().await?;
+    let mut gatekeepers: BTreeMap<_, _> = state.gatekeepers().await?.into_iter().collect();
     let mut rows = Vec::new();
     for (id, seat) in state.seats().await? {
-        let gatekeeper = state.gatekeeper(seat.gatekeeper).await?;
+        let gatekeeper = gatekeepers.remove(&seat.gatekeeper);
         let backing = state.backing(id).await?;
         let in_set = elected.iter().any(|(elected, _)| *elected == id);
         rows.push((id, seat, gatekeeper, backing, in_set));
@@ -98,41 +102,54 @@ fn status(status: &SeatStatus) -> &'static str {
     }
 }
 
-async fn own(index: u16, call: Call, effect: &str, context: &Context, output: &Output) -> Status {
-    let chain = context.chain().await?;
-    let signer = context.signer(&chain).await?;
-    let seat = seat_id(signer.account(), index);
-    output.progress("Submitting …");
-    let included = chain.submit(&signer, call).await?;
-    let value = json!({ "seat": seat, "index": index, "effect": effect, "block": included.block.number });
-    output.result(&value, || format!("Seat {index} of {} ({seat}) {effect}.", signer.account()))?;
-    Ok(0)
+/// Does something with one of the signer's seats.
+async fn own(
+    index: u16,
+    call: impl FnOnce(Account) -> Call,
+    effect: &str,
+    context: &Context,
+    output: &Output,
+) -> Status {
+    let seat = |account| seat_id(account, index);
+    submit(
+        |account| call(seat(account)),
+        |account| json!({ "seat": seat(account), "index": index, "effect": effect }),
+        |account| format!("Seat {index} of {account} ({}) {effect}.", seat(account)),
+        context,
+        output,
+    )
+    .await
 }
 
-async fn back(seats: Vec<Account>, amount: u128, context: &Context, output: &Output) -> Status {
-    let chain = context.chain().await?;
-    let signer = context.signer(&chain).await?;
-    output.progress("Submitting …");
-    let mut sorted = seats.clone();
-    sorted.sort_unstable_by_key(|seat| seat.0);
-    sorted.dedup();
-    let included = chain.submit(&signer, call::back(&sorted, amount)).await?;
-    let value = json!({ "seats": sorted, "amount": amount.to_string(), "block": included.block.number });
-    output.result(&value, || {
-        format!("{} of {} back {} seats.", amount::format(amount), signer.account(), sorted.len())
-    })?;
-    Ok(0)
+async fn back(mut seats: Vec<Account>, amount: u128, context: &Context, output: &Output) -> Status {
+    seats.sort_unstable_by_key(|seat| seat.0);
+    seats.dedup();
+    submit(
+        |_| call::back(&seats, amount),
+        |_| json!({ "seats": seats, "amount": amount.to_string() }),
+        |account| format!("{} of {account} back {} seats.", amount::format(amount), seats.len()),
+        context,
+        output,
+    )
+    .await
 }
 
-async fn stop_backing(context: &Context, output: &Output) -> Status {
+/// Submits a call of the signer's, and tells what came of it: `value` with the block, or `text`.
+async fn submit(
+    call: impl FnOnce(Account) -> Call,
+    value: impl FnOnce(Account) -> Value,
+    text: impl FnOnce(Account) -> String,
+    context: &Context,
+    output: &Output,
+) -> Status {
     let chain = context.chain().await?;
     let signer = context.signer(&chain).await?;
+    let account = signer.account();
     output.progress("Submitting …");
-    let included = chain.submit(&signer, call::stop_backing()).await?;
-    let value = json!({ "block": included.block.number });
-    output.result(&value, || {
-        format!("{} backs no seat any more; its PHA is free after the unbonding period.", signer.account())
-    })?;
+    let included = chain.submit(&signer, call(account)).await?;
+    let mut value = value(account);
+    value["block"] = included.block.number.into();
+    output.result(&value, || text(account))?;
     Ok(0)
 }
 

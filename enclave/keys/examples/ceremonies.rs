@@ -12,7 +12,7 @@ use std::{
 
 use codec::Encode;
 use ed25519_dalek::SigningKey;
-use phala_app_encryption::{AppRecipient, Target};
+use phala_app_encryption::{AppRecipient, Purpose, Target};
 use phala_keys::{
     AppKey, CeremonyView, Facts, Granted, Identity, PendingRequest, Share, State, Step, VerifiedRequest,
     VerifiedSharing, View, combine_app_key, reply,
@@ -226,8 +226,9 @@ fn encryption((key, sharing): &(AppKey, VerifiedSharing)) {
         file.len()
     );
     let recipient =
-        AppRecipient::new(Target { epoch: 0, app: APP, version: 1 }, &sharing.public_key()).expect("a good key");
-    let identity = key.inputs(0).expect("the app's key in this epoch");
+        AppRecipient::new(Target { purpose: Purpose::File, epoch: 0, app: APP, version: 1 }, &sharing.public_key())
+            .expect("a good key");
+    let identity = key.inputs(Purpose::File, 0).expect("the app's key in this epoch");
     let (ours, file) = time(51, || age::encrypt(&recipient, &input).expect("it encrypts"));
     let (back, _) = time(51, || age::decrypt(&identity, &file).expect("it decrypts"));
     println!(

@@ -6,7 +6,7 @@
 use age::x25519;
 use ed25519_dalek::SigningKey;
 use hkdf::Hkdf;
-use phala_app_encryption::{AppIdentity, AppIdentityError, Target};
+use phala_app_encryption::{AppIdentity, AppIdentityError, Purpose, Target};
 use phala_primitives::{
     AppId,
     gatekeeper::{EpochId, PublicKey},
@@ -59,12 +59,12 @@ impl AppKey {
         SigningKey::from_bytes(&self.derive(b"phala/app-key/signing/v1"))
     }
 
-    /// Decrypts inputs, if this is the app's key in `epoch`.
+    /// Decrypts what was encrypted to the app for a purpose, if this is the app's key in `epoch`.
     ///
     /// # Errors
     /// When the key verifies no more, which does not happen.
-    pub fn inputs(&self, epoch: EpochId) -> Result<AppIdentity, AppIdentityError> {
-        let target = Target { epoch, app: self.app, version: self.version };
+    pub fn inputs(&self, purpose: Purpose, epoch: EpochId) -> Result<AppIdentity, AppIdentityError> {
+        let target = Target { purpose, epoch, app: self.app, version: self.version };
         AppIdentity::new(target, &self.network_key, &self.signature)
     }
 

@@ -105,6 +105,11 @@ fn nested(
     Call { pallet: pallet.into(), name: name.into(), encode: Arc::new(encode) }
 }
 
+/// A list as the runtime's interface has it; the chain says when it is too long.
+fn bounded<T>(list: Vec<T>) -> api::runtime_types::bounded_collections::bounded_vec::BoundedVec<T> {
+    api::runtime_types::bounded_collections::bounded_vec::BoundedVec(list)
+}
+
 /// Registers a worker; the signer must be the statement's operator.
 pub fn register(
     statement: Statement,
@@ -113,10 +118,15 @@ pub fn register(
     endpoint: &str,
     price: Balance,
 ) -> Call {
-    let endpoint = api::runtime_types::bounded_collections::bounded_vec::BoundedVec(endpoint.as_bytes().to_vec());
     api::transactions()
         .workers()
-        .register(Static(statement), Static(evidence), Static(performance), endpoint, price)
+        .register(
+            Static(statement),
+            Static(evidence),
+            Static(performance),
+            bounded(endpoint.as_bytes().to_vec()),
+            price,
+        )
         .into()
 }
 
@@ -144,10 +154,10 @@ pub fn register_gatekeeper(
     endpoint: &str,
     keys: SessionKeys,
 ) -> Call {
-    let endpoint = api::runtime_types::bounded_collections::bounded_vec::BoundedVec(endpoint.as_bytes().to_vec());
+    let endpoint = endpoint.as_bytes().to_vec();
     // Their public halves are opaque here: what the node gave is what the chain takes.
     let encode = move |at: &AtBlock| {
-        let mut arguments = (index, Compact(bond), &statement, &evidence, &endpoint.0).encode();
+        let mut arguments = (index, Compact(bond), &statement, &evidence, &endpoint).encode();
         arguments.extend(&keys.public);
         keys.proof.encode_to(&mut arguments);
         at.transactions().call_data(&StaticPayload::new("Gatekeepers", "register", Raw(arguments)))
@@ -162,14 +172,15 @@ pub fn renew_gatekeeper(statement: Statement, evidence: Evidence) -> Call {
 
 /// Gives a seat of the signer's another enclave, from the next election on.
 pub fn replace_gatekeeper(index: u16, statement: Statement, evidence: Evidence, endpoint: &str) -> Call {
-    let endpoint = api::runtime_types::bounded_collections::bounded_vec::BoundedVec(endpoint.as_bytes().to_vec());
-    api::transactions().gatekeepers().replace(index, Static(statement), Static(evidence), endpoint).into()
+    api::transactions()
+        .gatekeepers()
+        .replace(index, Static(statement), Static(evidence), bounded(endpoint.as_bytes().to_vec()))
+        .into()
 }
 
 /// Where other gatekeepers and workers reach the host of a seat of the signer's from now on.
 pub fn set_gatekeeper_endpoint(index: u16, endpoint: &str) -> Call {
-    let endpoint = api::runtime_types::bounded_collections::bounded_vec::BoundedVec(endpoint.as_bytes().to_vec());
-    api::transactions().gatekeepers().set_endpoint(index, endpoint).into()
+    api::transactions().gatekeepers().set_endpoint(index, bounded(endpoint.as_bytes().to_vec())).into()
 }
 
 /// Has a seat of the signer's stand in elections again.
@@ -190,8 +201,7 @@ pub fn withdraw_seat(seat: Account) -> Call {
 /// Backs these seats, instead of those that the signer backed before, with an amount.
 pub fn back(seats: &[Account], amount: Balance) -> Call {
     let seats = seats.iter().map(|seat| AccountId32(seat.0)).collect();
-    let seats = api::runtime_types::bounded_collections::bounded_vec::BoundedVec(seats);
-    api::transactions().gatekeepers().back(seats, amount).into()
+    api::transactions().gatekeepers().back(bounded(seats), amount).into()
 }
 
 /// Ends [`back`].
@@ -226,8 +236,7 @@ pub fn log_releases(releases: SignedReleases) -> Call {
 
 /// Where users reach a worker's host from now on.
 pub fn set_endpoint(worker: WorkerId, endpoint: &str) -> Call {
-    let endpoint = api::runtime_types::bounded_collections::bounded_vec::BoundedVec(endpoint.as_bytes().to_vec());
-    api::transactions().workers().set_endpoint(Static(worker), endpoint).into()
+    api::transactions().workers().set_endpoint(Static(worker), bounded(endpoint.as_bytes().to_vec())).into()
 }
 
 /// Gives a worker no more jobs.

@@ -235,14 +235,15 @@ fn live(seed: u64) -> Life {
     assert_eq!(world.beacon(1), beacon);
 
     // Something is encrypted under the epoch, which is dealt anew, too.
-    let target = phala_app_encryption::Target { epoch: 0, app: APP, version: 1 };
+    let purpose = phala_app_encryption::Purpose::JobInput;
+    let target = phala_app_encryption::Target { purpose, epoch: 0, app: APP, version: 1 };
     let public_key = world.board.view.sharings[&epoch(0)].public_key;
     let recipient = phala_app_encryption::AppRecipient::new(target, &public_key).unwrap();
     let input = age::encrypt(&recipient, b"an input").unwrap();
     world.board.want(epoch(0), &world.members.clone());
     world.board.want(epoch(1), &world.members.clone());
     world.until_done();
-    let inputs = world.app_key(epoch(0)).inputs(0).unwrap();
+    let inputs = world.app_key(epoch(0)).inputs(purpose, 0).unwrap();
     assert_eq!(age::decrypt(&inputs, &input).unwrap(), b"an input");
     assert_ne!(world.board.view.sharings[&epoch(1)].public_key, public_key);
 
