@@ -14,6 +14,7 @@ mod chain;
 #[cfg(feature = "enclave")]
 mod enclave;
 mod evidence;
+mod gatekeepers;
 #[cfg(feature = "host")]
 mod host;
 #[cfg(feature = "host")]
@@ -31,6 +32,7 @@ pub use chain::{calls, extrinsics};
 #[cfg(feature = "enclave")]
 pub use enclave::{age_files, chain_specs, chain_values, job_inputs, programs, sealed_state};
 pub use evidence::evidence;
+pub use gatekeepers::{app_files, key_requests};
 #[cfg(feature = "host")]
 pub use host::{node_specs, stored_records};
 #[cfg(feature = "host")]
@@ -66,7 +68,9 @@ pub struct Target {
 
 /// Every target.
 pub fn targets() -> Vec<Target> {
-    let mut targets = [evidence::TARGETS, names::TARGETS, signed::TARGETS, vendors::TARGETS, wire::TARGETS].concat();
+    let mut targets =
+        [evidence::TARGETS, gatekeepers::TARGETS, names::TARGETS, signed::TARGETS, vendors::TARGETS, wire::TARGETS]
+            .concat();
     #[cfg(feature = "chain")]
     targets.extend_from_slice(chain::TARGETS);
     #[cfg(feature = "enclave")]

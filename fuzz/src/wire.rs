@@ -1,12 +1,12 @@
 use codec::{Decode, Encode};
 use phala_attestation::{Role, simulated::development_root};
-use phala_primitives::Outcome;
+use phala_primitives::{GatekeeperId, Outcome, gatekeeper::KeyReply};
 use phala_protocol::{
     EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, EnclaveStatus, Hello, HostMessage, HostNotice,
     HostReply, HostRequest, JobState, LogLevel, Message, Pause, Refusal, Registration, Start, StartRole, wire,
 };
 
-use crate::{Target, canonical, evidence, signed};
+use crate::{Target, canonical, evidence, gatekeepers, signed};
 
 pub(crate) const TARGETS: &[Target] = &[
     Target { name: "host_frames", run: host_frames, seeds: host_seeds, tokens: TOKENS, memory_per_byte: Some(64) },
@@ -75,6 +75,7 @@ fn host_seeds() -> Vec<Vec<u8>> {
         Ok(HostReply::Bytes(vec![7; 100])),
         Ok(HostReply::Sealed(None)),
         Ok(HostReply::Sealed(Some(vec![7; 100]))),
+        Ok(HostReply::Key(KeyReply { ceremony: 3, encapsulated_key: [6; 32], ciphertext: vec![7; 68] })),
         Err(refusal()),
     ];
     let notices = [HostNotice::Received { connection: 3, bytes: vec![1, 2, 3] }, HostNotice::Closed { connection: 3 }];
@@ -95,6 +96,7 @@ fn enclave_seeds() -> Vec<Vec<u8>> {
         EnclaveRequest::StoreSealed { name: name.into(), bytes: vec![7; 100] },
         EnclaveRequest::ReadCache { name: name.into(), offset: 0, length: 1 << 20 },
         EnclaveRequest::WriteCache { name: name.into(), offset: 0, bytes: vec![7; 100], last: true },
+        EnclaveRequest::Key { gatekeeper: GatekeeperId([8; 32]), request: Box::new(gatekeepers::key_request()) },
     ];
     let (statement, evidence) =
         evidence::bundle(&evidence::statement(Role::Worker), &development_root(), 1, u64::MAX, false);

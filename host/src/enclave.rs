@@ -9,7 +9,7 @@ mod link;
 mod requests;
 
 pub use link::{Link, RequestError};
-pub use requests::Said;
+pub use requests::{KeyQuestion, Said};
 
 use std::{
     fs::{DirBuilder, Permissions},
@@ -134,7 +134,7 @@ impl Enclave {
         })
     }
 
-    /// What a gatekeeper's enclave wants brought to others, on all its connections. `None` the second time.
+    /// What the enclave wants brought to others, on all its connections. `None` the second time.
     pub fn heard(&self) -> Option<mpsc::Receiver<Said>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

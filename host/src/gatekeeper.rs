@@ -1,19 +1,26 @@
-//! What a gatekeeper's host does beside what every host does: it brings what its enclave says to the chain and to the other
-//! gatekeepers, and to its enclave what they say.
+//! What hosts do between enclaves and gatekeepers. A gatekeeper's brings what its enclave says to the chain and to the other
+//! gatekeepers, and to its enclave what they say; a worker's brings questions for app keys to gatekeepers, and the answers back.
 //!
-//! The enclave says everything again at each block until the chain shows it, so nothing here is kept or tried twice, and what is
-//! lost costs a block.
+//! A gatekeeper's enclave says everything again at each block until the chain shows it, and a worker's asks again itself, so nothing
+//! here is kept or tried twice, and what is lost costs a block.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use codec::Encode;
 use futures::future::BoxFuture;
-use phala_primitives::{GatekeeperId, Hash, gatekeeper::BeaconPart};
-use phala_protocol::Submission;
+use phala_primitives::{
+    GatekeeperId, Hash,
+    gatekeeper::{BeaconPart, KeyReply, SignedKeyRequest},
+};
+use phala_protocol::{Refusal, Submission};
 use phala_sdk::{
     Account,
     chain::{Gatekeeper, Seat, SessionKeys},
-    host::Host,
+    host::{Host, HostError},
 };
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -24,7 +31,7 @@ use tokio::{
 
 use crate::{
     chain::{NodeError, SubmitError},
-    enclave::{Enclave, Said},
+    enclave::{Enclave, KeyQuestion, Said},
     metrics::Metrics,
 };
 
@@ -37,10 +44,16 @@ const PEERS_AGE: Duration = Duration::from_secs(20);
 /// How long it may take to bring a part of a round to another gatekeeper: the round is over by then.
 const DELIVERY: Duration = Duration::from_secs(5);
 
+/// How long a gatekeeper may take to answer. The worker's enclave waits for no longer.
+const ANSWER: Duration = Duration::from_secs(6);
+
+/// The most hosts of gatekeepers to which connections are kept.
+const MOST_HOSTS: usize = 256;
+
 /// The most of the enclave's words that are under way at once.
 const MOST_AT_ONCE: usize = 256;
 
-/// What a gatekeeper's host needs of its node, beside what every host does.
+/// What hosts need to know of gatekeepers, and what only a gatekeeper's needs of its node.
 pub trait GatekeeperNode: Send + Sync + 'static {
     /// Who shares the root key at present, and where their hosts serve.
     fn peers(&self) -> BoxFuture<'_, Result<Vec<(GatekeeperId, String)>, NodeError>>;
@@ -66,12 +79,40 @@ pub struct Carrier {
     submitted: BTreeMap<Hash, Instant>,
     peers: Vec<(GatekeeperId, Arc<Host>)>,
     peers_at: Option<Instant>,
+    hosts: Arc<Hosts>,
+}
+
+/// Hosts of gatekeepers, by endpoint.
+#[derive(Default)]
+struct Hosts(Mutex<BTreeMap<String, Arc<Host>>>);
+
+impl Hosts {
+    fn at(&self, endpoint: &str) -> Result<Arc<Host>, HostError> {
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(host) = hosts.get(endpoint) {
+            return Ok(host.clone());
+        }
+        let host = Arc::new(Host::new(endpoint)?);
+        if hosts.len() >= MOST_HOSTS {
+            hosts.clear();
+        }
+        hosts.insert(endpoint.to_owned(), host.clone());
+        Ok(host)
+    }
 }
 
 impl Carrier {
     /// Nothing is brought before [`Self::run`].
     pub fn new(node: Arc<dyn GatekeeperNode>, enclave: Arc<Enclave>, metrics: Arc<Metrics>) -> Self {
-        Self { node, enclave, metrics, submitted: BTreeMap::new(), peers: Vec::new(), peers_at: None }
+        Self {
+            node,
+            enclave,
+            metrics,
+            submitted: BTreeMap::new(),
+            peers: Vec::new(),
+            peers_at: None,
+            hosts: Arc::default(),
+        }
     }
 
     /// Works until the enclave's end is gone.
@@ -87,6 +128,9 @@ impl Carrier {
                     if let Some(submission) = self.first_time(submission) {
                         under_way.spawn(submit(self.node.clone(), self.metrics.clone(), submission));
                     }
+                }
+                Said::Key(question) => {
+                    under_way.spawn(answer(self.node.clone(), self.hosts.clone(), question));
                 }
                 Said::BeaconPart(part) => {
                     self.find_peers().await;
@@ -118,8 +162,8 @@ impl Carrier {
         self.peers_at = Some(Instant::now());
         match self.node.peers().await {
             Ok(peers) => {
-                let host = |(id, endpoint): (GatekeeperId, String)| match Host::new(&endpoint) {
-                    Ok(host) => Some((id, Arc::new(host))),
+                let host = |(id, endpoint): (GatekeeperId, String)| match self.hosts.at(&endpoint) {
+                    Ok(host) => Some((id, host)),
                     Err(error) => {
                         tracing::warn!(gatekeeper = %id, %error, "another gatekeeper cannot be reached");
                         None
@@ -152,6 +196,32 @@ async fn submit(node: Arc<dyn GatekeeperNode>, metrics: Arc<Metrics>, submission
         }
     };
     metrics.transactions.with_label_values(&[name, label]).inc();
+}
+
+/// Asks the gatekeeper, and tells the enclave what it says. An answer that comes too late is for nobody.
+async fn answer(node: Arc<dyn GatekeeperNode>, hosts: Arc<Hosts>, question: KeyQuestion) {
+    let KeyQuestion { gatekeeper, request, answer } = question;
+    let asked = timeout(ANSWER, ask(&*node, &hosts, gatekeeper, &request)).await;
+    let refusal = |reason, retry| Err(Refusal { reason, retry });
+    let reply = asked.unwrap_or_else(|_| refusal(format!("gatekeeper {gatekeeper} did not answer in time"), true));
+    if let Err(refusal) = &reply {
+        tracing::debug!(%gatekeeper, %refusal, "a gatekeeper gave no part of an app key");
+    }
+    drop(answer.send(reply));
+}
+
+async fn ask(
+    node: &dyn GatekeeperNode,
+    hosts: &Hosts,
+    gatekeeper: GatekeeperId,
+    request: &SignedKeyRequest,
+) -> Result<KeyReply, Refusal> {
+    let refused = |reason, retry| Refusal { reason, retry };
+    let record = node.gatekeeper(gatekeeper).await.map_err(|error| refused(error.to_string(), true))?;
+    let record = record.ok_or_else(|| refused(format!("the chain has no gatekeeper {gatekeeper}"), true))?;
+    let endpoint = String::from_utf8_lossy(&record.endpoint);
+    let host = hosts.at(&endpoint).map_err(|error| refused(error.to_string(), false))?;
+    host.key(request).await.map_err(|error| refused(error.to_string(), error.is_transient()))
 }
 
 async fn deliver(host: Arc<Host>, part: BeaconPart) {

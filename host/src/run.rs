@@ -80,15 +80,12 @@ pub async fn run(options: Options) -> Result<()> {
     // The enclave's connection outlives the HTTP server, whose last requests may need it.
     let hang_up = CancellationToken::new();
     let serving_enclave = tokio::spawn(enclave.clone().serve(socket, Arc::new(starts), hang_up.clone()));
+    let heard = enclave.heard().context("the enclave's words are taken already")?;
+    let carrying = tokio::spawn(Carrier::new(gatekeepers.clone(), enclave.clone(), metrics.clone()).run(heard));
     let registering = if options.gatekeeper {
-        let heard = enclave.heard().context("the enclave's words are taken already")?;
-        let carrier = Carrier::new(gatekeepers.clone(), enclave.clone(), metrics.clone());
         let config = options.seat_config(&operator);
         let seat = SeatKeeper::new(node.clone(), gatekeepers, enclave.clone(), store.clone(), metrics.clone(), config);
-        let heads = heads.clone();
-        tokio::spawn(async move {
-            tokio::join!(seat.run(heads), carrier.run(heard));
-        })
+        tokio::spawn(seat.run(heads.clone()))
     } else {
         let registration =
             Registration::new(node.clone(), enclave.clone(), store.clone(), metrics.clone(), operator.clone());
@@ -136,7 +133,7 @@ pub async fn run(options: Options) -> Result<()> {
     ended("the submission of receipts", submitting).await;
     hang_up.cancel();
     ended("the enclave's connection", serving_enclave).await;
-    for task in [following, registering, keeping_house] {
+    for task in [following, registering, carrying, keeping_house] {
         task.abort();
     }
     // Best effort: the next host replaces a socket that is left.

@@ -393,6 +393,9 @@ pub const BEACON_NAMESPACE: &[u8] = b"phala/beacon/v1";
 /// Separates app keys from other signatures of the same network key.
 pub const APP_KEY_NAMESPACE: &[u8] = b"phala/app-key/v1";
 
+/// The version of every app's key: none was ever replaced by another.
+pub const APP_KEY_VERSION: u32 = 0;
+
 /// What an app's key is a signature over, with the namespace [`APP_KEY_NAMESPACE`]: of the root key for the app's own secrets, of
 /// an epoch's for inputs. Also the identity to which inputs are encrypted.
 pub fn app_key_message(app: &AppId, version: u32) -> Vec<u8> {

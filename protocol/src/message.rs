@@ -1,7 +1,7 @@
 use codec::{Decode, Encode};
 use phala_attestation::{Evidence, Statement};
 use phala_primitives::{
-    Hash, JobId, SignedReceipt,
+    GatekeeperId, Hash, JobId, SignedReceipt,
     gatekeeper::{
         Beacon, BeaconPart, CeremonyId, KeyReply, NetworkKey, Round, SignedKeyRequest, SignedLostShare, SignedPost,
         SignedReleases,
@@ -311,6 +311,13 @@ pub enum EnclaveRequest {
         /// Whether these are the last.
         last: bool,
     },
+    /// Ask a gatekeeper for its part of an app key. Answered by [`HostReply::Key`].
+    Key {
+        /// Whose host is asked.
+        gatekeeper: GatekeeperId,
+        /// What it is asked.
+        request: Box<SignedKeyRequest>,
+    },
 }
 
 /// What the host answers.
@@ -322,6 +329,8 @@ pub enum HostReply {
     Bytes(Vec<u8>),
     /// The sealed blob, if there is one.
     Sealed(Option<Vec<u8>>),
+    /// What a gatekeeper's host answered.
+    Key(KeyReply),
 }
 
 /// What the enclave tells the host.

@@ -768,7 +768,9 @@ impl Disk {
                 }
                 Ok(HostReply::Done)
             }
-            EnclaveRequest::Dial { .. } => Err(Refusal { reason: "not of the disk".into(), retry: false }),
+            EnclaveRequest::Dial { .. } | EnclaveRequest::Key { .. } => {
+                Err(Refusal { reason: "not of the disk".into(), retry: false })
+            }
         }
     }
 }

@@ -14,10 +14,11 @@ pub use light::{LightClient, StartError};
 pub(crate) use platform::{Platform, Stream};
 pub use spec::{ChainSpec, SpecError};
 
-use codec::Decode;
+use codec::{Decode, Encode};
 use futures::future::BoxFuture;
 use phala_primitives::{
     AppId, Hash, JobId, WorkerId,
+    gatekeeper::NetworkKey,
     job::{App, Job},
     worker::Worker,
 };
@@ -99,6 +100,12 @@ pub fn block_hash_key(number: u32) -> Vec<u8> {
 /// Where the `workers` pallet stores a worker.
 pub fn worker_key(worker: &WorkerId) -> Vec<u8> {
     [&twox_128(b"Workers")[..], &twox_128(b"Workers"), &blake2_128(&worker.0), &worker.0].concat()
+}
+
+/// Where the `keys` pallet stores how a network key is shared.
+pub fn sharing_key(key: NetworkKey) -> Vec<u8> {
+    let key = key.encode();
+    [&twox_128(b"Keys")[..], &twox_128(b"Sharings"), &twox_64(&key), &key].concat()
 }
 
 /// Reads and decodes a value at the finalized block `at`.

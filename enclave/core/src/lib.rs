@@ -40,6 +40,7 @@ mod duty;
 mod enclave;
 pub mod host;
 pub mod keys;
+mod rng;
 pub mod runtime;
 mod tee;
 #[cfg(any(test, feature = "testing"))]
@@ -50,6 +51,7 @@ mod transport;
 
 pub use duty::{Context, Duty, DutySource};
 pub use enclave::{ChainSource, Enclave, End, OPEN_REQUESTS, OPEN_STARTS};
+pub use rng::TeeRng;
 pub use runtime::{Runtime, Threads};
 pub use tee::{EvidenceError, Sealing, Tee, UnsealError};
 pub use transport::{Disconnected, FrameReceiver, FrameSender};

@@ -2,7 +2,7 @@
 
 use codec::{Decode, Encode};
 use futures::future::{join_all, try_join_all};
-use phala_enclave::chain::{Block, Chain, ChainError, read};
+use phala_enclave::chain::{Block, Chain, ChainError, read, sharing_key};
 use phala_keys::{CeremonyView, View};
 use phala_primitives::{
     GatekeeperId,
@@ -144,7 +144,7 @@ impl Board {
     async fn read_sharings(&mut self, reader: &Reader<'_>, epochs: Epochs) -> Result<(), ChainError> {
         let keys = [NetworkKey::Root].into_iter().chain(epochs.iter().map(NetworkKey::Epoch));
         let sharings = keys.map(async |key| {
-            let sharing = reader.get::<Sharing<u32>>(map_key("Sharings", &key), "sharing").await?;
+            let sharing = reader.get::<Sharing<u32>>(sharing_key(key), "sharing").await?;
             Ok(sharing.map(|sharing| (key, sharing)))
         });
         let sharings: BTreeMap<_, _> = try_join_all(sharings).await?.into_iter().flatten().collect();

@@ -1,7 +1,7 @@
 use futures::future::BoxFuture;
 use phala_attestation::Role;
 use phala_enclave::{
-    Context, Duty, DutySource,
+    Context, Duty, DutySource, TeeRng,
     chain::{Block, Chain, ChainError, paused},
     host::{lock, refusal},
     text::{Hex, Public, text},
@@ -29,7 +29,6 @@ use crate::{
     beacon::{Rounds, due},
     board::{Board, Epochs, Seen, gatekeeper_key},
     release::{Log, Logged, RefusedText, facts},
-    rng::TeeRng,
 };
 
 /// The name under which what a gatekeeper knows of a chain's keys is sealed.

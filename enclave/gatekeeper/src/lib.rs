@@ -28,6 +28,5 @@ mod beacon;
 mod board;
 mod gatekeeper;
 mod release;
-mod rng;
 
 pub use gatekeeper::{Gatekeeper, sealed_name};

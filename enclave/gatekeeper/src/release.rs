@@ -11,7 +11,7 @@ use phala_enclave::{
 use phala_keys::{Facts, Refused};
 use phala_primitives::{
     GatekeeperId, Hash, WorkerId,
-    gatekeeper::{KeyRequest, Releases, SignedReleases},
+    gatekeeper::{APP_KEY_VERSION, KeyRequest, Releases, SignedReleases},
     job::JobStatus,
     worker::WorkerStatus,
 };
@@ -25,9 +25,6 @@ use std::{
 };
 
 use crate::board::{Epochs, Reader};
-
-/// The version of every app's key: none was ever replaced by another.
-const KEY_VERSION: u32 = 0;
 
 /// How many parts one worker gets in [`WINDOW`]: each job needs two, and more when parts are lost on their way.
 const MOST_PER_WORKER: usize = 64;
@@ -119,7 +116,7 @@ pub(crate) async fn facts(chain: &dyn Chain, at: Block, request: &KeyRequest) ->
         worker: assignment.worker,
         attempt: job.attempts,
         app: job.app,
-        version: KEY_VERSION,
+        version: APP_KEY_VERSION,
         now: now_ms / 1000,
         verdict_expires: worker.verdict_expires,
         epochs: epochs.current.map(|current| (epochs.oldest, current)),

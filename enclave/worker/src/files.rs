@@ -14,7 +14,7 @@
 //!    *another* valid file in the second step. With it, a byte that differs from the verified ones fails to
 //!    decrypt, and that is the host's fault.
 
-use age::{Decryptor, armor::ArmoredReader, stream::StreamReader, x25519::Identity};
+use age::{Decryptor, armor::ArmoredReader, stream::StreamReader, x25519};
 use phala_engine::{Source, SourceError};
 use phala_primitives::Hash;
 use phala_protocol::Refusal;
@@ -42,6 +42,18 @@ const READ_AHEAD: u32 = 256 * 1024;
 pub(crate) trait Blobs: Send + Sync {
     /// At most `length` bytes of a blob; fewer only at its end. Waits for the host.
     fn read(&self, blob: Hash, offset: u64, length: u32) -> Result<Vec<u8>, Refusal>;
+}
+
+/// What opens files.
+pub(crate) trait Opener: age::Identity + Send + Sync {
+    /// Why it did not get to know whether it opens a file: then that says nothing of the file.
+    fn refusal(&self) -> Option<Refusal>;
+}
+
+impl Opener for x25519::Identity {
+    fn refusal(&self) -> Option<Refusal> {
+        None
+    }
 }
 
 /// Why a file could not be used.
@@ -72,7 +84,7 @@ pub(crate) fn verify(
     blobs: &Arc<dyn Blobs>,
     blob: Hash,
     max_bytes: u64,
-    identity: &Identity,
+    opener: &dyn Opener,
     sink: &mut dyn FnMut(&[u8]) -> Result<(), &'static str>,
 ) -> Result<VerifiedFile, FileError> {
     let pass = Rc::new(RefCell::new(Pass {
@@ -88,7 +100,7 @@ pub(crate) fn verify(
         in_header: true,
         refusal: None,
     }));
-    let decrypted = decrypt(&pass, identity, sink);
+    let decrypted = decrypt(&pass, opener, sink);
     let mut pass = pass.borrow_mut();
     // Whether the decryption went well or not: what was named is the whole ciphertext.
     pass.in_header = false;
@@ -100,18 +112,18 @@ pub(crate) fn verify(
     if digest != blob {
         return Err(FileError::Host(refusal(true, text!("the host served other bytes than blob ", Hex(blob)))));
     }
-    let plaintext = decrypted.map_err(FileError::Invalid)?;
+    let plaintext = decrypted.map_err(|why| opener.refusal().map_or(FileError::Invalid(why), FileError::Host))?;
     let beginning = Arc::from(std::mem::take(&mut pass.beginning));
     Ok(VerifiedFile { blobs: blobs.clone(), blob, beginning, length: pass.length, plaintext })
 }
 
 fn decrypt(
     pass: &Rc<RefCell<Pass>>,
-    identity: &Identity,
+    opener: &dyn Opener,
     sink: &mut dyn FnMut(&[u8]) -> Result<(), &'static str>,
 ) -> Result<u64, &'static str> {
     const BROKEN: &str = "it is not a valid age file: it is truncated or was changed";
-    let mut stream = open(PassReader(pass.clone()), identity)?;
+    let mut stream = open(PassReader(pass.clone()), opener)?;
     pass.borrow_mut().in_header = false;
     let mut buffer = Zeroizing::new(vec![0; 64 * 1024]);
     let mut plaintext: u64 = 0;
@@ -127,11 +139,9 @@ fn decrypt(
     }
 }
 
-fn open<R: Read>(reader: R, identity: &Identity) -> Result<StreamReader<ArmoredReader<BufReader<R>>>, &'static str> {
+fn open<R: Read>(reader: R, opener: &dyn Opener) -> Result<StreamReader<ArmoredReader<BufReader<R>>>, &'static str> {
     let decryptor = Decryptor::new(ArmoredReader::new(reader)).map_err(|_| "it is not an age file")?;
-    decryptor
-        .decrypt(std::iter::once(identity as &dyn age::Identity))
-        .map_err(|_| "it is encrypted to another recipient")
+    decryptor.decrypt(std::iter::once(opener as &dyn age::Identity)).map_err(|_| "it is encrypted to another recipient")
 }
 
 /// The first reading of a blob.
@@ -213,15 +223,15 @@ fn copy(from: &[u8], to: &mut [u8], length: usize) {
 
 impl VerifiedFile {
     /// The plaintext, by random access.
-    pub(crate) fn open(&self, identity: &Identity) -> Plaintext {
-        Plaintext { file: self.clone(), identity: identity.clone(), open: None }
+    pub(crate) fn open(&self, opener: &Arc<dyn Opener>) -> Plaintext {
+        Plaintext { file: self.clone(), opener: opener.clone(), open: None }
     }
 }
 
 /// The plaintext of a [`VerifiedFile`]. Opened by the first read, so that an unread file costs no memory.
 pub(crate) struct Plaintext {
     file: VerifiedFile,
-    identity: Identity,
+    opener: Arc<dyn Opener>,
     open: Option<Open>,
 }
 
@@ -237,7 +247,7 @@ impl Plaintext {
             Some(current) => current,
             None => {
                 let reader = KeptReader { file: self.file.clone(), position: 0, buffer: Vec::new(), buffer_at: 0 };
-                let stream = open(reader, &self.identity).map_err(|_| io::ErrorKind::InvalidData)?;
+                let stream = open(reader, &*self.opener).map_err(|_| io::ErrorKind::InvalidData)?;
                 Open { stream, position: 0 }
             }
         };
@@ -327,6 +337,7 @@ impl Seek for KeptReader {
 mod tests {
     use super::*;
     use crate::testing::{MemoryBlobs, encrypt, encrypt_armored};
+    use age::x25519::Identity;
     use proptest::prelude::*;
 
     fn check(blobs: &MemoryBlobs, blob: Hash, identity: &Identity) -> Result<(VerifiedFile, Vec<u8>), FileError> {
@@ -337,6 +348,10 @@ mod tests {
             Ok(())
         })?;
         Ok((file, plaintext))
+    }
+
+    fn opener(identity: &Identity) -> Arc<dyn Opener> {
+        Arc::new(identity.clone())
     }
 
     fn sample(length: usize) -> Vec<u8> {
@@ -354,7 +369,7 @@ mod tests {
                 let blob = blobs.add(ciphertext);
                 let (file, seen) = check(&blobs, blob, &identity).unwrap();
                 assert_eq!((file.plaintext, seen == plaintext), (length as u64, true));
-                let mut reader = file.open(&identity);
+                let mut reader = file.open(&opener(&identity));
                 for offset in [0, 5, length / 2, length.saturating_sub(1), length, chunk - 3, chunk, 2 * chunk, 3, 0] {
                     let mut buffer = vec![0; 70_000];
                     let read = reader.read_at(offset as u64, &mut buffer).unwrap();
@@ -406,7 +421,7 @@ mod tests {
         let blob = blobs.add(encrypt(&identity, &sample(300_000)));
         let (file, _) = check(&blobs, blob, &identity).unwrap();
         blobs.replace(blob, encrypt(&identity, &vec![0; 300_000]));
-        let mut reader = file.open(&identity);
+        let mut reader = file.open(&opener(&identity));
         let mut buffer = vec![0; 1000];
         assert!(matches!(reader.read_at(200_000, &mut buffer), Err(SourceError::Unavailable(_))));
     }
@@ -422,7 +437,7 @@ mod tests {
             let blob = blobs.add(ciphertext.clone());
             let (file, _) = check(&blobs, blob, &identity).unwrap();
             blobs.replace(blob, after);
-            let mut reader = file.open(&identity);
+            let mut reader = file.open(&opener(&identity));
             assert!(reader.read_at(0, &mut vec![0; 300_000]).is_err());
         }
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::{
     InputError,
-    files::{Blobs, verify},
+    files::{Blobs, Opener, verify},
     input::CheckedInput,
 };
 use phala_enclave::host::lock;
@@ -29,6 +29,7 @@ impl Blobs for Served {
 /// second where it cannot be read, and none at all where the file is not valid.
 pub fn file(file: &[u8], later: &[u8], identity: &str) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
     let identity: Identity = identity.parse().ok()?;
+    let opener: Arc<dyn Opener> = Arc::new(identity);
     let served = Arc::new(Served(Mutex::new(file.to_vec())));
     let blobs: Arc<dyn Blobs> = served.clone();
     let mut plaintext = Vec::new();
@@ -36,9 +37,9 @@ pub fn file(file: &[u8], later: &[u8], identity: &str) -> Option<(Vec<u8>, Optio
         plaintext.extend_from_slice(bytes);
         Ok(())
     };
-    let verified = verify(&blobs, Sha256::digest(file).into(), u64::MAX, &identity, &mut sink).ok()?;
+    let verified = verify(&blobs, Sha256::digest(file).into(), u64::MAX, &*opener, &mut sink).ok()?;
     *lock(&served.0) = later.to_vec();
-    let mut source = verified.open(&identity);
+    let mut source = verified.open(&opener);
     let mut read = vec![0; plaintext.len()];
     let mut position: usize = 0;
     while let Some(rest) = read.get_mut(position..).filter(|rest| !rest.is_empty()) {

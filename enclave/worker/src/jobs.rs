@@ -17,7 +17,8 @@
 //! - No receipt without the job's secret: only who knows what the chain's commitment opens starts or fails a job, or takes
 //!   a place from others.
 //! - The worker's key opens job inputs only. A job's files open with the identity in its own input: nobody reads another
-//!   job's file by naming it in his own.
+//!   job's file by naming it in his own. What is encrypted to the app opens with the app's key, which the gatekeepers give
+//!   ([`AppKeys`]): a job input as such, and other files for every job of the app.
 //! - Whatever a host does wrong (absent, wrong or changed bytes) refuses the job and gives no receipt. Only the user's
 //!   data and program decide an outcome.
 //! - One receipt for each assignment, whatever inputs come, while this process remembers it or the host brings the sealed
@@ -28,8 +29,8 @@
 //!   that is handed over are padded. The time costs less than 12 %, and less than 6 % from a quarter of a
 //!   second on.
 
-use age::x25519::Identity;
 use codec::{DecodeAll, Encode};
+use phala_app_encryption::Purpose;
 use phala_engine::{Compiled, Engine, Execution, InvalidProgram, Job, RunError};
 use phala_primitives::{
     FailureReason, Hash, JobId, Limits, Outcome, Receipt, SignedReceipt,
@@ -60,7 +61,8 @@ use phala_enclave::{
 };
 
 use crate::{
-    files::{Blobs, FileError, VerifiedFile, verify},
+    app_keys::{AppKeys, JobOpener},
+    files::{Blobs, FileError, Opener, VerifiedFile, verify},
     input::{CheckedInput, InputError, MAX_CIPHERTEXT_BYTES},
     memory::Memory,
     output::{Output, OutputHashes, deliver},
@@ -131,6 +133,7 @@ struct Ready {
     job: JobId,
     input_hash: Hash,
     input: CheckedInput,
+    keys: Arc<AppKeys>,
     assigned: Assigned,
     app: ChainApp,
 }
@@ -296,7 +299,9 @@ impl Jobs {
                 text!("the job may use ", memory, " bytes of memory, and this worker has ", total, " for jobs"),
             ));
         }
-        let input = self.read_input(job, input_hash).await?;
+        self.has_room(lock(&self.active).len())?;
+        let keys = AppKeys::new(self.context.clone(), job, attempt, assigned.job.app);
+        let input = self.read_input(job, input_hash, keys.clone()).await?;
         if !input.opens(&assigned.job.secret_commitment) {
             return Err(refusal(
                 false,
@@ -312,7 +317,7 @@ impl Jobs {
         self.claim(job, Active { attempt, input_hash, blobs: blobs.clone() })?;
         self.progress(job, attempt, JobState::Queued).await;
         // The queue is closed only when all of this is dropped.
-        drop(self.queue.send(Ready { job, input_hash, input, assigned, app }).await);
+        drop(self.queue.send(Ready { job, input_hash, input, keys, assigned, app }).await);
         Ok(blobs)
     }
 
@@ -349,10 +354,16 @@ impl Jobs {
         if active.contains_key(&job) {
             return Err(refusal(true, text!("another start of job ", job, " was faster; ask again")));
         }
-        if active.len() >= self.places.saturating_mul(WAITING_PER_PLACE.saturating_add(1)) {
+        self.has_room(active.len())?;
+        active.insert(job, claim);
+        Ok(())
+    }
+
+    /// Whether another job may come to those that were accepted.
+    fn has_room(&self, accepted: usize) -> Result<(), Refusal> {
+        if accepted >= self.places.saturating_mul(WAITING_PER_PLACE.saturating_add(1)) {
             return Err(refusal(true, "this worker has as many jobs as it can hold; try again later"));
         }
-        active.insert(job, claim);
         Ok(())
     }
 
@@ -382,8 +393,9 @@ impl Jobs {
         Ok(receipt.filter(|receipt| asked(&receipt)))
     }
 
-    async fn read_input(&self, job: JobId, input_hash: Hash) -> Result<CheckedInput, Refusal> {
-        let (blobs, keys) = (self.blobs.clone(), self.context.keys.clone());
+    async fn read_input(&self, job: JobId, input_hash: Hash, keys: Arc<AppKeys>) -> Result<CheckedInput, Refusal> {
+        let blobs = self.blobs.clone();
+        let opener = JobOpener::new(self.context.keys.identity().clone(), Purpose::JobInput, keys);
         let genesis_hash = self.context.chain.genesis_hash();
         let read = move || {
             let mut json = Zeroizing::new(Vec::with_capacity(phala_primitives::input::MAX_JOB_INPUT_BYTES));
@@ -396,7 +408,7 @@ impl Jobs {
                 json.extend_from_slice(bytes);
                 Ok(())
             };
-            let verified = verify(&blobs, input_hash, MAX_CIPHERTEXT_BYTES, keys.identity(), &mut sink);
+            let verified = verify(&blobs, input_hash, MAX_CIPHERTEXT_BYTES, &opener, &mut sink);
             match verified {
                 _ if too_large => Err(refusal(false, text!(InputError::TooLarge))),
                 Err(FileError::Host(refusal)) => Err(refusal),
@@ -590,15 +602,16 @@ impl Jobs {
     /// Runs the program. Returns what came of it and for how long it ran, without what it waited for the host.
     fn execute(&self, ready: &Ready) -> Result<(Execution, Duration), Abort> {
         let context = &*self.context;
-        let program = self.program(ready)?;
         let input = &ready.input;
-        let identity = &input.identity;
+        let opener: Arc<dyn Opener> =
+            Arc::new(JobOpener::new(input.identity.clone(), Purpose::File, ready.keys.clone()));
+        let program = self.program(ready, &*opener)?;
         let stopwatch = Arc::new(Stopwatch::default());
         let timed = Timed { blobs: self.blobs.clone(), tee: context.tee.clone(), stopwatch: stopwatch.clone() };
         let blobs: Arc<dyn Blobs> = Arc::new(timed);
-        let stdin = input.stdin.map(|file| verify_file(&blobs, file, identity)).transpose()?;
+        let stdin = input.stdin.map(|file| verify_file(&blobs, file, &*opener)).transpose()?;
         let files = input.files.iter().map(|named| {
-            let file = verify_file(&blobs, named.file(), identity)?;
+            let file = verify_file(&blobs, named.file(), &*opener)?;
             Ok((named.name.clone(), file))
         });
         let files = files.collect::<Result<Vec<_>, Abort>>()?;
@@ -612,10 +625,10 @@ impl Jobs {
         let job = Job {
             arguments: input.arguments.clone(),
             stdin: match stdin {
-                Some(file) => Box::new(file.open(identity)),
+                Some(file) => Box::new(file.open(&opener)),
                 None => Box::new(Vec::new()),
             },
-            files: files.into_iter().map(|(name, file)| (name, Box::new(file.open(identity)) as _)).collect(),
+            files: files.into_iter().map(|(name, file)| (name, Box::new(file.open(&opener)) as _)).collect(),
             seed: *input.seed(),
             now_ms: submitted_at_ms,
             limits,
@@ -633,14 +646,14 @@ impl Jobs {
         Ok((execution, stopwatch.elapsed(context.tee.now())))
     }
 
-    fn program(&self, ready: &Ready) -> Result<Arc<Compiled>, Abort> {
+    fn program(&self, ready: &Ready, opener: &dyn Opener) -> Result<Arc<Compiled>, Abort> {
         let (programs, app) = (&self.context.programs, &ready.app);
         match (app.visibility, ready.input.code) {
             (Visibility::Public, _) => programs.prepare(Name::Public(app.code_hash), || self.public_code(app)),
             (Visibility::Private, Some(file)) => {
                 // Decrypted and checked even where the program is compiled already: what a job's outcome is must not depend
                 // on what a worker has in its cache.
-                let code = self.private_code(file, &ready.input.identity, app)?;
+                let code = self.private_code(file, opener, app)?;
                 programs.prepare(Name::Private(ready.assigned.job.app), || Ok(code))
             }
             (Visibility::Private, None) => Err(Abort::Failed(FailureReason::InvalidInput)),
@@ -670,7 +683,7 @@ impl Jobs {
     fn private_code(
         &self,
         file: EncryptedFile,
-        identity: &Identity,
+        opener: &dyn Opener,
         app: &ChainApp,
     ) -> Result<Zeroizing<Vec<u8>>, Abort> {
         if file.bytes > MAX_CODE_CIPHERTEXT_BYTES {
@@ -680,7 +693,7 @@ impl Jobs {
         let capacity = file.bytes.min(u64::from(MAX_CODE_BYTES));
         let mut code = Zeroizing::new(Vec::<u8>::with_capacity(usize::try_from(capacity).unwrap_or(0)));
         let mut too_long = false;
-        let verified = verify(&self.blobs, file.sha256, file.bytes, identity, &mut |bytes| {
+        let verified = verify(&self.blobs, file.sha256, file.bytes, opener, &mut |bytes| {
             if code.len().saturating_add(bytes.len()) > MAX_CODE_BYTES as usize {
                 too_long = true;
                 return Err("it is longer than any worker accepts");
@@ -726,8 +739,8 @@ fn over(job: JobId, attempt: u32) -> Refusal {
     refusal(false, text!("attempt ", attempt, " is over: the chain has gone on with job ", job, " without it"))
 }
 
-fn verify_file(blobs: &Arc<dyn Blobs>, file: EncryptedFile, identity: &Identity) -> Result<VerifiedFile, Abort> {
-    let verified = verify(blobs, file.sha256, file.bytes, identity, &mut |_| Ok(()))?;
+fn verify_file(blobs: &Arc<dyn Blobs>, file: EncryptedFile, opener: &dyn Opener) -> Result<VerifiedFile, Abort> {
+    let verified = verify(blobs, file.sha256, file.bytes, opener, &mut |_| Ok(()))?;
     if verified.length != file.bytes { Err(Abort::Failed(FailureReason::InvalidInput)) } else { Ok(verified) }
 }
 

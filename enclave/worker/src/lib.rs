@@ -15,6 +15,7 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+mod app_keys;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -15,12 +15,15 @@ use std::{
     time::Duration,
 };
 
-use phala_primitives::{JobId, gatekeeper::BeaconPart};
+use phala_primitives::{
+    GatekeeperId, JobId,
+    gatekeeper::{BeaconPart, KeyReply, SignedKeyRequest},
+};
 use phala_protocol::{
     EnclaveNotice, EnclaveRequest, HostMessage, HostReply, LogLevel, MAX_CHUNK_BYTES, Message, Refusal,
 };
 use tokio::{
-    sync::{Notify, Semaphore, mpsc},
+    sync::{Notify, Semaphore, mpsc, oneshot},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -58,13 +61,26 @@ pub(super) struct Services {
     pub said: mpsc::Sender<Said>,
 }
 
-/// What a gatekeeper's enclave wants brought to others. It says everything again until it has had its effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the enclave wants brought to others.
+#[derive(Debug)]
 pub enum Said {
-    /// To the chain.
+    /// A gatekeeper's, to the chain. It says it again until it has had its effect.
     Submission(phala_protocol::Submission),
-    /// To the other gatekeepers.
+    /// A gatekeeper's, to the other gatekeepers. It says it again, too.
     BeaconPart(BeaconPart),
+    /// A worker's, to one gatekeeper.
+    Key(KeyQuestion),
+}
+
+/// A worker's enclave asks a gatekeeper for its part of an app key.
+#[derive(Debug)]
+pub struct KeyQuestion {
+    /// Whose host is asked.
+    pub gatekeeper: GatekeeperId,
+    /// What it is asked.
+    pub request: Box<SignedKeyRequest>,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Result<KeyReply, Refusal>>,
 }
 
 /// Hands the enclave's requests to whoever serves them.
@@ -106,6 +122,7 @@ impl Dispatcher {
             EnclaveRequest::WriteOutput { .. }
             | EnclaveRequest::StoreSealed { .. }
             | EnclaveRequest::WriteCache { .. } => self.change(Change::Request(id, request)).await?,
+            EnclaveRequest::Key { gatekeeper, request } => self.ask(id, gatekeeper, request),
         }
         Ok(())
     }
@@ -128,6 +145,19 @@ impl Dispatcher {
     async fn change(&self, change: Change) -> Result<(), Stopped> {
         // Unless it panicked, the queue's task ends only when this side is dropped.
         self.changes.send(change).await.map_err(|_| Stopped)
+    }
+
+    /// Has a gatekeeper asked. Nobody waits for it but the enclave.
+    fn ask(&self, id: u64, gatekeeper: GatekeeperId, request: Box<SignedKeyRequest>) {
+        let (answer, answered) = oneshot::channel();
+        // Where it finds no place it is dropped, and so is the answer.
+        drop(self.services.said.try_send(Said::Key(KeyQuestion { gatekeeper, request, answer })));
+        let outgoing = self.outgoing.clone();
+        tokio::spawn(async move {
+            let reply =
+                answered.await.unwrap_or_else(|_| Err(refusal("the host has too many questions waiting", true)));
+            let _ = outgoing.send(Message::Reply { id, reply: reply.map(HostReply::Key) }).await;
+        });
     }
 
     fn read(&self, id: u64, request: EnclaveRequest) {

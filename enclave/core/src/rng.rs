@@ -1,9 +1,10 @@
-use phala_enclave::Tee;
 use rand_core::{TryCryptoRng, TryRng};
 use std::convert::Infallible;
 
-/// The TEE's randomness.
-pub(crate) struct TeeRng<'a>(pub &'a dyn Tee);
+use crate::Tee;
+
+/// The TEE's randomness, for libraries that take a generator.
+pub struct TeeRng<'a>(pub &'a dyn Tee);
 
 impl TryRng for TeeRng<'_> {
     type Error = Infallible;

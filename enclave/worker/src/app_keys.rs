@@ -1,0 +1,257 @@
+//! What is encrypted to an app, and the app's keys that open it.
+//!
+//! A user who does not know which worker will have a job encrypts to the app, under the key of an epoch
+//! ([`phala_app_encryption`]). Nobody has the app's key of that epoch: the gatekeepers make it together, for a worker that the chain
+//! gave a job of the app. Whether it did, each of them sees for itself; the host carries requests and answers, and cannot read or
+//! change them.
+//!
+//! # Invariants
+//! - A key is asked for only when a file of the job needs it, and lives as long as the job: a worker that is broken tomorrow has no
+//!   keys of yesterday's apps.
+//! - Only parts that verify against the chain's sharing are put together, and what comes out verifies against its public key.
+//! - Gatekeepers that do not answer refuse the job, and say nothing of its files. A file to a key that the chain does not have is the
+//!   user's fault.
+//! - A job input opens as nothing but a job input, and a file as nothing but a file ([`Purpose`]): nobody reads another's job input
+//!   by naming it as a file of his own job.
+
+use age::{DecryptError, x25519};
+use age_core::format::{FileKey, Stanza};
+use futures::{
+    StreamExt,
+    future::{Either, select},
+    stream::FuturesUnordered,
+};
+use phala_app_encryption::{AppIdentity, Purpose, Target};
+use phala_keys::{AppKey, CombineError, OpenError, PendingRequest, SharingError, VerifiedPartial, VerifiedSharing};
+use phala_primitives::{
+    AppId, GatekeeperId, JobId,
+    gatekeeper::{APP_KEY_VERSION, EpochId, KeyRequest, NetworkKey, Sharing, SignedKeyRequest},
+};
+use phala_protocol::{EnclaveRequest, HostReply, LogLevel, Refusal};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use phala_enclave::{
+    TeeRng,
+    chain::{no_finality, read, sharing_key},
+    host::{lock, refusal},
+    text::{Public, Text, text},
+};
+
+use crate::{files::Opener, jobs::Context};
+
+/// How long the gatekeepers are asked. A start of a job has to be answered within half a minute.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// The pause before one is asked again that may know more by then: its view of the chain may be a block behind.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The most epochs that the files of one job may be encrypted in: each costs a round of requests.
+const MAX_EPOCHS: usize = 4;
+
+/// Fixed sentences with numbers and ids.
+struct Said<T>(T);
+
+impl Public for Said<SharingError> {}
+impl Public for Said<OpenError> {}
+impl Public for Said<CombineError> {}
+
+impl<T: fmt::Display> fmt::Display for Said<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The keys of a job's app, as far as the job needed them.
+pub(crate) struct AppKeys {
+    context: Arc<Context>,
+    job: JobId,
+    attempt: u32,
+    app: AppId,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By epoch; `None` where the chain has no such key.
+    identities: BTreeMap<EpochId, Option<Arc<Identities>>>,
+    /// Why one could not be had, the last time.
+    refusal: Option<Refusal>,
+}
+
+/// An app's key in an epoch, for both purposes.
+struct Identities {
+    job_input: AppIdentity,
+    file: AppIdentity,
+}
+
+impl AppKeys {
+    /// Those of an attempt at a job. Nobody is asked yet.
+    pub(crate) fn new(context: Arc<Context>, job: JobId, attempt: u32, app: AppId) -> Arc<Self> {
+        Arc::new(Self { context, job, attempt, app, known: Mutex::default() })
+    }
+
+    /// The key of an epoch; `None` if there is none. Waits for the gatekeepers, the first time.
+    fn identities(&self, epoch: EpochId) -> Result<Option<Arc<Identities>>, Refusal> {
+        {
+            let known = lock(&self.known);
+            if let Some(identities) = known.identities.get(&epoch) {
+                return Ok(identities.clone());
+            }
+            if known.identities.len() >= MAX_EPOCHS {
+                return Ok(None);
+            }
+        }
+        let identities = match self.context.tasks.block_on(self.ask(epoch))? {
+            None => None,
+            Some(key) => {
+                let of = |purpose| key.inputs(purpose, epoch);
+                let both = of(Purpose::JobInput).and_then(|job_input| Ok((job_input, of(Purpose::File)?)));
+                let (job_input, file) = both.map_err(|_| refusal(true, "the app's key does not verify"))?;
+                Some(Arc::new(Identities { job_input, file }))
+            }
+        };
+        lock(&self.known).identities.insert(epoch, identities.clone());
+        Ok(identities)
+    }
+
+    /// Asks all who have a share, until a threshold has answered.
+    async fn ask(&self, epoch: EpochId) -> Result<Option<AppKey>, Refusal> {
+        let phala_enclave::Context { tee, host, keys, chain, .. } = &self.context.enclave;
+        let block = chain.finalized().ok_or_else(no_finality)?;
+        let key = NetworkKey::Epoch(epoch);
+        let sharing = read::<Sharing<u32>>(&**chain, block.hash, sharing_key(key), "sharing").await;
+        let unreadable = |error| refusal(true, text!("how the network's key is shared could not be read: ", error));
+        let Some(sharing) = sharing.map_err(unreadable)? else { return Ok(None) };
+        let sharing = VerifiedSharing::new(&sharing).map_err(|error| refusal(true, text!(Said(error))))?;
+        let request = KeyRequest {
+            genesis_hash: chain.genesis_hash(),
+            worker: keys.worker(),
+            job: self.job,
+            attempt: self.attempt,
+            app: self.app,
+            version: APP_KEY_VERSION,
+            key,
+            // Replaced by a fresh one.
+            reply_key: [0; 32],
+        };
+        let (pending, signed) = PendingRequest::new(request, keys.signing_key(), &mut TeeRng(&**tee))
+            .ok_or_else(|| refusal(false, "this enclave has not the key of its worker"))?;
+        let mut asked: FuturesUnordered<_> =
+            sharing.players().iter().map(|gatekeeper| self.part(&sharing, &pending, &signed, *gatekeeper)).collect();
+        let (mut parts, mut why) = (Vec::new(), None);
+        let mut time = tee.sleep(PATIENCE);
+        loop {
+            match select(asked.next(), time).await {
+                Either::Left((Some(Ok(part)), rest)) => {
+                    parts.push(part);
+                    time = rest;
+                }
+                Either::Left((Some(Err(reason)), rest)) => {
+                    why = Some(reason);
+                    time = rest;
+                }
+                Either::Left((None, _)) | Either::Right(_) => break,
+            }
+            if parts.len() >= sharing.threshold() as usize {
+                let key = phala_keys::combine_app_key(&sharing, self.app, APP_KEY_VERSION, &parts);
+                let key = key.map_err(|error| refusal(true, text!(Said(error))))?;
+                let message = text!(
+                    "got the key of app ",
+                    self.app,
+                    " in epoch ",
+                    epoch,
+                    " from ",
+                    parts.len(),
+                    " gatekeepers, for job ",
+                    self.job
+                );
+                host.log(LogLevel::Info, message);
+                return Ok(Some(key));
+            }
+        }
+        let found = text!(
+            parts.len(),
+            " gatekeepers gave their part of the app's key, and ",
+            sharing.threshold(),
+            " are needed: "
+        );
+        let why = why.unwrap_or_else(|| refusal(true, "the others did not answer in time"));
+        Err(refusal(true, found.and(&why)))
+    }
+
+    /// One gatekeeper's part. One that may give it later is asked again.
+    async fn part(
+        &self,
+        sharing: &VerifiedSharing,
+        pending: &PendingRequest,
+        signed: &SignedKeyRequest,
+        gatekeeper: GatekeeperId,
+    ) -> Result<VerifiedPartial, Refusal> {
+        let phala_enclave::Context { tee, host, .. } = &self.context.enclave;
+        let request = EnclaveRequest::Key { gatekeeper, request: Box::new(signed.clone()) };
+        loop {
+            match host.request(&request).await {
+                Ok(HostReply::Key(reply)) => {
+                    let part = pending.open(sharing, gatekeeper, &reply);
+                    return part.map_err(|error| refusal(true, text!(Said(error))));
+                }
+                Ok(_) => return Err(refusal(true, Text::from("the host gave another answer than was asked for"))),
+                Err(refusal) if refusal.retry => tee.sleep(PAUSE).await,
+                Err(refusal) => return Err(refusal),
+            }
+        }
+    }
+}
+
+/// What opens the job input, or the files, of one job: an identity of its own, or its app's key.
+pub(crate) struct JobOpener {
+    own: x25519::Identity,
+    purpose: Purpose,
+    keys: Arc<AppKeys>,
+}
+
+impl JobOpener {
+    /// `own` is the worker's identity for a job input, and that in the job input for files.
+    pub(crate) fn new(own: x25519::Identity, purpose: Purpose, keys: Arc<AppKeys>) -> Self {
+        Self { own, purpose, keys }
+    }
+}
+
+impl age::Identity for JobOpener {
+    fn unwrap_stanza(&self, stanza: &Stanza) -> Option<Result<FileKey, DecryptError>> {
+        let target = match Target::of(stanza) {
+            None => return self.own.unwrap_stanza(stanza),
+            Some(Err(_)) => return Some(Err(DecryptError::InvalidHeader)),
+            Some(Ok(target)) => target,
+        };
+        let ours = Target { purpose: self.purpose, epoch: target.epoch, app: self.keys.app, version: APP_KEY_VERSION };
+        if target != ours {
+            return None;
+        }
+        match self.keys.identities(target.epoch) {
+            Ok(identities) => {
+                let identities = identities?;
+                let identity = match self.purpose {
+                    Purpose::JobInput => &identities.job_input,
+                    Purpose::File => &identities.file,
+                };
+                identity.unwrap_stanza(stanza)
+            }
+            Err(refusal) => {
+                lock(&self.keys.known).refusal = Some(refusal);
+                Some(Err(DecryptError::KeyDecryptionFailed))
+            }
+        }
+    }
+}
+
+impl Opener for JobOpener {
+    fn refusal(&self) -> Option<Refusal> {
+        lock(&self.keys.known).refusal.take()
+    }
+}
