@@ -41,6 +41,9 @@ mod release;
 mod share;
 mod sharing;
 mod state;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
 
 pub use app_key::{AppKey, combine_app_key};
 pub use beacon::{BeaconError, VerifiedBeacon, beacon_partial, combine_beacon, verify_beacon};

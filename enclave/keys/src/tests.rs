@@ -15,126 +15,13 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::*;
+use super::{testing::Network, *};
 
 const GENESIS: [u8; 32] = [0x77; 32];
 const APP: AppId = AppId([0x5a; 32]);
 
 fn rng() -> ChaCha20Rng {
     ChaCha20Rng::from_seed([9; 32])
-}
-
-/// Gatekeepers that say the truth, and a chain that takes it at once.
-struct Network {
-    identities: Vec<Identity>,
-    states: Vec<State>,
-    view: View,
-    rng: ChaCha20Rng,
-}
-
-impl Network {
-    fn new(count: u8) -> Self {
-        let mut identities: Vec<_> =
-            (0..count).map(|n| Identity::new(GENESIS, &SigningKey::from_bytes(&[n + 1; 32])).unwrap()).collect();
-        identities.sort_by_key(Identity::id);
-        let states = (0..count).map(|_| State::new()).collect();
-        Self { identities, states, view: View::default(), rng: rng() }
-    }
-
-    fn ids(&self, which: &[usize]) -> Vec<GatekeeperId> {
-        let mut ids: Vec<_> = which.iter().map(|n| self.identities[*n].id()).collect();
-        ids.sort();
-        ids
-    }
-
-    fn begin(&mut self, id: CeremonyId, key: NetworkKey, players: &[usize]) {
-        let players = self.ids(players);
-        let previous = self.view.sharings.get(&key).cloned();
-        let ceremony = Ceremony {
-            key,
-            attempt: 1,
-            previous: previous.as_ref().map(|sharing| sharing.ceremony),
-            dealers: previous.as_ref().map_or(players.clone(), |sharing| sharing.players.clone()),
-            players,
-            phase: Phase::Enrol,
-            phase_ends: 10,
-        };
-        self.view.ceremonies.insert(id, CeremonyView::new(ceremony, previous));
-    }
-
-    /// What a gatekeeper says now, after sealing.
-    fn step(&mut self, number: usize) -> (Vec<Content>, BTreeMap<CeremonyId, Aside>) {
-        loop {
-            match self.states[number].step(&self.identities[number], &self.view, &mut self.rng) {
-                Step::Seal(unsealed) => {
-                    // It survives what sealing does.
-                    self.states[number] = State::unseal(unsealed.bytes()).unwrap();
-                }
-                Step::Post { posts, asides } => {
-                    return (posts.into_iter().map(|signed| signed.post.content).collect(), asides);
-                }
-            }
-        }
-    }
-
-    fn post(&mut self, id: CeremonyId, number: usize, content: Content) {
-        let me = self.identities[number].id();
-        let on_chain = self.view.ceremonies.get_mut(&id).unwrap();
-        match content {
-            Content::Enrolment(key) => drop(on_chain.enrolments.insert(me, key)),
-            Content::Dealing(dealing) => drop(on_chain.dealings.insert(me, dealing)),
-            Content::Answers(answers) => drop(on_chain.answers.insert(me, answers)),
-            Content::Log(log) => drop(on_chain.logs.insert(me, log)),
-            Content::Confirmation(confirmation) => drop(on_chain.confirmations.insert(me, confirmation)),
-            Content::Output(output) => {
-                let ceremony = on_chain.ceremony.clone();
-                let public_key = on_chain.confirmations[&me].public_key;
-                let sharing = Sharing { ceremony: id, public_key, players: ceremony.players, output, since: 5 };
-                self.view.sharings.insert(ceremony.key, sharing);
-            }
-        }
-    }
-
-    /// Everybody but `silent` says what it has to.
-    fn phase(&mut self, id: CeremonyId, phase: Phase, silent: &[usize]) {
-        self.view.ceremonies.get_mut(&id).unwrap().ceremony.phase = phase;
-        for number in (0..self.states.len()).filter(|number| !silent.contains(number)) {
-            for content in self.step(number).0 {
-                self.post(id, number, content);
-            }
-        }
-    }
-
-    fn until(&mut self, id: CeremonyId, last: Phase) {
-        for phase in [Phase::Enrol, Phase::Deal, Phase::Answer, Phase::Log, Phase::Confirm] {
-            if phase <= last {
-                self.phase(id, phase, &[]);
-            }
-        }
-    }
-
-    /// A whole ceremony.
-    fn run(&mut self, id: CeremonyId, key: NetworkKey, players: &[usize]) -> VerifiedSharing {
-        self.begin(id, key, players);
-        self.until(id, Phase::Confirm);
-        self.phase(id, Phase::Confirm, &[]);
-        for number in 0..self.states.len() {
-            assert!(self.step(number).0.is_empty());
-        }
-        self.sharing(key)
-    }
-
-    fn sharing(&self, key: NetworkKey) -> VerifiedSharing {
-        VerifiedSharing::new(&self.view.sharings[&key]).unwrap()
-    }
-
-    fn share(&self, number: usize, key: NetworkKey) -> &Share {
-        self.states[number].share(key).unwrap()
-    }
-
-    fn on_chain(&mut self, id: CeremonyId) -> &mut CeremonyView {
-        self.view.ceremonies.get_mut(&id).unwrap()
-    }
 }
 
 fn worker() -> (SigningKey, KeyRequest, Facts) {
@@ -172,7 +59,7 @@ fn verified(request: &KeyRequest, signing: &SigningKey) -> VerifiedRequest {
 
 #[test]
 fn nothing_is_posted_before_it_is_sealed() {
-    let mut network = Network::new(3);
+    let mut network = Network::new(GENESIS, 3);
     network.begin(1, NetworkKey::Root, &[0, 1, 2]);
     let mut state = State::new();
     let Step::Seal(first) = state.step(&network.identities[0], &network.view, &mut network.rng) else { panic!() };
@@ -192,7 +79,7 @@ fn nothing_is_posted_before_it_is_sealed() {
 
 #[test]
 fn a_key_is_made_and_dealt_anew_to_others() {
-    let mut network = Network::new(6);
+    let mut network = Network::new(GENESIS, 6);
     let first = network.run(1, NetworkKey::Root, &[0, 1, 2, 3]);
     assert_eq!((first.threshold(), first.ceremony(), first.players().len()), (3, 1, 4));
     let old = network.share(3, NetworkKey::Root).clone();
@@ -214,7 +101,7 @@ fn a_key_is_made_and_dealt_anew_to_others() {
 
 #[test]
 fn one_gatekeeper_alone_is_enough_for_a_development_network() {
-    let mut network = Network::new(2);
+    let mut network = Network::new(GENESIS, 2);
     let first = network.run(1, NetworkKey::Root, &[0]);
     assert_eq!(first.threshold(), 1);
     assert_eq!(network.run(2, NetworkKey::Root, &[0, 1]).public_key(), first.public_key());
@@ -222,7 +109,7 @@ fn one_gatekeeper_alone_is_enough_for_a_development_network() {
 
 #[test]
 fn a_player_that_was_away_computes_its_share_later() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     network.begin(1, NetworkKey::Root, &[0, 1, 2, 3]);
     network.until(1, Phase::Log);
     network.phase(1, Phase::Confirm, &[3]);
@@ -244,7 +131,7 @@ fn a_player_that_was_away_computes_its_share_later() {
 
 #[test]
 fn the_previous_share_stays_until_the_chain_has_the_new_sharing() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     network.run(1, NetworkKey::Root, &[0, 1, 2, 3]);
     network.begin(2, NetworkKey::Root, &[0, 1, 2, 3]);
     network.until(2, Phase::Log);
@@ -266,7 +153,7 @@ fn the_previous_share_stays_until_the_chain_has_the_new_sharing() {
 
 #[test]
 fn an_older_view_erases_no_share() {
-    let mut network = Network::new(3);
+    let mut network = Network::new(GENESIS, 3);
     network.run(1, NetworkKey::Root, &[0, 1, 2]);
     let old = network.view.sharings.clone();
     network.run(2, NetworkKey::Root, &[0, 1, 2]);
@@ -277,7 +164,7 @@ fn an_older_view_erases_no_share() {
 
 #[test]
 fn a_false_dealing_is_complained_about_and_the_value_is_opened() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     network.begin(1, NetworkKey::Root, &[0, 1, 2, 3]);
     network.until(1, Phase::Deal);
     // The value for the second player does not open.
@@ -298,7 +185,7 @@ fn a_false_dealing_is_complained_about_and_the_value_is_opened() {
 
 #[test]
 fn a_false_complaint_opens_one_value_and_stops_nothing() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     network.begin(1, NetworkKey::Root, &[0, 1, 2, 3]);
     network.until(1, Phase::Answer);
     let liar = network.identities[2].id();
@@ -319,7 +206,7 @@ fn a_false_complaint_opens_one_value_and_stops_nothing() {
 
 #[test]
 fn a_silent_player_has_nothing_opened() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     network.begin(1, NetworkKey::Root, &[0, 1, 2, 3]);
     network.until(1, Phase::Deal);
     network.phase(1, Phase::Answer, &[3]);
@@ -339,7 +226,7 @@ fn a_silent_player_has_nothing_opened() {
 #[test]
 fn a_rolled_back_state_stands_aside() {
     for last in [Phase::Enrol, Phase::Deal, Phase::Answer, Phase::Log] {
-        let mut network = Network::new(4);
+        let mut network = Network::new(GENESIS, 4);
         network.begin(1, NetworkKey::Root, &[0, 1, 2, 3]);
         network.until(1, last);
         network.states[0] = State::new();
@@ -352,7 +239,7 @@ fn a_rolled_back_state_stands_aside() {
         assert_eq!(network.states[0].attempts().count(), 0);
     }
     // One that only deals has not enrolled.
-    let mut network = Network::new(5);
+    let mut network = Network::new(GENESIS, 5);
     network.run(1, NetworkKey::Root, &[0, 1, 2, 3]);
     let before = network.states[0].shares_for_test();
     network.begin(2, NetworkKey::Root, &[1, 2, 3, 4]);
@@ -377,7 +264,7 @@ fn another_post_under_its_name_is_noticed_in_every_phase() {
         (Phase::Confirm, |view, me| view.confirmations.get_mut(&me).unwrap().output_hash = [0; 32]),
     ];
     for (phase, change) in changes {
-        let mut network = Network::new(3);
+        let mut network = Network::new(GENESIS, 3);
         network.begin(1, NetworkKey::Root, &[0, 1, 2]);
         network.until(1, phase);
         let me = network.identities[0].id();
@@ -390,7 +277,7 @@ fn another_post_under_its_name_is_noticed_in_every_phase() {
 
 #[test]
 fn who_lost_the_share_does_not_deal_and_gets_a_new_one() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     network.run(1, NetworkKey::Root, &[0, 1, 2, 3]);
     network.states[0] = State::new();
     network.begin(2, NetworkKey::Root, &[0, 1, 2, 3]);
@@ -427,7 +314,7 @@ fn contradicting_ceremonies_are_not_taken_part_in() {
         },
     ];
     for change in changes {
-        let mut network = Network::new(4);
+        let mut network = Network::new(GENESIS, 4);
         network.run(1, NetworkKey::Root, &[0, 1, 2, 3]);
         network.begin(2, NetworkKey::Root, &[0, 1, 2, 3]);
         network.phase(2, Phase::Enrol, &[]);
@@ -442,7 +329,7 @@ fn contradicting_ceremonies_are_not_taken_part_in() {
             );
         }
     }
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     network.begin(1, NetworkKey::Root, &[0, 1, 2]);
     network.phase(1, Phase::Enrol, &[]);
     network.on_chain(1).ceremony.phase = Phase::Deal;
@@ -455,7 +342,7 @@ fn contradicting_ceremonies_are_not_taken_part_in() {
 
 #[test]
 fn too_few_logs_make_nothing() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     network.begin(1, NetworkKey::Root, &[0, 1, 2, 3]);
     network.until(1, Phase::Log);
     let ids = network.ids(&[0, 1, 2, 3]);
@@ -469,7 +356,7 @@ fn too_few_logs_make_nothing() {
 
 #[test]
 fn a_log_of_another_dealing_is_left_out() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     network.begin(1, NetworkKey::Root, &[0, 1, 2, 3]);
     network.until(1, Phase::Log);
     let ids = network.ids(&[0, 1, 2, 3]);
@@ -490,7 +377,7 @@ fn a_log_of_another_dealing_is_left_out() {
 
 #[test]
 fn keys_to_which_nothing_can_be_encrypted_stop_nobody() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     network.begin(1, NetworkKey::Root, &[0, 1, 2, 3]);
     network.phase(1, Phase::Enrol, &[]);
     let liar = network.identities[3].id();
@@ -510,7 +397,7 @@ fn keys_to_which_nothing_can_be_encrypted_stop_nobody() {
 
 #[test]
 fn an_epoch_is_forgotten_and_the_root_is_not() {
-    let mut network = Network::new(3);
+    let mut network = Network::new(GENESIS, 3);
     network.run(1, NetworkKey::Root, &[0, 1, 2]);
     network.run(2, NetworkKey::Epoch(0), &[0, 1, 2]);
     network.begin(3, NetworkKey::Epoch(0), &[0, 1, 2]);
@@ -532,7 +419,7 @@ fn an_epoch_is_forgotten_and_the_root_is_not() {
 
 #[test]
 fn sealed_states_are_read_whole_or_not() {
-    let mut network = Network::new(3);
+    let mut network = Network::new(GENESIS, 3);
     network.run(1, NetworkKey::Root, &[0, 1, 2]);
     network.begin(2, NetworkKey::Root, &[0, 1, 2]);
     let Step::Seal(unsealed) = network.states[0].step(&network.identities[0], &network.view, &mut network.rng) else {
@@ -562,7 +449,7 @@ fn sealed_states_are_read_whole_or_not() {
 
 #[test]
 fn nothing_secret_is_shown() {
-    let mut network = Network::new(3);
+    let mut network = Network::new(GENESIS, 3);
     network.run(1, NetworkKey::Root, &[0, 1, 2]);
     let share = network.share(0, NetworkKey::Root);
     let secret = hex::encode(&share.encode()[13..]);
@@ -583,7 +470,7 @@ fn app_parts(network: &Network, app: AppId, version: u32) -> Vec<VerifiedPartial
 
 #[test]
 fn an_app_key_is_one_and_gives_separate_keys() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     let sharing = network.run(1, NetworkKey::Root, &[0, 1, 2, 3]);
     let parts = app_parts(&network, APP, 2);
     let key = combine_app_key(&sharing, APP, 2, &parts[..3]).unwrap();
@@ -602,7 +489,7 @@ fn an_app_key_is_one_and_gives_separate_keys() {
 
 #[test]
 fn bad_parts_are_named() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     let sharing = network.run(1, NetworkKey::Root, &[0, 1, 2, 3]);
     let message = Message::AppKey { app: APP, version: 2 };
     let gatekeeper = network.identities[0].id();
@@ -631,7 +518,7 @@ fn bad_parts_are_named() {
 
 #[test]
 fn malformed_sharings_are_refused() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     network.run(1, NetworkKey::Root, &[0, 1, 2, 3]);
     let good = network.view.sharings[&NetworkKey::Root].clone();
     let error = |sharing: Sharing<u32>| VerifiedSharing::new(&sharing).unwrap_err();
@@ -651,7 +538,7 @@ fn malformed_sharings_are_refused() {
 
 #[test]
 fn a_worker_gets_its_key_and_nobody_else() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     let sharing = network.run(1, NetworkKey::Root, &[0, 1, 2, 3]);
     let (signing, request, facts) = worker();
     let (pending, signed) = PendingRequest::new(request.clone(), &signing, &mut network.rng).unwrap();
@@ -700,7 +587,7 @@ fn each_fact_is_checked() {
 
 #[test]
 fn a_reply_needs_the_right_share_and_a_key_to_encrypt_to() {
-    let mut network = Network::new(3);
+    let mut network = Network::new(GENESIS, 3);
     network.run(1, NetworkKey::Root, &[0, 1, 2]);
     let (signing, request, facts) = worker();
     let epoch = KeyRequest { key: NetworkKey::Epoch(3), ..request.clone() };
@@ -712,7 +599,7 @@ fn a_reply_needs_the_right_share_and_a_key_to_encrypt_to() {
 
 #[test]
 fn only_the_root_key_signs_the_beacon() {
-    let mut network = Network::new(3);
+    let mut network = Network::new(GENESIS, 3);
     network.run(1, NetworkKey::Epoch(0), &[0, 1, 2]);
     let share = network.share(0, NetworkKey::Epoch(0));
     assert_eq!(beacon_partial(share, &GENESIS, 1).unwrap_err(), BeaconError::NotRoot);
@@ -720,7 +607,7 @@ fn only_the_root_key_signs_the_beacon() {
 
 #[test]
 fn a_beacon_is_of_its_round_chain_and_key() {
-    let mut network = Network::new(4);
+    let mut network = Network::new(GENESIS, 4);
     let sharing = network.run(1, NetworkKey::Root, &[0, 1, 2, 3]);
     let message = Message::Beacon { genesis_hash: GENESIS, round: 7 };
     let parts: Vec<_> = (0..4)
@@ -788,7 +675,7 @@ proptest! {
         who in 0usize..4,
         before in prop_oneof![Just(Phase::Enrol), Just(Phase::Deal), Just(Phase::Log)],
     ) {
-        let mut network = Network::new(4);
+        let mut network = Network::new(GENESIS, 4);
         network.begin(1, NetworkKey::Root, &[0, 1, 2, 3]);
         network.until(1, before);
         let liar = network.identities[who].id();
@@ -807,7 +694,7 @@ proptest! {
 
     #[test]
     fn garbage_is_no_reply(encapsulated_key in any::<[u8; 32]>(), ciphertext in bytes(80), signature in bytes(60)) {
-        let mut network = Network::new(1);
+        let mut network = Network::new(GENESIS, 1);
         let sharing = network.run(1, NetworkKey::Root, &[0]);
         let (signing, request, _) = worker();
         let (pending, _) = PendingRequest::new(request, &signing, &mut network.rng).unwrap();

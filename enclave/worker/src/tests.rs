@@ -9,15 +9,18 @@ use age::secrecy::ExposeSecret;
 use codec::{Decode, Encode};
 use futures::future::BoxFuture;
 use futures_lite::future::block_on;
+use phala_app_encryption::{AppRecipient, Purpose, Target};
 use phala_enclave::{
     Enclave, End, OPEN_REQUESTS, OPEN_STARTS, Threads,
-    chain::{Block, Chain, StartError, app_key, job_key, sealed_name, worker_key},
+    chain::{Block, Chain, StartError, app_key, job_key, sealed_name, sharing_key, worker_key},
     host::{lock, refusal},
     keys,
     testing::{FakeChain, ISOLATION, TestTee, registered},
 };
+use phala_keys::{Facts, Granted, VerifiedRequest, testing::Network};
 use phala_primitives::{
-    AppId, FailureReason, Hash, JobId, Limits, Outcome, SignedReceipt, WorkerId,
+    AppId, FailureReason, GatekeeperId, Hash, JobId, Limits, Outcome, SignedReceipt, WorkerId,
+    gatekeeper::{NetworkKey, PublicKey, SignedKeyRequest},
     input::{EncryptedFile, JobInput, NamedFile},
     job::{App, Assignment, Job, JobStatus, Visibility, secret_commitment},
     padding::padded,
@@ -66,12 +69,71 @@ struct Disk {
     sealed: Mutex<HashMap<String, Vec<u8>>>,
     cache: Mutex<HashMap<String, Vec<u8>>>,
     outputs: Mutex<HashMap<JobId, Vec<u8>>>,
+    gatekeepers: Mutex<Option<Gatekeepers>>,
+}
+
+/// Gatekeepers that believe whatever a worker says of its job.
+struct Gatekeepers {
+    network: Network,
+    /// How each of them answers.
+    manners: [Manner; 4],
+}
+
+#[derive(Clone, Copy)]
+enum Manner {
+    Honest,
+    /// Refuses for good.
+    Refuses,
+    /// Refuses once, and then answers.
+    Late,
+    /// What it says, its host changes.
+    Changed,
+    /// Its host brings what another gatekeeper said.
+    Exchanged,
+}
+
+impl Gatekeepers {
+    fn answer(&mut self, gatekeeper: GatekeeperId, signed: &SignedKeyRequest) -> Result<HostReply, Refusal> {
+        let request = &signed.request;
+        let asked = self.network.identities.iter().position(|identity| identity.id() == gatekeeper).unwrap();
+        let manner = self.manners[asked];
+        if let Manner::Late = manner {
+            self.manners[asked] = Manner::Honest;
+            return Err(refusal(true, "not yet"));
+        }
+        if let Manner::Refuses = manner {
+            return Err(refusal(false, "no"));
+        }
+        let facts = Facts {
+            genesis_hash: GENESIS,
+            now: 1,
+            job: request.job,
+            worker: request.worker,
+            attempt: request.attempt,
+            app: request.app,
+            version: request.version,
+            verdict_expires: 2,
+            epochs: Some((0, 0)),
+        };
+        let granted = Granted::new(VerifiedRequest::new(signed).unwrap(), &facts).unwrap();
+        let who = if let Manner::Exchanged = manner { (asked + 1) % 4 } else { asked };
+        let share = self.network.share(who, request.key).clone();
+        let mut reply = phala_keys::reply(&share, granted, &mut self.network.rng).unwrap();
+        if let Manner::Changed = manner {
+            reply.ciphertext[0] ^= 1;
+        }
+        Ok(HostReply::Key(reply))
+    }
 }
 
 impl Disk {
     fn answer(&self, request: EnclaveRequest) -> Result<HostReply, Refusal> {
         match request {
-            EnclaveRequest::Dial { .. } | EnclaveRequest::Key { .. } => Err(refusal(true, "no network here")),
+            EnclaveRequest::Dial { .. } => Err(refusal(true, "no network here")),
+            EnclaveRequest::Key { gatekeeper, request } => match &mut *lock(&self.gatekeepers) {
+                Some(gatekeepers) => gatekeepers.answer(gatekeeper, &request),
+                None => Err(refusal(true, "no gatekeepers here")),
+            },
             EnclaveRequest::ReadBlob { blob, offset, length } => {
                 self.blobs.read(blob, offset, length).map(HostReply::Bytes)
             }
@@ -275,6 +337,21 @@ impl World {
 
     fn upload(&self, recipient: &age::x25519::Recipient, plaintext: &[u8]) -> EncryptedFile {
         let ciphertext = encrypt_to(recipient, plaintext);
+        let bytes = ciphertext.len() as u64;
+        EncryptedFile { sha256: self.disk.blobs.add(ciphertext), bytes }
+    }
+
+    /// Four gatekeepers that share the key of epoch 0, which is returned.
+    fn share_epoch_key(&self, manners: [Manner; 4]) -> PublicKey {
+        let mut network = Network::new(GENESIS, 4);
+        let sharing = network.run(1, NetworkKey::Epoch(0), &[0, 1, 2, 3]);
+        self.chain.store(sharing_key(NetworkKey::Epoch(0)), network.view.sharings[&NetworkKey::Epoch(0)].encode());
+        *lock(&self.disk.gatekeepers) = Some(Gatekeepers { network, manners });
+        sharing.public_key()
+    }
+
+    fn upload_to_app(&self, target: Target, key: &PublicKey, plaintext: &[u8]) -> EncryptedFile {
+        let ciphertext = age::encrypt(&AppRecipient::new(target, key).unwrap(), plaintext).unwrap();
         let bytes = ciphertext.len() as u64;
         EncryptedFile { sha256: self.disk.blobs.add(ciphertext), bytes }
     }
@@ -620,6 +697,111 @@ fn inputs_that_do_not_belong_are_refused_for_good() {
     // None of them has taken the job's place.
     let Ok(EnclaveReply::Status(status)) = host.ask(HostRequest::Status) else { panic!() };
     assert_eq!((status.queued_jobs, status.running_jobs), (0, 0));
+}
+
+#[test]
+fn what_was_encrypted_to_the_app_before_it_had_a_worker_opens() {
+    use Manner::*;
+    // Three of the four are needed.
+    for manners in [
+        [Honest; 4],
+        [Honest, Refuses, Honest, Honest],
+        [Changed, Late, Honest, Late],
+        [Exchanged, Honest, Honest, Honest],
+    ] {
+        let world = World::new();
+        let app = world.publish(&echo(), Visibility::Public);
+        world.disk.blobs.add(echo());
+        let key = world.share_epoch_key(manners);
+        let target = |purpose| Target { purpose, epoch: 0, app, version: 0 };
+        // Somebody else's data, and what the job's owner says of it.
+        let data = world.upload_to_app(target(Purpose::File), &key, b"data");
+        let input = JobInput {
+            stdin: Some(data),
+            files: vec![NamedFile::new("own".into(), world.upload_file(b"x"))],
+            ..world.input(4, app)
+        };
+        let input = world.upload_to_app(target(Purpose::JobInput), &key, &serde_json::to_vec(&input).unwrap()).sha256;
+
+        let mut host = world.connect();
+        let (worker, _) = host.start();
+        world.assign(4, app, worker, 1);
+        host.ask(start_job(4, input)).unwrap();
+        let signed = host.receipt(4).unwrap();
+        assert_eq!((signed.receipt.outcome, signed.receipt.input_hash), (Outcome::Completed { exit_code: 3 }, input));
+        assert_eq!(world.result(&signed)["stdout"], b"data");
+    }
+}
+
+#[test]
+fn too_few_gatekeepers_refuse_a_start_and_say_nothing_of_the_input() {
+    use Manner::*;
+    for manners in [[Honest, Honest, Refuses, Refuses], [Changed, Honest, Honest, Exchanged]] {
+        let world = World::new();
+        let app = world.publish(&echo(), Visibility::Public);
+        world.disk.blobs.add(echo());
+        let key = world.share_epoch_key(manners);
+        let target = Target { purpose: Purpose::JobInput, epoch: 0, app, version: 0 };
+        let input = world.upload_to_app(target, &key, &serde_json::to_vec(&world.input(4, app)).unwrap()).sha256;
+        let mut host = world.connect();
+        let (worker, _) = host.start();
+        world.assign(4, app, worker, 1);
+        let refused = host.ask(start_job(4, input)).unwrap_err();
+        assert!(refused.retry && refused.reason.contains("2 gatekeepers gave their part"), "{refused:?}");
+        // They come back.
+        lock(&world.disk.gatekeepers).as_mut().unwrap().manners = [Honest; 4];
+        host.ask(start_job(4, input)).unwrap();
+        assert_eq!(host.receipt(4).unwrap().receipt.outcome, Outcome::Completed { exit_code: 3 });
+    }
+}
+
+#[test]
+fn files_of_gatekeepers_that_stay_away_end_no_job() {
+    let world = World::new();
+    let app = world.publish(&echo(), Visibility::Public);
+    world.disk.blobs.add(echo());
+    let key = world.share_epoch_key([Manner::Refuses; 4]);
+    let data = world.upload_to_app(Target { purpose: Purpose::File, epoch: 0, app, version: 0 }, &key, b"data");
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    world.assign(4, app, worker, 1);
+    let input = world.upload_input(&recipient, &JobInput { stdin: Some(data), ..world.input(4, app) });
+    host.ask(start_job(4, input)).unwrap();
+    assert!(host.receipt(4).unwrap_err().retry, "the user's file may be good");
+}
+
+#[test]
+fn what_is_encrypted_for_something_else_does_not_open() {
+    let world = World::new();
+    let mut host = world.connect();
+    let (worker, recipient) = host.start();
+    let app = world.publish(&echo(), Visibility::Public);
+    world.disk.blobs.add(echo());
+    let key = world.share_epoch_key([Manner::Honest; 4]);
+    let target = Target { purpose: Purpose::JobInput, epoch: 0, app, version: 0 };
+    let json = serde_json::to_vec(&world.input(4, app)).unwrap();
+    world.assign(4, app, worker, 1);
+    for other in [
+        Target { purpose: Purpose::File, ..target },
+        Target { epoch: 1, ..target },
+        Target { version: 1, ..target },
+        Target { app: AppId([9; 32]), ..target },
+    ] {
+        let input = world.upload_to_app(other, &key, &json).sha256;
+        let refused = host.ask(start_job(4, input)).unwrap_err();
+        assert!(!refused.retry && refused.reason.contains("encrypted to another recipient"), "{other:?}: {refused:?}");
+    }
+
+    // Somebody else's job input, named as a file of one's own job.
+    let stolen = world.upload_to_app(target, &key, &json);
+    let unknown = world.upload_to_app(Target { purpose: Purpose::File, epoch: 1, ..target }, &key, b"x");
+    for (job, file) in [(5, stolen), (6, unknown)] {
+        world.assign(job, app, worker, 1);
+        let input = JobInput { files: vec![NamedFile::new("theirs".into(), file)], ..world.input(job, app) };
+        let input = world.upload_input(&recipient, &input);
+        host.ask(start_job(job, input)).unwrap();
+        assert_eq!(host.receipt(job).unwrap().receipt.outcome, Outcome::Failed(FailureReason::InvalidInput));
+    }
 }
 
 #[test]
