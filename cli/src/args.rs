@@ -133,12 +133,12 @@ impl Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dev {
-    /// Start a network: nodes, and workers with an enclave and a host each.
+    /// Start a network: nodes, gatekeepers and workers, the latter two with an enclave and a host each.
     ///
     /// Evidence is SIMULATED: it exercises every check, but nothing is hidden from this machine. The accounts //Alice, //Bob,
     /// //Charlie, //Dave, //Eve and //Ferdie hold PHA.
     #[command(
-        after_help = "Examples:\n  phala dev up\n  phala dev up --workers 1 --dir /tmp/network\n  phala dev up --authorities 4     four nodes: finality survives the loss of one"
+        after_help = "Examples:\n  phala dev up\n  phala dev up --workers 1 --dir /tmp/network\n  phala dev up --gatekeepers 0     one node, for a small machine: jobs are encrypted to their workers"
     )]
     Up(DevUp),
     /// Say what runs, where, and how it is.
@@ -151,6 +151,16 @@ pub(crate) enum Dev {
     /// Stop the network. Its data stay, and `phala dev up` goes on with them.
     #[command(after_help = "Examples:\n  phala dev down\n  phala dev down --purge     forget the chain, too")]
     Down(DevDown),
+}
+
+impl DevUp {
+    /// How many nodes and gatekeepers.
+    pub(crate) fn sizes(&self) -> (u8, u8) {
+        match (self.authorities, self.gatekeepers) {
+            (Some(1), None) | (None, Some(0)) => (1, 0),
+            (authorities, gatekeepers) => (authorities.unwrap_or(4), gatekeepers.unwrap_or(4)),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -167,14 +177,15 @@ pub(crate) struct DevUp {
     /// How many workers.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=32))]
     pub workers: u8,
-    /// How many nodes make blocks: 1, or 4 (the fewest that go on without one of them).
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_authorities)]
-    pub authorities: u8,
-    /// How many of these nodes also get a gatekeeper, with a host and an enclave. They are elected, and share the network's keys, once
-    /// the first session is over; with four authorities they take the place of those.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=4))]
-    pub gatekeepers: u8,
-    /// The chain: a built-in one or a chain specification file. By default `dev`, or `local` with four authorities.
+    /// How many nodes make blocks: 1, or 4 (the fewest that go on without one of them). By default 4 with gatekeepers, and 1 without.
+    #[arg(long, value_name = "N", value_parser = parse_authorities)]
+    pub authorities: Option<u8>,
+    /// How many of these nodes also get a gatekeeper, with a host and an enclave: by default all four. They are elected after some
+    /// two minutes, make blocks from then on, and share the network's keys a minute later (`phala network keys`).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=4))]
+    pub gatekeepers: Option<u8>,
+    /// The chain: a built-in one or a chain specification file. By default `dev`, or with four nodes `local`, where gatekeepers get
+    /// sessions of a minute.
     #[arg(long, value_name = "CHAIN", value_hint = ValueHint::FilePath)]
     pub chain: Option<String>,
     /// How many jobs each worker runs at once.

@@ -169,7 +169,7 @@ impl Network {
         Self::start_with(&["--workers", &workers.to_string()])
     }
 
-    /// Starts a network with options of `phala dev up`.
+    /// Starts a network with options of `phala dev up`. Without gatekeepers, unless they name some.
     ///
     /// # Errors
     /// When it does not come up; with its logs.
@@ -186,6 +186,9 @@ impl Network {
     fn up(&self, options: &[&str]) -> Result<()> {
         let port = free_port()?.to_string();
         let mut arguments = vec!["dev", "up", "--rpc-port", &port];
+        if !options.contains(&"--gatekeepers") {
+            arguments.extend(["--gatekeepers", "0"]);
+        }
         arguments.extend(options);
         let run = self.dev(&arguments)?;
         if run.status != Some(0) {

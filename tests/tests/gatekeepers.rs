@@ -1,23 +1,12 @@
 //! Gatekeepers of a real network: elected, they make blocks, share the network's keys and make the random beacon.
 
 use anyhow::{Context, Result, ensure};
-use phala_tests::{Network, authorities::with_epochs, wait_until};
+use phala_tests::{Network, wait_until};
 use serde_json::Value;
-use std::fs;
-use tempfile::TempDir;
 
-/// Slots in a session of the chain of these tests: a minute. An era has two, which is enough for a ceremony.
-const SESSION: u64 = 30;
-
-/// Four authorities, each with a gatekeeper.
-fn start(workers: u8) -> Result<(Network, TempDir)> {
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("chain.json");
-    fs::write(&path, serde_json::to_vec(&with_epochs("local", SESSION)?)?)?;
-    let chain = path.to_str().context("the path is text")?.to_owned();
-    let workers = workers.to_string();
-    let options = ["--workers", &workers, "--authorities", "4", "--gatekeepers", "4", "--chain", &chain];
-    Ok((Network::start_with(&options)?, folder))
+/// Four nodes, each with a gatekeeper, and sessions of a minute: an era has two, which is enough for a ceremony.
+fn start(workers: u8) -> Result<Network> {
+    Network::start_with(&["--workers", &workers.to_string(), "--gatekeepers", "4"])
 }
 
 fn keys(network: &Network) -> Result<Value> {
@@ -30,7 +19,7 @@ fn key<'a>(keys: &'a Value, name: &str) -> Option<&'a Value> {
 
 #[test]
 fn gatekeepers_are_elected_and_share_the_networks_keys() -> Result<()> {
-    let (network, _folder) = start(0)?;
+    let network = start(0)?;
     let first = wait_until("the network's keys", 400, || {
         let keys = keys(&network)?;
         Ok((key(&keys, "root").is_some() && key(&keys, "epoch 0").is_some()).then_some(keys))

@@ -1,5 +1,5 @@
 //! What is written down about a network: its folder holds `network.json` while it runs, the processes' logs in `logs/`,
-//! nodes in `node-N/`, workers in `worker-N/`. Nothing but these is ever removed, and only from a folder that was empty
+//! nodes in `node-N/`, gatekeepers in `gatekeeper-N/`, workers in `worker-N/`. Nothing but these is ever removed, and only from a folder that was empty
 //! when it became a network's.
 
 use anyhow::{Context as _, bail};
@@ -21,6 +21,9 @@ pub(crate) const LOGS: &str = "logs";
 
 /// The file with the measurement of the enclave that was started last.
 pub(crate) const MEASUREMENT: &str = "measurement";
+
+/// The specification of a chain with gatekeepers.
+pub(crate) const CHAIN: &str = "chain.json";
 
 /// The folder of a node.
 pub(crate) fn node_folder(number: usize) -> String {
@@ -156,7 +159,7 @@ fn is_gatekeeper(name: &str) -> bool {
 
 /// Whether a network keeps something under this name in its folder.
 fn is_ours(name: &str) -> bool {
-    [FILE, MARKER, LOGS, MEASUREMENT].contains(&name)
+    [FILE, MARKER, LOGS, MEASUREMENT, CHAIN].contains(&name)
         || is_worker(name)
         || is_gatekeeper(name)
         || is_numbered(name, "node-")
@@ -265,6 +268,7 @@ mod tests {
                 fs::create_dir_all(folder.join(name).join("deep")).unwrap();
             }
             fs::write(folder.join(MEASUREMENT), "").unwrap();
+            fs::write(folder.join(CHAIN), "").unwrap();
         };
         make();
         let others = ["worker-", "worker-01", "worker-x", "node-1.bak", "notes"];

@@ -10,7 +10,7 @@ use phala_sdk::{
     Signer, amount,
     chain::{Chain, State, call, seat_id},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeSet,
@@ -21,6 +21,7 @@ use std::{
         fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -39,6 +40,12 @@ const BOND: Balance = 10_000 * PHA;
 
 /// The accounts that make blocks, as the node's options call them.
 const AUTHORITIES: [&str; 4] = ["alice", "bob", "charlie", "dave"];
+
+/// How many slots a session of a network with gatekeepers has: one minute.
+const SESSION_SLOTS: u64 = 30;
+
+/// Where genesis says so: twox128 of `:EpochDuration:`.
+const SESSION_LENGTH: &str = "0x695ec709ce0439fb6d6db345d9653648";
 
 /// Of the folder of a host's socket. An enclave that root starts enters it as root, and goes on as another user in its group.
 const SOCKET_FOLDER_MODE: u32 = 0o710;
@@ -65,7 +72,10 @@ pub(crate) async fn up(options: DevUp, context: &Context, output: &Output) -> St
         network.forget(&folder)?;
     }
     let binaries = Binaries::find(options.bin_dir.as_deref())?;
+    let (authorities, gatekeepers) = options.sizes();
     let mut builder = Builder {
+        authorities,
+        gatekeepers,
         network: Network {
             version: 1,
             node: String::new(),
@@ -136,6 +146,10 @@ struct Builder<'a> {
     folder: PathBuf,
     binaries: Binaries,
     options: DevUp,
+    /// How many nodes make blocks.
+    authorities: u8,
+    /// How many of them get a gatekeeper.
+    gatekeepers: u8,
     output: &'a Output,
     /// The JSON-RPC of each node.
     nodes: Vec<String>,
@@ -145,7 +159,7 @@ impl Builder<'_> {
     async fn build(&mut self) -> anyhow::Result<()> {
         let mut ports = Ports::default();
         fs::create_dir_all(self.folder.join(state::LOGS)).context("cannot make the folder of the logs")?;
-        if self.options.gatekeepers > self.options.authorities {
+        if self.gatekeepers > self.authorities {
             bail!("each gatekeeper has a node of its own: give --authorities 4, or fewer --gatekeepers");
         }
         let executable = measure(&self.binaries.enclave)?;
@@ -186,9 +200,11 @@ impl Builder<'_> {
     }
 
     async fn start_nodes(&mut self, ports: &mut Ports) -> anyhow::Result<Chain> {
-        let count = usize::from(self.options.authorities);
+        let count = usize::from(self.authorities);
         let specification = match &self.options.chain {
-            None => if count == 1 { "dev" } else { "local" }.to_owned(),
+            None if count == 1 => "dev".to_owned(),
+            None if self.gatekeepers == 0 => "local".to_owned(),
+            None => self.chain_with_short_sessions()?.display().to_string(),
             // The node runs in another folder.
             Some(file) if Path::new(file).is_file() => {
                 fs::canonicalize(file).with_context(|| format!("cannot use {file}"))?.display().to_string()
@@ -228,7 +244,7 @@ impl Builder<'_> {
             if let Some((_, address)) = &first {
                 arguments.extend(strings(&["--bootnodes", address]));
             }
-            if number <= usize::from(self.options.gatekeepers) {
+            if number <= usize::from(self.gatekeepers) {
                 // Its host has it make session keys.
                 arguments.extend(strings(&["--rpc-methods", "unsafe"]));
             }
@@ -250,6 +266,25 @@ impl Builder<'_> {
             }
         }
         first.map(|(chain, _)| chain).context("a network has at least one node")
+    }
+
+    /// The chain `local`, but with sessions in which one can wait for an election: a specification in the network's folder.
+    fn chain_with_short_sessions(&self) -> anyhow::Result<PathBuf> {
+        let path = self.folder.join(state::CHAIN);
+        if path.exists() {
+            return Ok(path);
+        }
+        let export = ["export-chain-spec", "--chain", "local", "--raw"];
+        let run = Command::new(&self.binaries.node).args(export).output().context("cannot run phala-node")?;
+        if !run.status.success() {
+            bail!("phala-node does not give its chain specification: {}", String::from_utf8_lossy(&run.stderr));
+        }
+        let mut specification: Value =
+            serde_json::from_slice(&run.stdout).context("phala-node's chain specification is no JSON")?;
+        let slots = format!("0x{}", hex::encode(SESSION_SLOTS.to_le_bytes()));
+        specification["genesis"]["raw"]["top"][SESSION_LENGTH] = slots.into();
+        phala_sdk::job::write_private(&path, specification.to_string().as_bytes())?;
+        Ok(path)
     }
 
     async fn wait_for_node(&self, url: &str, number: usize) -> anyhow::Result<Chain> {
@@ -276,11 +311,11 @@ impl Builder<'_> {
             }
         }
         let gatekeeper = Measurement(gatekeeper);
-        if self.options.gatekeepers > 0 && state.image(gatekeeper).await?.is_none() {
+        if self.gatekeepers > 0 && state.image(gatekeeper).await?.is_none() {
             calls.push(call::sudo(call::allow_image(gatekeeper, ImageRole::Gatekeeper, 1)));
         }
         calls.extend(self.new_documents(&state, &mint).await?.into_iter().map(call::submit_document));
-        for number in 1..=self.options.gatekeepers {
+        for number in 1..=self.gatekeepers {
             let operator = Signer::from_uri(&gatekeeper_operator(number))?.account();
             if state.seat(seat_id(operator, 0)).await?.is_none() && state.balance(operator).await?.free <= BOND {
                 calls.push(call::transfer(operator, BOND + FUNDING));
@@ -330,7 +365,7 @@ impl Builder<'_> {
     }
 
     fn start_gatekeepers(&mut self, ports: &mut Ports) -> anyhow::Result<()> {
-        for number in 1..=self.options.gatekeepers {
+        for number in 1..=self.gatekeepers {
             let base = self.folder.join(state::gatekeeper_folder(number));
             let operator = gatekeeper_operator(number);
             let node = self.nodes.get(usize::from(number) - 1).context("each gatekeeper has a node")?.clone();
@@ -517,22 +552,26 @@ impl Builder<'_> {
         });
         self.output.result(&value, || {
             let mut text = format!(
-                "The network is up after {seconds:.0} s: {} and {}.\n\n",
-                count(self.options.authorities.into(), "node"),
+                "The network is up after {seconds:.0} s: {}, {} and {}.\n\n",
+                count(self.authorities.into(), "node"),
+                count(network.gatekeepers.len(), "gatekeeper"),
                 count(network.workers.len(), "worker")
             );
-            text.push_str(&format!("  Node      {}\n", network.node));
+            text.push_str(&format!("  Node        {}\n", network.node));
             for gatekeeper in &network.gatekeepers {
-                text.push_str(&format!("  Gatekeeper {} ({})\n", gatekeeper.endpoint, gatekeeper.operator));
+                text.push_str(&format!("  Gatekeeper  {} ({})\n", gatekeeper.endpoint, gatekeeper.operator));
             }
             for worker in &network.workers {
-                text.push_str(&format!("  Worker    {} ({})\n", worker.endpoint, worker.operator));
+                text.push_str(&format!("  Worker      {} ({})\n", worker.endpoint, worker.operator));
             }
-            text.push_str("  Accounts  //Alice (the default), //Bob, //Charlie, //Dave, //Eve, //Ferdie\n");
-            text.push_str("  TEE       SIMULATED: every check runs, but nothing is hidden from this machine\n\n");
+            text.push_str("  Accounts    //Alice (the default), //Bob, //Charlie, //Dave, //Eve, //Ferdie\n");
+            text.push_str("  TEE         SIMULATED: every check runs, but nothing is hidden from this machine\n\n");
             text.push_str("Next:\n");
             text.push_str("  phala worker list            who computes\n");
             text.push_str("  phala job run hello.wasm     run a program confidentially\n");
+            if !network.gatekeepers.is_empty() {
+                text.push_str("  phala network keys           the network's keys, which it has after some minutes\n");
+            }
             text.push_str("  phala dev status|logs|down");
             text
         })
