@@ -271,14 +271,13 @@ impl Running {
         if let Some(part) = part {
             tasks.block_on(host.notice(EnclaveNotice::BeaconPart(part)));
         }
-        self.say_beacon();
+        tasks.block_on(self.say_beacon());
     }
 
     /// Says the round, once there is one.
-    fn say_beacon(&self) {
+    async fn say_beacon(&self) {
         if let Some(beacon) = self.rounds.beacon() {
-            let submission = EnclaveNotice::Submit(Submission::Beacon(beacon));
-            self.context.tasks.block_on(self.context.host.notice(submission));
+            self.context.host.notice(EnclaveNotice::Submit(Submission::Beacon(beacon))).await;
         }
     }
 
@@ -370,8 +369,8 @@ impl Duty for Running {
             if let HostNotice::BeaconPart(part) = notice {
                 let before = self.rounds.beacon();
                 self.take_part(&part);
-                if let Some(beacon) = self.rounds.beacon().filter(|_| before.is_none()) {
-                    self.context.host.notice(EnclaveNotice::Submit(Submission::Beacon(beacon))).await;
+                if before.is_none() {
+                    self.say_beacon().await;
                 }
             }
         })

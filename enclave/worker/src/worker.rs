@@ -43,15 +43,7 @@ impl DutySource for Worker {
     }
 
     fn check(&self, role: &StartRole) -> Result<(), Refusal> {
-        match role {
-            StartRole::Worker { capacity } if (1..=MAX_CAPACITY).contains(capacity) => Ok(()),
-            StartRole::Worker { .. } => {
-                Err(refusal(false, text!("the capacity must be between 1 and ", MAX_CAPACITY, " jobs")))
-            }
-            StartRole::Gatekeeper => {
-                Err(refusal(false, "this enclave is a worker's; start the gatekeeper's enclave with this host"))
-            }
-        }
+        capacity(role).map(drop)
     }
 
     fn take_up(
@@ -59,13 +51,9 @@ impl DutySource for Worker {
         enclave: phala_enclave::Context,
         role: &StartRole,
     ) -> BoxFuture<'_, Result<Arc<dyn Duty>, Refusal>> {
-        let checked = self.check(role);
-        let capacity = match role {
-            StartRole::Worker { capacity } => *capacity,
-            StartRole::Gatekeeper => 0,
-        };
+        let capacity = capacity(role);
         Box::pin(async move {
-            checked?;
+            let capacity = capacity?;
             // One place more than jobs: for the benchmark.
             let config = phala_engine::Config { capacity: capacity.saturating_add(1), ..self.engine.clone() };
             let engine = Engine::new(config).map_err(|error| refusal(false, text!(SetupFailed(error))))?;
@@ -76,6 +64,19 @@ impl DutySource for Worker {
             Ok(Arc::new(Running { context, jobs, capacity, performance: futures::lock::Mutex::new(None) })
                 as Arc<dyn Duty>)
         })
+    }
+}
+
+/// How many jobs run at once.
+fn capacity(role: &StartRole) -> Result<u32, Refusal> {
+    match role {
+        StartRole::Worker { capacity } if (1..=MAX_CAPACITY).contains(capacity) => Ok(*capacity),
+        StartRole::Worker { .. } => {
+            Err(refusal(false, text!("the capacity must be between 1 and ", MAX_CAPACITY, " jobs")))
+        }
+        StartRole::Gatekeeper => {
+            Err(refusal(false, "this enclave is a worker's; start the gatekeeper's enclave with this host"))
+        }
     }
 }
 
