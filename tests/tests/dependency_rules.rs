@@ -2,7 +2,7 @@
 //! the untrusted side.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -22,7 +22,7 @@ const ENCLAVE: &[&str] = &[
 ];
 
 /// Of the enclave's crates, those that link commonware, and through it tokio: its channels, which are not on the list below.
-const WITH_COMMONWARE: &[&str] = &["phala-gatekeeper", "phala-keys"];
+const WITH_COMMONWARE: &[&str] = &["phala-gatekeeper", "phala-keys", "phala-worker"];
 
 /// The features of tokio that open sockets and files, or run anything.
 const TOKIO_FORBIDDEN: &[&str] = &["fs", "io-std", "net", "process", "rt", "rt-multi-thread", "signal", "full"];
@@ -75,21 +75,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is inside the workspace").to_owned()
 }
 
-/// The names of everything that `package` links on this platform, itself included, with the features that it asks for.
-fn linked(package: &str) -> BTreeSet<String> {
-    let output = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
-        .args(["--target", "x86_64-unknown-linux-gnu", "--package", package])
-        .current_dir(root())
-        .output()
-        .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
-}
-
-/// The features with which `package` links `dependency`.
-fn features(package: &str, dependency: &str) -> BTreeSet<String> {
+/// Everything that `package` links on this platform, itself included, by name, and the features that it has there.
+fn linked(package: &str) -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}|{f}"])
         .args(["--target", "x86_64-unknown-linux-gnu", "--package", package])
@@ -97,26 +84,30 @@ fn features(package: &str, dependency: &str) -> BTreeSet<String> {
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8_lossy(&output.stdout);
-    let lines = text.lines().filter_map(|line| line.split_once('|'));
-    let ours = lines.filter(|(name, _)| name.split_whitespace().next() == Some(dependency));
-    ours.flat_map(|(_, features)| features.trim_end_matches(" (*)").split(',')).map(str::to_owned).collect()
+    let mut linked = BTreeMap::<String, BTreeSet<String>>::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let (name, features) = line.split_once('|').expect("each line has a name and features");
+        let Some(name) = name.split_whitespace().next() else { continue };
+        let features = features.trim_end_matches(" (*)").split(',').map(str::to_owned);
+        linked.entry(name.to_owned()).or_default().extend(features);
+    }
+    linked
 }
 
 #[test]
 fn the_enclave_links_nothing_that_opens_sockets_or_files() {
     for package in ENCLAVE {
         let linked = linked(package);
-        assert!(linked.contains(*package), "{package} is not in its own tree");
+        assert!(linked.contains_key(*package), "{package} is not in its own tree");
         for forbidden in SOCKETS_AND_FILES.iter().chain(UNTRUSTED).chain(PROCESS) {
             if *forbidden == "tokio" && WITH_COMMONWARE.contains(package) {
-                let features = features(package, "tokio");
-                let found = TOKIO_FORBIDDEN.iter().find(|feature| features.contains(**feature));
+                let features = linked.get("tokio");
+                let found = features.and_then(|features| TOKIO_FORBIDDEN.iter().find(|name| features.contains(**name)));
                 assert_eq!(found, None, "{package} links tokio with {features:?}");
                 continue;
             }
             assert!(
-                !linked.contains(*forbidden),
+                !linked.contains_key(*forbidden),
                 "{package} links {forbidden}: `cargo tree -p {package} -i {forbidden}`"
             );
         }
@@ -127,16 +118,16 @@ fn the_enclave_links_nothing_that_opens_sockets_or_files() {
 fn the_process_around_the_enclave_links_nothing_untrusted_and_nothing_simulated() {
     for package in PROCESS {
         let linked = linked(package);
-        assert!(linked.contains(*package), "{package} is not in its own tree");
+        assert!(linked.contains_key(*package), "{package} is not in its own tree");
         for forbidden in UNTRUSTED.iter().chain(&["phala-enclave-simulated"]) {
-            assert!(!linked.contains(*forbidden), "{package} links {forbidden}");
+            assert!(!linked.contains_key(*forbidden), "{package} links {forbidden}");
         }
     }
 }
 
 #[test]
 fn the_rule_can_fail() {
-    assert!(linked("phala-host").contains("tokio"));
+    assert!(linked("phala-host").contains_key("tokio"));
 }
 
 #[test]
@@ -154,7 +145,7 @@ fn clients_and_host_do_not_link_the_enclave() {
         .iter()
         .chain(PROCESS)
         {
-            assert!(!linked.contains(*forbidden), "{package} links {forbidden}");
+            assert!(!linked.contains_key(*forbidden), "{package} links {forbidden}");
         }
     }
 }
