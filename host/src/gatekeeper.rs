@@ -14,7 +14,7 @@ use codec::Encode;
 use futures::future::BoxFuture;
 use phala_primitives::{
     GatekeeperId, Hash,
-    gatekeeper::{BeaconPart, KeyReply, SignedKeyRequest},
+    gatekeeper::{KeyReply, SignedBeaconPart, SignedKeyRequest},
 };
 use phala_protocol::{Refusal, Submission};
 use phala_sdk::{
@@ -224,7 +224,7 @@ async fn ask(
     host.key(request).await.map_err(|error| refused(error.to_string(), error.is_transient()))
 }
 
-async fn deliver(host: Arc<Host>, part: BeaconPart) {
+async fn deliver(host: Arc<Host>, part: SignedBeaconPart) {
     match timeout(DELIVERY, host.beacon_part(&part)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(host = host.url(), %error, "a part of a round was not taken"),

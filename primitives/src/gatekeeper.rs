@@ -371,20 +371,65 @@ impl Beacon {
     }
 }
 
+/// A gatekeeper brings a round to the chain. Its own signature costs little to verify: nobody else makes nodes verify the round's.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct BroughtBeacon {
+    /// The chain.
+    pub genesis_hash: Hash,
+    /// Who brings it; its key signs.
+    pub gatekeeper: GatekeeperId,
+    /// The round.
+    pub beacon: Beacon,
+}
+
+impl BroughtBeacon {
+    /// The bytes that the enclave signs.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        (b"phala/brought-beacon/v1", self).encode()
+    }
+}
+
+/// A brought round with its enclave's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct SignedBeacon {
+    /// What is signed.
+    pub brought: BroughtBeacon,
+    /// Ed25519, by `brought.gatekeeper`, over [`BroughtBeacon::signed_bytes`].
+    pub signature: [u8; 64],
+}
+
 /// Each block whose number is a multiple of this has a round of the beacon.
 pub const BEACON_INTERVAL: Round = 3;
 
 /// A gatekeeper's part of a round of the beacon, which anybody may know: a threshold of them are the round.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 pub struct BeaconPart {
+    /// The chain.
+    pub genesis_hash: Hash,
     /// Which round.
     pub round: Round,
-    /// Whose part it is, by its own word.
+    /// Whose part it is; its key signs.
     pub gatekeeper: GatekeeperId,
     /// The ceremony in which it got its share.
     pub ceremony: CeremonyId,
     /// Commonware's encoding of a `PartialSignature`.
-    pub signature: Vec<u8>,
+    pub partial: Vec<u8>,
+}
+
+impl BeaconPart {
+    /// The bytes that the enclave signs.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        (b"phala/beacon-part/v1", self).encode()
+    }
+}
+
+/// A part of a round with its enclave's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct SignedBeaconPart {
+    /// What is signed.
+    pub part: BeaconPart,
+    /// Ed25519, by `part.gatekeeper`, over [`BeaconPart::signed_bytes`].
+    pub signature: [u8; 64],
 }
 
 /// Separates the beacon's signatures from others of the same key.

@@ -3,8 +3,8 @@ use phala_attestation::{Evidence, Statement};
 use phala_primitives::{
     GatekeeperId, Hash, JobId, SignedReceipt,
     gatekeeper::{
-        Beacon, BeaconPart, CeremonyId, KeyReply, NetworkKey, Round, SignedKeyRequest, SignedLostShare, SignedPost,
-        SignedReleases,
+        CeremonyId, KeyReply, NetworkKey, Round, SignedBeacon, SignedBeaconPart, SignedKeyRequest, SignedLostShare,
+        SignedPost, SignedReleases,
     },
     worker::{SignedHeartbeat, SignedLiveness, SignedPerformanceReport},
 };
@@ -247,7 +247,7 @@ pub enum HostNotice {
         connection: ConnectionId,
     },
     /// Another gatekeeper's part of a round of the random beacon, for a gatekeeper.
-    BeaconPart(BeaconPart),
+    BeaconPart(SignedBeaconPart),
 }
 
 /// What the enclave asks of the host.
@@ -376,7 +376,7 @@ pub enum EnclaveNotice {
     /// What the `keys` pallet takes from anybody; said again at each block until the chain has it.
     Submit(Submission),
     /// A part of a round of the random beacon, to be brought to every other gatekeeper.
-    BeaconPart(BeaconPart),
+    BeaconPart(SignedBeaconPart),
     /// A line for the host's log.
     Log {
         /// How urgent.
@@ -392,7 +392,7 @@ pub enum Submission {
     /// Its `post`.
     Post(SignedPost),
     /// Its `submit_beacon`.
-    Beacon(Beacon),
+    Beacon(SignedBeacon),
     /// Its `report_lost_share`.
     LostShare(SignedLostShare),
     /// Its `log_releases`.

@@ -21,7 +21,7 @@ use futures::StreamExt;
 use phala_attestation::{Evidence, MAX_EVIDENCE_BYTES, Statement};
 use phala_primitives::{
     JobId, SignedReceipt,
-    gatekeeper::{BeaconPart, KeyReply, SignedKeyRequest},
+    gatekeeper::{KeyReply, SignedBeaconPart, SignedKeyRequest},
     worker::{SignedLiveness, SignedPerformanceReport},
 };
 use reqwest::{Method, Response, header::RETRY_AFTER};
@@ -226,7 +226,7 @@ impl Host {
     }
 
     /// Gives a gatekeeper another one's part of a round of the random beacon.
-    pub async fn beacon_part(&self, part: &BeaconPart) -> Result<(), HostError> {
+    pub async fn beacon_part(&self, part: &SignedBeaconPart) -> Result<(), HostError> {
         let path = "/v1/beacon";
         let body = json!({ "part": format!("0x{}", hex::encode(part.encode())) });
         let _: serde::de::IgnoredAny = self.json(path, self.request(Method::POST, path).json(&body)).await?;

@@ -412,7 +412,7 @@ pub fn describe(message: &EnclaveMessage) -> Option<String> {
                 format!("attempt {attempt} at job {job} is refused, retry: {}", refusal.retry)
             }
             EnclaveNotice::Submit(_) => "says something to the chain".into(),
-            EnclaveNotice::BeaconPart(part) => format!("says its part of round {}", part.round),
+            EnclaveNotice::BeaconPart(signed) => format!("says its part of round {}", signed.part.round),
             EnclaveNotice::Send { .. } | EnclaveNotice::Close { .. } | EnclaveNotice::Log { .. } => return None,
         },
     })

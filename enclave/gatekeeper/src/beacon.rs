@@ -1,17 +1,29 @@
 //! Rounds of the random beacon: parts in, the round out.
 
+use ed25519_dalek::{Signature, VerifyingKey};
 use phala_enclave::host::lock;
 use phala_keys::{
     Message, Partial, PartialError, Share, VerifiedPartial, VerifiedSharing, beacon_partial, combine_beacon,
 };
 use phala_primitives::{
     GatekeeperId, Hash,
-    gatekeeper::{BEACON_INTERVAL, Beacon, BeaconPart, Round},
+    gatekeeper::{BEACON_INTERVAL, Beacon, BeaconPart, Round, SignedBeaconPart},
 };
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
 };
+
+/// Why a part is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PartError {
+    /// The gatekeeper that it names did not sign it.
+    #[error("the part is not signed by its gatekeeper")]
+    Signature,
+    /// The gatekeeper signed what is none.
+    #[error(transparent)]
+    Partial(#[from] PartialError),
+}
 
 /// The newest round that may be signed once block `number` is finalized.
 pub(crate) fn due(number: u32) -> Round {
@@ -53,9 +65,9 @@ impl Rounds {
             return None;
         }
         let partial = beacon_partial(share, genesis_hash, round).ok()?;
-        let part =
-            BeaconPart { round, gatekeeper: me, ceremony: partial.ceremony, signature: partial.signature.clone() };
-        let _ = add(&mut state, genesis_hash, &part);
+        let (genesis_hash, ceremony, partial) = (*genesis_hash, partial.ceremony, partial.signature.clone());
+        let part = BeaconPart { genesis_hash, round, gatekeeper: me, ceremony, partial };
+        let _ = add(&mut state, &part);
         Some(part)
     }
 
@@ -63,8 +75,12 @@ impl Rounds {
     ///
     /// # Errors
     /// When it is not what it says. One of another round, or a second one, is ignored.
-    pub(crate) fn take(&self, genesis_hash: &Hash, part: &BeaconPart) -> Result<(), PartialError> {
-        add(&mut lock(&self.state), genesis_hash, part)
+    pub(crate) fn take(&self, signed: &SignedBeaconPart) -> Result<(), PartError> {
+        let part = &signed.part;
+        let key = VerifyingKey::from_bytes(&part.gatekeeper.0).map_err(|_| PartError::Signature)?;
+        key.verify_strict(&part.signed_bytes(), &Signature::from_bytes(&signed.signature))
+            .map_err(|_| PartError::Signature)?;
+        Ok(add(&mut lock(&self.state), part)?)
     }
 
     /// The round, once there are enough parts of it.
@@ -73,18 +89,19 @@ impl Rounds {
     }
 }
 
-fn add(state: &mut State, genesis_hash: &Hash, part: &BeaconPart) -> Result<(), PartialError> {
+fn add(state: &mut State, part: &BeaconPart) -> Result<(), PartialError> {
     let Some(sharing) = state.sharing.clone() else { return Ok(()) };
     if part.round != state.round || state.beacon.is_some() || state.parts.contains_key(&part.gatekeeper) {
         return Ok(());
     }
-    let message = Message::Beacon { genesis_hash: *genesis_hash, round: part.round };
-    let partial = Partial { ceremony: part.ceremony, signature: part.signature.clone() };
+    let message = Message::Beacon { genesis_hash: part.genesis_hash, round: part.round };
+    let partial = Partial { ceremony: part.ceremony, signature: part.partial.clone() };
     let verified = sharing.verify(part.gatekeeper, message, &partial)?;
     state.parts.insert(part.gatekeeper, verified);
     if u32::try_from(state.parts.len()).is_ok_and(|parts| parts >= sharing.threshold()) {
         let parts: Vec<_> = state.parts.values().cloned().collect();
-        state.beacon = combine_beacon(&sharing, genesis_hash, part.round, &parts).ok().map(|beacon| *beacon.beacon());
+        state.beacon =
+            combine_beacon(&sharing, &part.genesis_hash, part.round, &parts).ok().map(|beacon| *beacon.beacon());
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ use phala_keys::{Aside, Granted, Identity, Share, State, Step, VerifiedRequest, 
 use phala_primitives::{
     Hash,
     gatekeeper::{
-        BeaconPart, CeremonyId, KeyReply, LOST_SHARE_INTERVAL, LostShare, NetworkKey, RELEASE_INTERVAL,
-        SignedKeyRequest, SignedLostShare,
+        BroughtBeacon, CeremonyId, KeyReply, LOST_SHARE_INTERVAL, LostShare, NetworkKey, RELEASE_INTERVAL,
+        SignedBeacon, SignedBeaconPart, SignedKeyRequest, SignedLostShare,
     },
     worker::Performance,
 };
@@ -26,7 +26,7 @@ use std::{
 };
 
 use crate::{
-    beacon::{Rounds, due},
+    beacon::{PartError, Rounds, due},
     board::{Board, Epochs, Seen, gatekeeper_key},
     release::{Log, Logged, RefusedText, facts},
 };
@@ -269,7 +269,8 @@ impl Running {
         let Some((share, sharing)) = root else { return };
         let part = self.rounds.begin(self.identity.genesis_hash(), round, &sharing, &share, self.identity.id());
         if let Some(part) = part {
-            tasks.block_on(host.notice(EnclaveNotice::BeaconPart(part)));
+            let signature = self.context.keys.sign(&part.signed_bytes());
+            tasks.block_on(host.notice(EnclaveNotice::BeaconPart(SignedBeaconPart { part, signature })));
         }
         tasks.block_on(self.say_beacon());
     }
@@ -277,7 +278,11 @@ impl Running {
     /// Says the round, once there is one.
     async fn say_beacon(&self) {
         if let Some(beacon) = self.rounds.beacon() {
-            self.context.host.notice(EnclaveNotice::Submit(Submission::Beacon(beacon))).await;
+            let (genesis_hash, gatekeeper) = (*self.identity.genesis_hash(), self.identity.id());
+            let brought = BroughtBeacon { genesis_hash, gatekeeper, beacon };
+            let signature = self.context.keys.sign(&brought.signed_bytes());
+            let submission = Submission::Beacon(SignedBeacon { brought, signature });
+            self.context.host.notice(EnclaveNotice::Submit(submission)).await;
         }
     }
 
@@ -326,10 +331,19 @@ impl Running {
         reply(&share, granted, &mut TeeRng(&**tee)).map_err(|refused| RefusedText(refused).into())
     }
 
-    fn take_part(&self, part: &BeaconPart) {
-        // Whoever brings a false part is not who it names: there is nobody to blame.
-        if self.rounds.take(self.identity.genesis_hash(), part).is_err() {
-            self.context.host.log(LogLevel::Debug, text!("a false part of round ", part.round, " was brought"));
+    fn take_part(&self, signed: &SignedBeaconPart) {
+        let part = &signed.part;
+        if part.genesis_hash != *self.identity.genesis_hash() {
+            return;
+        }
+        match self.rounds.take(signed) {
+            Ok(()) => {}
+            // Whoever brings it is not who it names: there is nobody to blame.
+            Err(PartError::Signature) => {}
+            Err(PartError::Partial(_)) => {
+                let message = text!("gatekeeper ", part.gatekeeper, " signed a false part of round ", part.round);
+                self.context.host.log(LogLevel::Warn, message);
+            }
         }
     }
 }

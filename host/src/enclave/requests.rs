@@ -17,7 +17,7 @@ use std::{
 
 use phala_primitives::{
     GatekeeperId, JobId,
-    gatekeeper::{BeaconPart, KeyReply, SignedKeyRequest},
+    gatekeeper::{KeyReply, SignedBeaconPart, SignedKeyRequest},
 };
 use phala_protocol::{
     EnclaveNotice, EnclaveRequest, HostMessage, HostReply, LogLevel, MAX_CHUNK_BYTES, Message, Refusal,
@@ -67,7 +67,7 @@ pub enum Said {
     /// A gatekeeper's, to the chain. It says it again until it has had its effect.
     Submission(phala_protocol::Submission),
     /// A gatekeeper's, to the other gatekeepers. It says it again, too.
-    BeaconPart(BeaconPart),
+    BeaconPart(SignedBeaconPart),
     /// A worker's, to one gatekeeper.
     Key(KeyQuestion),
 }

@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
 };
 use codec::DecodeAll;
-use phala_primitives::gatekeeper::{BeaconPart, SignedKeyRequest};
+use phala_primitives::gatekeeper::{SignedBeaconPart, SignedKeyRequest};
 use phala_protocol::{EnclaveReply, HostNotice, HostRequest};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ pub(super) struct KeyBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BeaconBody {
-    /// The SCALE encoding of a [`BeaconPart`], in hexadecimal.
+    /// The SCALE encoding of a [`SignedBeaconPart`], in hexadecimal.
     part: String,
 }
 
@@ -51,8 +51,8 @@ pub(super) async fn beacon(
     State(api): State<Arc<Api>>,
     body: Result<Json<BeaconBody>, JsonRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let Json(body) = body.map_err(|error| bad_body(&error, "send {\"part\": \"0x<BeaconPart in SCALE>\"}"))?;
-    let part: BeaconPart = decoded(&body.part, "part")?;
+    let Json(body) = body.map_err(|error| bad_body(&error, "send {\"part\": \"0x<SignedBeaconPart in SCALE>\"}"))?;
+    let part: SignedBeaconPart = decoded(&body.part, "part")?;
     let _place = api.front.checks.enter()?;
     let link = api.enclave.session().ok_or(RequestError::Disconnected)?.link;
     link.notice(HostNotice::BeaconPart(part)).await?;

@@ -23,8 +23,8 @@
         with = "::subxt::utils::Static<::phala_primitives::gatekeeper::SignedPost>"
     ),
     substitute_type(
-        path = "phala_primitives::gatekeeper::Beacon",
-        with = "::subxt::utils::Static<::phala_primitives::gatekeeper::Beacon>"
+        path = "phala_primitives::gatekeeper::SignedBeacon",
+        with = "::subxt::utils::Static<::phala_primitives::gatekeeper::SignedBeacon>"
     ),
     substitute_type(
         path = "phala_primitives::gatekeeper::SignedLostShare",

@@ -5,7 +5,7 @@ use phala_attestation::{Evidence, Measurement, Role, SignedDocument, Statement};
 use phala_primitives::{
     AppId, JobId, Limits, SignedReceipt, WorkerId,
     attestation::{Class, HardwarePolicy},
-    gatekeeper::{Beacon, SignedLostShare, SignedPost, SignedReleases},
+    gatekeeper::{SignedBeacon, SignedLostShare, SignedPost, SignedReleases},
     job::Visibility,
     units::Balance,
     worker::{SignedHeartbeat, SignedPerformanceReport},
@@ -220,7 +220,7 @@ pub fn post(post: SignedPost) -> Call {
 }
 
 /// A round of the random beacon; takes no sender.
-pub fn submit_beacon(beacon: Beacon) -> Call {
+pub fn submit_beacon(beacon: SignedBeacon) -> Call {
     api::transactions().keys().submit_beacon(Static(beacon)).into()
 }
 

@@ -12,7 +12,7 @@ use ark_ec::{
 };
 use ark_ff::{One as _, field_hashers::DefaultFieldHasher};
 use ark_serialize::CanonicalDeserialize;
-use phala_primitives::gatekeeper::BEACON_NAMESPACE;
+use phala_primitives::gatekeeper::{BEACON_NAMESPACE, BroughtBeacon};
 use sha2_of_ark::Sha256;
 
 /// What separates hashes of messages to G1 from others.
@@ -65,16 +65,19 @@ impl<T: Config> Pallet<T> {
         Some((round, Beacons::<T>::get(round)?.randomness()))
     }
 
-    pub(super) fn authorize_beacon(beacon: &Beacon) -> TransactionValidityWithRefund {
-        let public_key = Self::check_beacon(beacon)?;
-        let verified = verify(&public_key, &Self::genesis_hash(), beacon);
+    pub(super) fn authorize_beacon(signed: &SignedBeacon) -> TransactionValidityWithRefund {
+        let brought = &signed.brought;
+        let public_key = Self::check_beacon(brought)?;
+        // First: who is no gatekeeper costs a node no pairing.
+        Self::ensure_signed_by(&brought.gatekeeper, &brought.signed_bytes(), &signed.signature)?;
+        let verified = verify(&public_key, &brought.genesis_hash, &brought.beacon);
         ensure!(verified, Error::<T>::BadSignature);
-        Self::valid(("beacon", beacon.round), T::BeaconInterval::get().into())
+        Self::valid(("beacon", brought.beacon.round), T::BeaconInterval::get().into())
     }
 
-    pub(super) fn do_submit_beacon(beacon: Beacon) -> DispatchResult {
-        Self::check_beacon(&beacon)?;
-        Self::keep_beacon(beacon);
+    pub(super) fn do_submit_beacon(brought: BroughtBeacon) -> DispatchResult {
+        Self::check_beacon(&brought)?;
+        Self::keep_beacon(brought.beacon);
         Ok(())
     }
 
@@ -96,13 +99,16 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Everything but the signature; the key that it should be under.
-    fn check_beacon(beacon: &Beacon) -> Result<PublicKey, Error<T>> {
+    /// Everything but the signatures; the key that it should be under.
+    fn check_beacon(brought: &BroughtBeacon) -> Result<PublicKey, Error<T>> {
+        let beacon = &brought.beacon;
+        ensure!(brought.genesis_hash == Self::genesis_hash(), Error::<T>::WrongGenesis);
         let is_round = beacon.round.checked_rem(T::BeaconInterval::get()) == Some(0);
         ensure!(is_round && BlockNumberFor::<T>::from(beacon.round) <= Self::now(), Error::<T>::WrongRound);
         let newest = LatestBeacon::<T>::get().map(|beacon| beacon.round);
         ensure!(newest.is_none_or(|newest| beacon.round > newest), Error::<T>::OldRound);
         let root = Sharings::<T>::get(NetworkKey::Root).ok_or(Error::<T>::UnknownKey)?;
+        ensure!(root.players.binary_search(&brought.gatekeeper).is_ok(), Error::<T>::NotPlayer);
         Ok(root.public_key)
     }
 

@@ -167,7 +167,7 @@ mod benchmarks {
         let beacon = beacon::<T>();
         #[block]
         {
-            Pallet::<T>::do_submit_beacon(beacon).unwrap();
+            Pallet::<T>::do_submit_beacon(beacon.brought).unwrap();
         }
         assert!(!Stalled::<T>::get());
         Ok(())
@@ -337,7 +337,7 @@ mod benchmarks {
 }
 
 /// The newest beacon there may be, where as many as are kept are kept, and it had stalled.
-fn beacon<T: Config>() -> Beacon {
+fn beacon<T: Config>() -> SignedBeacon {
     let all = gatekeepers::<T>();
     keys::<T>(&all);
     let interval = T::BeaconInterval::get();
@@ -348,5 +348,5 @@ fn beacon<T: Config>() -> Beacon {
         Pallet::<T>::keep_beacon(Beacon { round: newest - back * interval, ..beacon });
     }
     Stalled::<T>::put(true);
-    beacon
+    all[0].beacon::<T>(beacon)
 }

@@ -3,7 +3,7 @@
 
 use super::*;
 use ed25519_dalek::{Signer, SigningKey};
-use phala_primitives::gatekeeper::{EncryptedShare, LostShare, Releases};
+use phala_primitives::gatekeeper::{BroughtBeacon, EncryptedShare, LostShare, Releases};
 
 /// A gatekeeper's enclave.
 pub(crate) struct Gatekeeper(SigningKey);
@@ -38,6 +38,11 @@ impl Gatekeeper {
     pub fn lost_share<T: Config>(&self, key: NetworkKey, ceremony: CeremonyId) -> SignedLostShare {
         let request = LostShare { genesis_hash: Pallet::<T>::genesis_hash(), key, ceremony, gatekeeper: self.id() };
         SignedLostShare { signature: self.sign(&request.signed_bytes()), request }
+    }
+
+    pub fn beacon<T: Config>(&self, beacon: Beacon) -> SignedBeacon {
+        let brought = BroughtBeacon { genesis_hash: Pallet::<T>::genesis_hash(), gatekeeper: self.id(), beacon };
+        SignedBeacon { signature: self.sign(&brought.signed_bytes()), brought }
     }
 
     pub fn releases<T: Config>(&self, first: u64, count: u32) -> SignedReleases {

@@ -52,7 +52,7 @@
 //! - *A beacon chosen by whom it serves*: there is one signature for each round. [`Pallet::random`] gives that of a later block
 //!   than the one that it is asked about, which nobody knew before that block was finalized.
 //! - *A forged beacon*: its signature is verified here, under the root key; points are checked to be in their groups, and not the
-//!   identity.
+//!   identity. Only a gatekeeper that shares the root key has that done: it signs what it brings.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -96,7 +96,7 @@ use phala_primitives::{
     GatekeeperId, Hash,
     gatekeeper::{
         Answer, Beacon, CeremonyId, Confirmation, Content, Dealing, EpochId, NetworkKey, Phase, Post, PublicKey, Round,
-        SignedLostShare, SignedPost, SignedReleases, threshold,
+        SignedBeacon, SignedLostShare, SignedPost, SignedReleases, threshold,
     },
 };
 use sp_runtime::traits::{Saturating, UniqueSaturatedInto, Zero};
@@ -455,10 +455,10 @@ pub mod pallet {
         #[pallet::call_index(1)]
         #[pallet::weight((<T as Config>::WeightInfo::submit_beacon(), DispatchClass::Operational, Pays::No))]
         #[pallet::weight_of_authorize(<T as Config>::WeightInfo::authorize_beacon())]
-        #[pallet::authorize(|_source, beacon| Pallet::<T>::authorize_beacon(beacon))]
-        pub fn submit_beacon(origin: OriginFor<T>, beacon: Beacon) -> DispatchResult {
+        #[pallet::authorize(|_source, signed| Pallet::<T>::authorize_beacon(signed))]
+        pub fn submit_beacon(origin: OriginFor<T>, signed: SignedBeacon) -> DispatchResult {
             ensure_authorized(origin)?;
-            Self::do_submit_beacon(beacon)
+            Self::do_submit_beacon(signed.brought)
         }
 
         /// Has a key's shares dealt anew among the same players, because one has lost its own.

@@ -743,8 +743,13 @@ mod beacon {
         sign(private, BEACON_NAMESPACE, &Keys::genesis_hash(), round)
     }
 
+    /// The first gatekeeper brings it.
     fn submit_beacon(beacon: Beacon) -> Result<(), TransactionValidityError> {
-        submit(Call::submit_beacon { beacon }).map(drop)
+        submit_signed(Gatekeeper::all(3)[0].beacon::<Test>(beacon))
+    }
+
+    fn submit_signed(signed: SignedBeacon) -> Result<(), TransactionValidityError> {
+        submit(Call::submit_beacon { signed }).map(drop)
     }
 
     /// A chain whose root key is `private`.
@@ -861,6 +866,14 @@ mod beacon {
             assert_eq!(submit_beacon(good(&private, 25)), refused(Error::WrongRound));
             assert_eq!(submit_beacon(good(&private, 17)), refused(Error::WrongRound));
             assert_eq!(submit_beacon(good(&key(12346), 20)), refused(Error::BadSignature));
+            let beacon = good(&private, 20);
+            assert_eq!(submit_signed(Gatekeeper::new(99).beacon::<Test>(beacon)), refused(Error::NotPlayer));
+            let mut signed = Gatekeeper::all(3)[0].beacon::<Test>(beacon);
+            signed.signature[0] ^= 1;
+            assert_eq!(submit_signed(signed), refused(Error::BadSignature));
+            let mut signed = Gatekeeper::all(3)[0].beacon::<Test>(beacon);
+            signed.brought.genesis_hash[0] ^= 1;
+            assert_eq!(submit_signed(signed), refused(Error::WrongGenesis));
             assert_ok!(submit_beacon(good(&private, 20)));
         });
     }
