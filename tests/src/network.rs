@@ -391,6 +391,38 @@ impl Network {
         self.phala(&all)?.ok()?.json()?["job"].as_u64().context("submit says the job's number")
     }
 
+    /// What `phala job status --json` says.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn job_status(&self, job: JobId) -> Result<Value> {
+        self.phala(&["job", "status", &job.to_string(), "--json"])?.ok()?.json()
+    }
+
+    /// The number of the worker that has a job, as `phala dev` counts them.
+    ///
+    /// # Errors
+    /// When none has it.
+    pub fn assigned(&self, job: JobId) -> Result<usize> {
+        let worker = self.job_status(job)?["worker"].as_str().context("the job is assigned")?.to_owned();
+        let state = self.state()?;
+        let processes = state["processes"].as_array().context("the state lists processes")?;
+        let host = processes.iter().find(|process| process["worker"] == worker.as_str());
+        let host = host.with_context(|| format!("worker {worker} is not in {state}"))?;
+        Ok(host["name"].as_str().context("a name")?.trim_start_matches("host-").parse()?)
+    }
+
+    /// The status of a job, once it is settled.
+    ///
+    /// # Errors
+    /// When it is not within four minutes.
+    pub fn settled(&self, job: JobId) -> Result<Value> {
+        wait_until("the job is settled", 240, || {
+            let status = self.job_status(job)?;
+            Ok(status["settled_at"].is_u64().then_some(status))
+        })
+    }
+
     /// Writes a file into the network's folder.
     ///
     /// # Errors

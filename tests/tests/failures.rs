@@ -1,40 +1,16 @@
 //! Machines that fail: each job ends all the same, and is paid once.
 
 use anyhow::{Context, Result, ensure};
-use phala_primitives::JobId;
 use phala_tests::{Network, wait_until};
-use serde_json::Value;
 
 /// Arguments of the compute-heavy program that keep it busy for a good many seconds.
 const LONG: &[&str] = &["--wall-time", "120", "--fuel", "10T", "--", "4000"];
-
-fn status(network: &Network, job: JobId) -> Result<Value> {
-    network.phala(&["job", "status", &job.to_string(), "--json"])?.ok()?.json()
-}
-
-/// The index of the worker that has the job, as `phala dev` counts them.
-fn assigned(network: &Network, job: JobId) -> Result<usize> {
-    let worker = status(network, job)?["worker"].as_str().context("the job is assigned")?.to_owned();
-    let state = network.state()?;
-    let processes = state["processes"].as_array().context("the state lists processes")?;
-    let host = processes.iter().find(|process| process["worker"] == worker.as_str());
-    let host =
-        host.with_context(|| format!("worker {worker} is not in {state}"))?["name"].as_str().context("a name")?;
-    Ok(host.trim_start_matches("host-").parse()?)
-}
-
-fn settled(network: &Network, job: JobId) -> Result<Value> {
-    wait_until("the job is settled", 240, || {
-        let status = status(network, job)?;
-        Ok(status["settled_at"].is_u64().then_some(status))
-    })
-}
 
 #[test]
 fn a_worker_killed_in_the_middle_of_a_job_is_replaced_and_not_paid() -> Result<()> {
     let network = Network::start(2)?;
     let job = network.submit("compute", LONG)?;
-    let first = assigned(&network, job)?;
+    let first = network.assigned(job)?;
     network.signal(&format!("enclave-{first}"), "-KILL")?;
     network.signal(&format!("host-{first}"), "-KILL")?;
 
@@ -42,7 +18,7 @@ fn a_worker_killed_in_the_middle_of_a_job_is_replaced_and_not_paid() -> Result<(
     let result = network.phala(&["job", "result", &job.to_string(), "--json"])?.ok()?;
     let report = result.report()?;
     ensure!(report["attempt"] == 2, "{report}");
-    let status = settled(&network, job)?;
+    let status = network.settled(job)?;
     ensure!(status["attempts"] == 2, "{status}");
     let second = format!("//Worker{}", 3 - first);
     let operator = network.phala(&["key", "show", &second, "--json"])?.ok()?;

@@ -1,8 +1,9 @@
 //! Gatekeepers of a real network: elected, they make blocks, share the network's keys and make the random beacon.
 
 use anyhow::{Context, Result, ensure};
-use phala_tests::{Network, wait_until};
+use phala_tests::{Network, guest, wait_until};
 use serde_json::Value;
+use std::{fs, process::Stdio};
 
 /// Four nodes, each with a gatekeeper, and sessions of a minute: an era has two, which is enough for a ceremony.
 fn start(workers: u8) -> Result<Network> {
@@ -17,9 +18,56 @@ fn key<'a>(keys: &'a Value, name: &str) -> Option<&'a Value> {
     keys["keys"].as_array()?.iter().find(|key| key["key"] == name)
 }
 
+/// The processes of the two workers.
+const WORKERS: [&str; 4] = ["host-1", "enclave-1", "host-2", "enclave-2"];
+
+/// A file is encrypted to an app, and a job of it submitted, while there is no worker; then there are some.
+fn an_app_is_encrypted_to_before_it_has_a_worker(network: &Network, keys: &Value) -> Result<()> {
+    wait_until("nobody works", 120, || {
+        let workers = network.phala(&["worker", "list", "--json"])?.ok()?.json()?;
+        let is_active = |worker: &Value| worker["status"] == "active";
+        Ok((!workers.as_array().context("a list")?.iter().any(is_active)).then_some(()))
+    })?;
+    let program = guest("files");
+    let program = program.to_str().context("a path in UTF-8")?;
+    let published = network.phala(&["app", "publish", program, "--json"])?.ok()?.json()?;
+    let app = published["app"].as_str().context("the app's id")?.to_owned();
+    // By somebody who has the network's public keys, and no chain.
+    let keys = network.file("keys.json", keys.to_string())?;
+    let data = network.file("data", "what the data's owner sends")?;
+    let encrypted = network.path().join("data.age").display().to_string();
+    let encrypt =
+        ["--node", "ws://127.0.0.1:1", "encrypt", "--app", &app, "--network-keys", &keys, &data, "-o", &encrypted];
+    network.phala(&encrypt)?.ok()?;
+    ensure!(!fs::read(&encrypted)?.windows(6).any(|bytes| bytes == b"what t"), "it is not encrypted");
+
+    let file = format!("data={encrypted}");
+    let mut job = network.command(&["job", "run", &app, "--json", "--max-price", "10", "--encrypted-file", &file]);
+    let job = job.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    WORKERS.iter().try_for_each(|process| network.relaunch(process))?;
+    let output = job.wait_with_output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    ensure!(printed.contains("what the data's owner sends"), "{printed}");
+    Ok(())
+}
+
+/// The worker's enclave is gone, and nobody but the hosts is there to bring the job to the next.
+fn a_job_goes_on_without_another_upload(network: &Network) -> Result<()> {
+    let job = network.submit("compute", &["--wall-time", "120", "--fuel", "10T", "--", "3000"])?;
+    let first = network.assigned(job)?;
+    network.end(&format!("enclave-{first}"), "-KILL")?;
+    let status = network.settled(job)?;
+    ensure!(status["attempts"] == 2, "{status}");
+    let report = network.phala(&["job", "result", &job.to_string(), "--json"])?.ok()?.report()?;
+    ensure!(report["attempt"] == 2, "{report}");
+    network.relaunch(&format!("enclave-{first}"))
+}
+
 #[test]
 fn gatekeepers_are_elected_and_share_the_networks_keys() -> Result<()> {
-    let network = start(0)?;
+    let network = start(2)?;
+    WORKERS.iter().try_for_each(|process| network.end(process, "-KILL").map(drop))?;
     let first = wait_until("the network's keys", 400, || {
         let keys = keys(&network)?;
         Ok((key(&keys, "root").is_some() && key(&keys, "epoch 0").is_some()).then_some(keys))
@@ -34,6 +82,9 @@ fn gatekeepers_are_elected_and_share_the_networks_keys() -> Result<()> {
         let beacon = keys(&network)?["beacon"].clone();
         Ok(beacon["round"].as_u64().filter(|newest| *newest >= round + 9 && beacon["stalled"] == false))
     })?;
+
+    an_app_is_encrypted_to_before_it_has_a_worker(&network, &first)?;
+    a_job_goes_on_without_another_upload(&network)?;
 
     // The next era: the shares of the root key are dealt anew, and another epoch has another key.
     let second = wait_until("the next era's keys", 400, || {
