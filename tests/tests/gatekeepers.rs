@@ -28,7 +28,7 @@ fn an_app_is_encrypted_to_before_it_has_a_worker(network: &Network, keys: &Value
         let is_active = |worker: &Value| worker["status"] == "active";
         Ok((!workers.as_array().context("a list")?.iter().any(is_active)).then_some(()))
     })?;
-    let program = guest("files");
+    let program = guest("cat");
     let program = program.to_str().context("a path in UTF-8")?;
     let published = network.phala(&["app", "publish", program, "--json"])?.ok()?.json()?;
     let app = published["app"].as_str().context("the app's id")?.to_owned();
@@ -42,7 +42,8 @@ fn an_app_is_encrypted_to_before_it_has_a_worker(network: &Network, keys: &Value
     ensure!(!fs::read(&encrypted)?.windows(6).any(|bytes| bytes == b"what t"), "it is not encrypted");
 
     let file = format!("data={encrypted}");
-    let mut job = network.command(&["job", "run", &app, "--json", "--max-price", "10", "--encrypted-file", &file]);
+    let mut job =
+        network.command(&["job", "run", &app, "--json", "--max-price", "10", "--encrypted-file", &file, "--", "data"]);
     let job = job.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     WORKERS.iter().try_for_each(|process| network.relaunch(process))?;
     let output = job.wait_with_output()?;
