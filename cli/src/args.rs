@@ -215,6 +215,24 @@ pub(crate) enum Gatekeeper {
     /// All seats: whose they are, whether they stand, whether they are in the set.
     #[command(after_help = "Examples:\n  phala gatekeeper list\n  phala gatekeeper list --json")]
     List,
+    /// A seat of yours: whether it stands and is in the set, its bond and backing, its enclave and verdict, its shares.
+    #[command(
+        after_help = "Examples:\n  phala gatekeeper status --key operator\n  phala gatekeeper status --seat 1 --json"
+    )]
+    Status {
+        /// Which of your seats.
+        #[arg(long, value_name = "INDEX", default_value_t = 0)]
+        seat: u16,
+    },
+    /// Register a seat whose operator's key is not on its host.
+    ///
+    /// A host that runs with its operator's key registers by itself. This is for operators who keep the key elsewhere: the host hands
+    /// out fresh evidence, the gatekeeper's own node makes session keys, and this command signs and submits both. For a seat that is
+    /// registered it renews the verdict, which must happen before it ends, or gives the seat the host's new enclave.
+    #[command(
+        after_help = "Examples:\n  phala gatekeeper register --host http://10.0.0.5:8640 --bond 10000 --key operator\n  phala gatekeeper register --host http://10.0.0.5:8640 --bond 10000 --session-keys-of ws://10.0.0.5:9944 --key operator"
+    )]
+    Register(RegisterGatekeeper),
     /// Have a seat of yours stand in elections again, after it rested.
     #[command(after_help = "Example:\n  phala gatekeeper stand --key operator")]
     Stand {
@@ -247,6 +265,27 @@ pub(crate) enum Gatekeeper {
     },
     /// Back no seat any more.
     StopBacking,
+}
+
+/// `phala gatekeeper register`.
+#[derive(Debug, Args)]
+pub(crate) struct RegisterGatekeeper {
+    /// The host's URL.
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub host: String,
+    /// What is put on hold for a new seat, in PHA.
+    #[arg(long, value_name = "PHA", value_parser = parse_amount)]
+    pub bond: Balance,
+    /// Which of your seats.
+    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    pub seat: u16,
+    /// The JSON-RPC of the gatekeeper's own node, which makes the session keys of a new seat: it has to allow unsafe methods. By
+    /// default the node that this command uses.
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub session_keys_of: Option<String>,
+    /// Where workers and other gatekeepers reach the host, if not where this command does.
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub endpoint: Option<String>,
 }
 
 /// `phala network`.

@@ -16,7 +16,7 @@ mod seat;
 mod spec;
 
 pub use receipts::Receipts;
-pub use registration::{OperatorConfig, Registration, StepError, Submits, fresh_registration};
+pub use registration::{OperatorConfig, Registration, StepError, Submits, fresh_evidence};
 pub use rpc::{Keys, RpcNode};
 pub use seat::{SeatConfig, SeatKeeper};
 pub use spec::{SpecError, Starts, enclave_spec};

@@ -120,6 +120,26 @@ impl Chain {
         self.inner.client.genesis_hash().0
     }
 
+    /// Has the node make session keys for an owner. It keeps them, and does so only for who may call its unsafe methods.
+    ///
+    /// # Errors
+    /// The node's; [`ChainError::Malformed`].
+    pub async fn make_session_keys(&self, owner: Account) -> Result<SessionKeys, ChainError> {
+        /// The node's answer.
+        #[derive(serde::Deserialize)]
+        struct Made {
+            keys: String,
+            #[serde(default)]
+            proof: Option<String>,
+        }
+        let owner = format!("0x{}", hex::encode(owner.0));
+        let made: Made = self.rpc("author_rotateKeysWithOwner", vec![owner.into()]).await?;
+        let bytes = |text: &str| hex::decode(text.trim_start_matches("0x")).ok();
+        let keys = bytes(&made.keys).zip(bytes(&made.proof.unwrap_or_default()));
+        let (public, proof) = keys.ok_or(ChainError::Malformed("session keys"))?;
+        Ok(SessionKeys { public, proof })
+    }
+
     /// Calls any JSON-RPC method.
     ///
     /// # Errors

@@ -151,7 +151,18 @@ pub struct Registration {
     pub endpoint: Option<String>,
 }
 
-/// A worker's host.
+/// What an operator submits to register a gatekeeper.
+#[derive(Clone, Debug)]
+pub struct Attestation {
+    /// What the evidence binds.
+    pub statement: Statement,
+    /// The evidence.
+    pub evidence: Evidence,
+    /// Where the host serves workers and gatekeepers.
+    pub endpoint: Option<String>,
+}
+
+/// A worker's host, or a gatekeeper's.
 #[derive(Clone, Debug)]
 pub struct Host {
     base: String,
@@ -188,23 +199,35 @@ impl Host {
         Ok((scale("statement", &answer.statement)?, scale("evidence", &answer.evidence)?))
     }
 
-    /// A fresh registration.
+    /// A fresh registration of its worker.
     pub async fn registration(&self) -> Result<Registration, HostError> {
+        let (Attestation { statement, evidence, endpoint }, performance) = self.fresh_evidence().await?;
+        let performance = performance.ok_or_else(|| HostError::Malformed("it has no performance report".into()))?;
+        Ok(Registration { statement, evidence, performance: scale("performance", &performance)?, endpoint })
+    }
+
+    /// Fresh evidence of its gatekeeper.
+    pub async fn attestation(&self) -> Result<Attestation, HostError> {
+        Ok(self.fresh_evidence().await?.0)
+    }
+
+    async fn fresh_evidence(&self) -> Result<(Attestation, Option<String>), HostError> {
         #[derive(Deserialize)]
         struct Answer {
             statement: String,
             evidence: String,
-            performance: String,
+            #[serde(default)]
+            performance: Option<String>,
             #[serde(default)]
             endpoint: Option<String>,
         }
         let answer: Answer = self.get_json("/v1/registration").await?;
-        Ok(Registration {
+        let attestation = Attestation {
             statement: scale("statement", &answer.statement)?,
             evidence: scale("evidence", &answer.evidence)?,
-            performance: scale("performance", &answer.performance)?,
             endpoint: answer.endpoint,
-        })
+        };
+        Ok((attestation, answer.performance))
     }
 
     /// What the host says about its worker.

@@ -2,22 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use phala_primitives::gatekeeper::{SeatStatus, threshold};
+use anyhow::{Context as _, bail};
+use phala_attestation::Role;
+use phala_primitives::{
+    GatekeeperId,
+    gatekeeper::{NetworkKey, SeatStatus, threshold},
+};
 use phala_sdk::{
     Account, amount,
-    chain::{Call, Gatekeeper, Seat, call, seat_id},
+    chain::{Call, Chain, Gatekeeper, Seat, call, seat_id},
+    host::Attestation,
 };
 use serde_json::{Value, json};
 
 use crate::{
     Status, args,
     context::Context,
-    output::{Output, short, table},
+    output::{Output, facts, short, table},
 };
 
 pub(crate) async fn run(command: args::Gatekeeper, context: &Context, output: &Output) -> Status {
     match command {
         args::Gatekeeper::List => list(context, output).await,
+        args::Gatekeeper::Status { seat } => seat_status(seat, context, output).await,
+        args::Gatekeeper::Register(options) => register(options, context, output).await,
         args::Gatekeeper::Stand { seat } => {
             own(seat, |_| call::stand(seat), "stands in the next elections", context, output).await
         }
@@ -102,6 +110,122 @@ fn status(status: &SeatStatus) -> &'static str {
     }
 }
 
+async fn seat_status(index: u16, context: &Context, output: &Output) -> Status {
+    let chain = context.chain().await?;
+    let account = context.own_account(&chain).await?;
+    let state = chain.best().await?;
+    let id = seat_id(account, index);
+    let Some(seat) = state.seat(id).await? else {
+        bail!(
+            "{account} has no seat {index}; `phala gatekeeper register` makes one, and so does the gatekeeper's host"
+        );
+    };
+    let now = state.timestamp_ms().await? / 1000;
+    let gatekeeper = state.gatekeeper(seat.gatekeeper).await?;
+    let (backing, logged) = (state.backing(id).await?, state.logged_releases(seat.gatekeeper).await?);
+    let in_set = state.elected().await?.iter().any(|(elected, _)| *elected == id);
+    let current = state.current_epoch().await?;
+    let mut shares = Vec::new();
+    for key in [NetworkKey::Root].into_iter().chain(current.map(NetworkKey::Epoch)) {
+        let sharing = state.sharing(key).await?;
+        if sharing.is_some_and(|sharing| sharing.players.contains(&seat.gatekeeper)) {
+            shares.push(name(key));
+        }
+    }
+    let mut value = describe(id, &seat, gatekeeper.as_ref(), backing, in_set);
+    value["shares"] = json!(shares);
+    value["releases"] = logged.into();
+    output.result(&value, || {
+        let verdict = match gatekeeper.as_ref().map(|record| record.verdict_expires.saturating_sub(now)) {
+            None => "none: the enclave is not registered".into(),
+            Some(0) => "over".into(),
+            Some(left) => format!("ends in {} h {} min", left / 3600, left % 3600 / 60),
+        };
+        let of = |text: fn(&Gatekeeper) -> String| gatekeeper.as_ref().map_or_else(String::new, text);
+        facts(&[
+            ("Seat", id.to_string()),
+            ("Operator", seat.operator.to_string()),
+            ("Status", status(&seat.status).into()),
+            ("In the set", if in_set { "yes" } else { "no" }.into()),
+            ("Bond", amount::format(seat.bond)),
+            ("Backing", amount::format(backing)),
+            ("Gatekeeper", seat.gatekeeper.to_string()),
+            ("Endpoint", of(|record| String::from_utf8_lossy(&record.endpoint).into_owned())),
+            ("TEE", of(|record| format!("{:?}, {}", record.vendor, record.family))),
+            ("Image", of(|record| format!("0x{}", hex::encode(record.measurement.0)))),
+            ("Verdict", verdict),
+            ("Shares of", if shares.is_empty() { "no key".into() } else { shares.join(", ") }),
+            ("Key releases", format!("{logged} are on chain")),
+        ])
+    })?;
+    Ok(0)
+}
+
+async fn register(options: args::RegisterGatekeeper, context: &Context, output: &Output) -> Status {
+    let args::RegisterGatekeeper { host, bond, seat: index, session_keys_of, endpoint } = options;
+    let chain = context.chain().await?;
+    let signer = context.signer(&chain).await?;
+    let account = signer.account();
+    output.progress("Asking the host for fresh evidence …");
+    let host = context.hosts()?.at(&host)?;
+    let Attestation { statement, evidence, endpoint: said } = host.attestation().await?;
+    if statement.role != Role::Gatekeeper {
+        bail!("the host has a worker's enclave; register it with `phala worker register`");
+    }
+    if statement.genesis_hash != chain.genesis_hash() {
+        bail!("the host's enclave follows another chain than the node at {}", chain.url());
+    }
+    if statement.operator != account.0 {
+        let operator = Account(statement.operator);
+        bail!("the enclave works for {operator}, not for {account}; start its host with --operator {account}");
+    }
+    let (id, gatekeeper) = (seat_id(account, index), GatekeeperId(statement.signing_key));
+    let endpoint = endpoint.or(said).unwrap_or_else(|| host.url().into());
+    let state = chain.best().await?;
+    let (call, action) = match state.seat(id).await? {
+        Some(seat) if seat.gatekeeper == gatekeeper => (call::renew_gatekeeper(statement, evidence), "renewed"),
+        Some(_) => (call::replace_gatekeeper(index, statement, evidence, &endpoint), "given another enclave"),
+        None => {
+            output.progress("Asking the gatekeeper's node for session keys …");
+            let node = match &session_keys_of {
+                Some(url) => Chain::connect(url).await.with_context(|| format!("cannot use the node at {url}"))?,
+                None => chain.clone(),
+            };
+            let keys = node.make_session_keys(id).await.with_context(|| {
+                format!(
+                    "the node at {} makes no session keys; start it with --rpc-methods unsafe, reachable for you alone",
+                    node.url()
+                )
+            })?;
+            (call::register_gatekeeper(index, bond, statement, evidence, &endpoint, keys), "registered")
+        }
+    };
+    output.progress("Registering …");
+    let included = chain.submit(&signer, call).await?;
+    let value = json!({
+        "seat": id,
+        "index": index,
+        "gatekeeper": gatekeeper,
+        "action": action,
+        "endpoint": endpoint,
+        "block": included.block.number,
+        "fee": amount::format_number(included.fee),
+    });
+    output.result(&value, || {
+        let fee = amount::format(included.fee);
+        format!("Seat {index} of {account} ({id}) is {action}, in block {} (fee {fee}).", included.block.number)
+    })?;
+    Ok(0)
+}
+
+/// The name of a network key.
+fn name(key: NetworkKey) -> String {
+    match key {
+        NetworkKey::Root => "root".to_owned(),
+        NetworkKey::Epoch(epoch) => format!("epoch {epoch}"),
+    }
+}
+
 /// Does something with one of the signer's seats.
 async fn own(
     index: u16,
@@ -155,7 +279,6 @@ async fn submit(
 
 /// `phala network keys`.
 pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
-    use phala_primitives::gatekeeper::NetworkKey;
     let state = context.chain().await?.best().await?;
     let (era, elected) = (state.era().await?, state.elected().await?);
     let (oldest, current) = (state.oldest_epoch().await?, state.current_epoch().await?);
@@ -171,17 +294,13 @@ pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
     for (_, gatekeeper) in &elected {
         releases.push((*gatekeeper, state.logged_releases(*gatekeeper).await?));
     }
-    let name = |key: &NetworkKey| match key {
-        NetworkKey::Root => "root".to_owned(),
-        NetworkKey::Epoch(epoch) => format!("epoch {epoch}"),
-    };
     let count = |players: &[phala_primitives::GatekeeperId]| u32::try_from(players.len()).unwrap_or(u32::MAX);
     let value = json!({
         "block": state.block().number,
         "era": era,
         "set": elected.iter().map(|(seat, gatekeeper)| json!({"seat": seat, "gatekeeper": gatekeeper})).collect::<Vec<_>>(),
         "keys": sharings.iter().map(|(key, sharing)| json!({
-            "key": name(key),
+            "key": name(*key),
             "public_key": sharing.public_key.to_string(),
             "ceremony": sharing.ceremony,
             "gatekeepers": sharing.players,
@@ -191,7 +310,7 @@ pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
         "current_epoch": current,
         "ceremonies": ceremonies.iter().map(|(id, ceremony)| json!({
             "ceremony": id,
-            "key": name(&ceremony.key),
+            "key": name(ceremony.key),
             "attempt": ceremony.attempt,
             "phase": ceremony.phase,
             "phase_ends": ceremony.phase_ends,
@@ -215,7 +334,7 @@ pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
             let rows = sharings.iter().map(|(key, sharing)| {
                 let players = count(&sharing.players);
                 vec![
-                    name(key),
+                    name(*key),
                     short(&sharing.public_key.to_string()),
                     format!("{} of {players}", threshold(players)),
                     sharing.since.to_string(),
@@ -228,7 +347,7 @@ pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
             let phase = format!("{:?}", ceremony.phase).to_lowercase();
             text.push_str(&format!(
                 "Ceremony {id}: {}, attempt {}, in phase `{phase}` until block {} at most\n",
-                name(&ceremony.key),
+                name(ceremony.key),
                 ceremony.attempt,
                 ceremony.phase_ends
             ));

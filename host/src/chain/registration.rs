@@ -208,7 +208,7 @@ impl Registration {
         let worker = self.node.worker(id).await?;
         self.worker.send_replace(worker.clone());
         let evidence_known = match &worker {
-            Some(worker) => self.promote(worker.evidence_hash).await?,
+            Some(worker) => promote(&self.store, worker.evidence_hash).await?,
             None => false,
         };
         if let Some(worker) = &worker {
@@ -251,16 +251,11 @@ impl Registration {
         }
     }
 
-    async fn promote(&self, hash: [u8; 32]) -> Result<bool, StepError> {
-        let store = self.store.clone();
-        Ok(blocking::run(move || store.promote_bundle(&hash)).await?.is_some())
-    }
-
     async fn register(&mut self, session: &Session) -> Result<(), StepError> {
-        if !self.is_image_allowed(session).await? {
+        if !is_image_allowed(&*self.node, session, Role::Worker, &mut self.image_log).await? {
             return Ok(());
         }
-        let registration = fresh_registration(session, &self.store).await?;
+        let registration = self.fresh_registration(session).await?;
         let (endpoint, price) = (self.config.endpoint.clone(), self.config.price);
         tracing::info!("registering the worker");
         let block = self.submit(Submission::Register { registration, endpoint, price }).await?;
@@ -270,10 +265,10 @@ impl Registration {
     }
 
     async fn renew(&mut self, session: &Session) -> Result<(), StepError> {
-        if !self.is_image_allowed(session).await? {
+        if !is_image_allowed(&*self.node, session, Role::Worker, &mut self.image_log).await? {
             return Ok(());
         }
-        let registration = fresh_registration(session, &self.store).await?;
+        let registration = self.fresh_registration(session).await?;
         let block = self.submit(Submission::Renew(registration)).await?;
         tracing::info!(block, "the worker's verdict is renewed");
         Ok(())
@@ -302,14 +297,11 @@ impl Registration {
         }
     }
 
-    async fn is_image_allowed(&mut self, session: &Session) -> Result<bool, StepError> {
-        let measurement = session.identity.measurement;
-        let allowed = self.node.image_allowed(Measurement(measurement), Role::Worker).await?;
-        if !allowed && self.image_log.ready() {
-            let measurement = hex::encode(measurement);
-            tracing::warn!(measurement, "the chain does not allow the enclave's image; waiting until it does");
+    async fn fresh_registration(&self, session: &Session) -> Result<Box<phala_protocol::Registration>, StepError> {
+        match fresh_evidence(session, &self.store).await? {
+            EnclaveReply::Registration(registration) => Ok(registration),
+            _ => Err(RequestError::WrongReply.into()),
         }
-        Ok(allowed)
     }
 
     async fn compare(&self, id: WorkerId, worker: &Worker) -> Result<(), StepError> {
@@ -329,20 +321,47 @@ impl Registration {
     }
 }
 
-/// Fresh evidence from the enclave, kept on disk in case it gets registered.
+/// Fresh evidence from the enclave, kept on disk in case it gets registered: a worker's as [`EnclaveReply::Registration`], a
+/// gatekeeper's as [`EnclaveReply::Attestation`].
 ///
 /// # Errors
 /// The enclave's, or the disk's.
-pub async fn fresh_registration(
-    session: &Session,
-    store: &Arc<Store>,
-) -> Result<Box<phala_protocol::Registration>, StepError> {
+pub async fn fresh_evidence(session: &Session, store: &Arc<Store>) -> Result<EnclaveReply, StepError> {
     let reply = session.link.request(HostRequest::Register, REGISTER_TIMEOUT).await?;
-    let EnclaveReply::Registration(registration) = reply else { return Err(RequestError::WrongReply.into()) };
-    let bundle = (registration.statement.clone(), registration.evidence.clone());
+    let bundle = match &reply {
+        EnclaveReply::Registration(worker) => (worker.statement.clone(), worker.evidence.clone()),
+        EnclaveReply::Attestation(gatekeeper) => (gatekeeper.statement.clone(), gatekeeper.evidence.clone()),
+        _ => return Err(RequestError::WrongReply.into()),
+    };
     let store = store.clone();
     blocking::run(move || store.store_bundle(&bundle)).await?;
-    Ok(registration)
+    Ok(reply)
+}
+
+/// Shows the evidence with this hash to users from now on, if it is on disk. Whether it is.
+pub(super) async fn promote(store: &Arc<Store>, hash: [u8; 32]) -> Result<bool, StepError> {
+    let store = store.clone();
+    Ok(blocking::run(move || store.promote_bundle(&hash)).await?.is_some())
+}
+
+/// Whether the chain allows the enclave's image for its role; says so now and then where it does not.
+pub(super) async fn is_image_allowed(
+    node: &dyn Node,
+    session: &Session,
+    role: Role,
+    log: &mut Throttle,
+) -> Result<bool, StepError> {
+    let measurement = session.identity.measurement;
+    let allowed = node.image_allowed(Measurement(measurement), role).await?;
+    if !allowed && log.ready() {
+        let measurement = hex::encode(measurement);
+        tracing::warn!(
+            measurement,
+            ?role,
+            "the chain does not allow the enclave's image for this role; waiting until it does"
+        );
+    }
+    Ok(allowed)
 }
 
 /// Two thirds of the verdict's life are over, or it is from before the latest TCB recovery, so that nobody knows yet what that

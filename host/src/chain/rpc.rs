@@ -268,26 +268,13 @@ impl GatekeeperNode for RpcNode {
     }
 
     fn session_keys(&self, seat: Account) -> BoxFuture<'_, Result<SessionKeys, NodeError>> {
-        /// The node's answer.
-        #[derive(serde::Deserialize)]
-        struct Generated {
-            keys: String,
-            proof: Option<String>,
-        }
         Box::pin(async move {
             let chain = self.chain()?;
-            let owner = format!("0x{}", hex::encode(seat.0));
-            let generated: Generated =
-                self.bounded(chain.rpc("author_rotateKeysWithOwner", vec![owner.into()])).await.map_err(|error| {
-                    NodeError(format!(
-                        "{error}; it has to be the gatekeeper's own, and to allow unsafe methods to this host"
-                    ))
-                })?;
-            let bytes = |text: &str| hex::decode(text.trim_start_matches("0x")).ok();
-            let keys = bytes(&generated.keys).zip(bytes(&generated.proof.unwrap_or_default()));
-            let (public, proof) =
-                keys.ok_or_else(|| NodeError("the node gave session keys that are no bytes".into()))?;
-            Ok(SessionKeys { public, proof })
+            self.bounded(chain.make_session_keys(seat)).await.map_err(|error| {
+                NodeError(format!(
+                    "{error}; it has to be the gatekeeper's own, and to allow unsafe methods to this host"
+                ))
+            })
         })
     }
 }

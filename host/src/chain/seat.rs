@@ -3,28 +3,28 @@
 //! As with a worker's [`Registration`](super::Registration), each new block is a chance to do the next step, and nothing is
 //! remembered that the chain knows better.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use phala_attestation::{Measurement, Role};
+use phala_attestation::Role;
 use phala_primitives::{Balance, GatekeeperId, gatekeeper::SeatStatus};
-use phala_protocol::{Attestation, EnclaveReply, HostRequest};
+use phala_protocol::{Attestation, EnclaveReply};
 use phala_sdk::{
     Account,
     chain::{Gatekeeper, SessionKeys, seat_id},
 };
 use tokio::sync::watch;
 
-use super::{Backoff, Heads, Node, StepError, Submission, SubmitError, Throttle, submit};
+use super::{
+    Backoff, Heads, Node, StepError, Submission, SubmitError, Throttle,
+    registration::{fresh_evidence, is_image_allowed, promote},
+    submit,
+};
 use crate::{
-    blocking,
     enclave::{Enclave, RequestError, Session},
     gatekeeper::GatekeeperNode,
     metrics::Metrics,
     store::Store,
 };
-
-/// How long the enclave may take for evidence.
-const ATTEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The longest pause between two attempts that the chain refused, in blocks: each may cost a fee.
 const MAX_PAUSE: u32 = 60;
@@ -135,7 +135,7 @@ impl SeatKeeper {
         let seat = self.gatekeepers.seat(account).await?;
         let record = self.gatekeepers.gatekeeper(id).await?;
         let evidence_known = match &record {
-            Some(record) => self.promote(record.evidence_hash).await?,
+            Some(record) => promote(&self.store, record.evidence_hash).await?,
             None => false,
         };
         if !self.config.submits {
@@ -173,7 +173,7 @@ impl SeatKeeper {
     }
 
     async fn register(&mut self, session: &Session, seat: Account) -> Result<(), StepError> {
-        if !self.is_image_allowed(session).await? {
+        if !is_image_allowed(&*self.node, session, Role::Gatekeeper, &mut self.image_log).await? {
             return Ok(());
         }
         let attestation = self.attest(session).await?;
@@ -189,7 +189,7 @@ impl SeatKeeper {
     }
 
     async fn renew(&mut self, session: &Session) -> Result<(), StepError> {
-        if !self.is_image_allowed(session).await? {
+        if !is_image_allowed(&*self.node, session, Role::Gatekeeper, &mut self.image_log).await? {
             return Ok(());
         }
         let attestation = self.attest(session).await?;
@@ -199,7 +199,7 @@ impl SeatKeeper {
     }
 
     async fn replace(&mut self, session: &Session) -> Result<(), StepError> {
-        if !self.is_image_allowed(session).await? {
+        if !is_image_allowed(&*self.node, session, Role::Gatekeeper, &mut self.image_log).await? {
             return Ok(());
         }
         let attestation = self.attest(session).await?;
@@ -209,32 +209,11 @@ impl SeatKeeper {
         Ok(())
     }
 
-    /// Fresh evidence from the enclave, kept on disk in case it gets registered.
     async fn attest(&self, session: &Session) -> Result<Box<Attestation>, StepError> {
-        let reply = session.link.request(HostRequest::Register, ATTEST_TIMEOUT).await?;
-        let EnclaveReply::Attestation(attestation) = reply else { return Err(RequestError::WrongReply.into()) };
-        let bundle = (attestation.statement.clone(), attestation.evidence.clone());
-        let store = self.store.clone();
-        blocking::run(move || store.store_bundle(&bundle)).await?;
-        Ok(attestation)
-    }
-
-    async fn promote(&self, hash: [u8; 32]) -> Result<bool, StepError> {
-        let store = self.store.clone();
-        Ok(blocking::run(move || store.promote_bundle(&hash)).await?.is_some())
-    }
-
-    async fn is_image_allowed(&mut self, session: &Session) -> Result<bool, StepError> {
-        let measurement = session.identity.measurement;
-        let allowed = self.node.image_allowed(Measurement(measurement), Role::Gatekeeper).await?;
-        if !allowed && self.image_log.ready() {
-            let measurement = hex::encode(measurement);
-            tracing::warn!(
-                measurement,
-                "the chain does not allow the enclave's image for gatekeepers; waiting until it does"
-            );
+        match fresh_evidence(session, &self.store).await? {
+            EnclaveReply::Attestation(attestation) => Ok(attestation),
+            _ => Err(RequestError::WrongReply.into()),
         }
-        Ok(allowed)
     }
 
     async fn submit(&self, submission: Submission) -> Result<u32, StepError> {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Api, ApiError, jobs::scale};
-use crate::{blocking, chain::fresh_registration, enclave::RequestError};
+use crate::{blocking, chain::fresh_evidence, enclave::RequestError};
 
 /// How long a registration that was just made is given to others who ask: making one takes the enclave some work.
 const REGISTRATION_AGE: Duration = Duration::from_secs(5);
@@ -75,13 +75,21 @@ pub(super) async fn registration(State(api): State<Arc<Api>>) -> Result<Json<Val
     if let Some(last) = last.as_ref().filter(|last| last.worker == id && last.made.elapsed() < REGISTRATION_AGE) {
         return Ok(Json(last.answer.clone()));
     }
-    let registration = fresh_registration(&session, &api.store).await?;
-    let answer = json!({
-        "statement": scale(&registration.statement),
-        "evidence": scale(&registration.evidence),
-        "performance": scale(&registration.performance),
-        "endpoint": api.operator.endpoint,
-    });
+    let endpoint = &api.operator.endpoint;
+    let answer = match fresh_evidence(&session, &api.store).await? {
+        EnclaveReply::Registration(worker) => json!({
+            "statement": scale(&worker.statement),
+            "evidence": scale(&worker.evidence),
+            "performance": scale(&worker.performance),
+            "endpoint": endpoint,
+        }),
+        EnclaveReply::Attestation(gatekeeper) => json!({
+            "statement": scale(&gatekeeper.statement),
+            "evidence": scale(&gatekeeper.evidence),
+            "endpoint": endpoint,
+        }),
+        _ => return Err(RequestError::WrongReply.into()),
+    };
     *last = Some(FreshRegistration { made: Instant::now(), worker: id, answer: answer.clone() });
     Ok(Json(answer))
 }
