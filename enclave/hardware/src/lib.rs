@@ -1,4 +1,5 @@
-//! The enclave as a process of its own in a hardware TEE: SGX under Gramine, or the only process of a TDX or SEV-SNP guest.
+//! The enclave as a process of its own in a hardware TEE: SGX under Gramine, or the only process of a TDX or SEV-SNP guest. There is
+//! one program for each [duty](phala_enclave::Duty), and so an image.
 //!
 //! It looks which TEE it is in, and ends where there is none: there is no way to run it without. As the first process of a guest
 //! it first mounts what the kernel shows the TEE in, see [`boot`]. Then it connects to its host, and again for ever when the host
@@ -11,18 +12,20 @@ mod tee;
 use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
 use phala_attestation::Kind;
-use phala_enclave::{Enclave, Tee};
+use phala_enclave::{DutySource, Enclave, Tee};
 use phala_enclave_process::{say_panics, serve};
 use phala_tee::Attester;
-use phala_worker::Worker;
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use host::Host;
 use tee::HardwareTee;
 
-/// The Phala enclave in a hardware TEE. It ends where there is none.
+/// A Phala enclave in a hardware TEE. It ends where there is none.
 #[derive(Parser)]
-#[command(name = "phala-enclave-hardware", version)]
+#[command(version)]
 struct Arguments {
     /// Where the host listens: tcp:IP:PORT for SGX, as Gramine reaches no Unix socket of the machine; vsock:CID:PORT for guests,
     /// whose machine has the CID 2.
@@ -41,7 +44,12 @@ enum Name {
     SevSnp,
 }
 
-fn main() -> anyhow::Result<()> {
+/// Runs the program `name`, whose enclave has this duty, until its host speaks another version.
+///
+/// # Errors
+/// That, and what keeps it from starting.
+pub fn run(name: &'static str, duties: impl DutySource) -> anyhow::Result<()> {
+    let _ = NAME.set(name);
     say_panics(say);
     let arguments = Arguments::parse();
     if std::process::id() == 1 {
@@ -51,10 +59,8 @@ fn main() -> anyhow::Result<()> {
     let tee = HardwareTee::new(attester).context("asking the TEE for the key to seal with")?;
     say(&format!("{:?}, measurement {}", tee.kind(), hex::encode(tee.measurement().0)));
     let host = arguments.host;
-    bail!(
-        "{}",
-        serve(&Enclave::new(Arc::new(tee), Arc::new(Worker::default())), &host.to_string(), || host.connect(), say)
-    )
+    let enclave = Enclave::new(Arc::new(tee), Arc::new(duties));
+    bail!("{}", serve(&enclave, &host.to_string(), || host.connect(), say))
 }
 
 impl Name {
@@ -67,8 +73,11 @@ impl Name {
     }
 }
 
+/// The program's name.
+static NAME: OnceLock<&str> = OnceLock::new();
+
 fn say(line: &str) {
-    phala_enclave_process::say("phala-enclave", line);
+    phala_enclave_process::say(NAME.get().copied().unwrap_or("phala-enclave"), line);
 }
 
 #[cfg(test)]
