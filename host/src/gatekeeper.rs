@@ -130,7 +130,7 @@ impl Carrier {
                     }
                 }
                 Said::Key(question) => {
-                    under_way.spawn(answer(self.node.clone(), self.hosts.clone(), question));
+                    under_way.spawn(answer(self.node.clone(), self.hosts.clone(), self.metrics.clone(), question));
                 }
                 Said::BeaconPart(part) => {
                     self.find_peers().await;
@@ -199,11 +199,14 @@ async fn submit(node: Arc<dyn GatekeeperNode>, metrics: Arc<Metrics>, submission
 }
 
 /// Asks the gatekeeper, and tells the enclave what it says. An answer that comes too late is for nobody.
-async fn answer(node: Arc<dyn GatekeeperNode>, hosts: Arc<Hosts>, question: KeyQuestion) {
+async fn answer(node: Arc<dyn GatekeeperNode>, hosts: Arc<Hosts>, metrics: Arc<Metrics>, question: KeyQuestion) {
     let KeyQuestion { gatekeeper, request, answer } = question;
+    let begun = Instant::now();
     let asked = timeout(ANSWER, ask(&*node, &hosts, gatekeeper, &request)).await;
     let refusal = |reason, retry| Err(Refusal { reason, retry });
     let reply = asked.unwrap_or_else(|_| refusal(format!("gatekeeper {gatekeeper} did not answer in time"), true));
+    let result = if reply.is_ok() { "given" } else { "refused" };
+    metrics.key_parts.with_label_values(&[result]).observe(begun.elapsed().as_secs_f64());
     if let Err(refusal) = &reply {
         tracing::debug!(%gatekeeper, %refusal, "a gatekeeper gave no part of an app key");
     }

@@ -1,7 +1,8 @@
 //! Prometheus metrics.
 
 use prometheus::{
-    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
     core::{Collector, GenericGauge},
 };
 
@@ -40,6 +41,8 @@ pub struct Metrics {
     pub node_up: IntGauge,
     /// Transactions by call and result: `included`, `refused`, `failed`.
     pub transactions: IntCounterVec,
+    /// How long gatekeepers took to give a part of an app key, in seconds, by result: `given`, `refused`.
+    pub key_parts: HistogramVec,
     /// Receipts that the chain has not settled yet.
     pub open_receipts: IntGauge,
     /// Requests by route and status.
@@ -83,6 +86,7 @@ impl Default for Metrics {
             node_finalized_block: gauge(r, "node_finalized_block", "The node's newest finalized block"),
             node_up: gauge(r, "node_up", "Whether the node answered last time"),
             transactions: counters(r, "transactions_total", "Transactions by call and result", &["call", "result"]),
+            key_parts: histograms(r, "key_part_seconds", "Time until a gatekeeper gave its part", &["result"]),
             open_receipts: gauge(r, "open_receipts", "Receipts that the chain has not settled yet"),
             http_requests: counters(r, "http_requests_total", "HTTP requests", &["route", "status"]),
             http_connections: gauge(r, "http_connections", "HTTP connections that are open"),
@@ -143,6 +147,13 @@ fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
 
 fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     register(registry, IntCounterVec::new(options(name, help), labels).expect("the name is valid"))
+}
+
+/// Of times between a hundredth of a second and ten.
+fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+    let buckets = vec![0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 3.5, 5.0, 10.0];
+    let options = HistogramOpts::new(name, help).namespace(NAMESPACE).buckets(buckets);
+    register(registry, HistogramVec::new(options, labels).expect("the name is valid"))
 }
 
 /// The process's resident memory, from the second field of `/proc/self/statm`.
