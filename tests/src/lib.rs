@@ -12,4 +12,4 @@ pub mod proxy;
 pub mod search;
 pub mod user;
 
-pub use network::{Network, Run, binary, data_folder, guest, verified_block, wait_until};
+pub use network::{Network, Run, binary, data_folder, free_port, guest, verified_block, wait_until};

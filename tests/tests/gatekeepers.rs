@@ -1,9 +1,12 @@
 //! Gatekeepers of a real network: elected, they make blocks, share the network's keys and make the random beacon.
 
 use anyhow::{Context, Result, ensure};
-use phala_tests::{Network, guest, wait_until};
+use phala_tests::{Network, free_port, guest, wait_until};
 use serde_json::Value;
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+};
 
 /// Four nodes, each with a gatekeeper, and sessions of a minute: an era has two, which is enough for a ceremony.
 fn start(workers: u8) -> Result<Network> {
@@ -65,6 +68,99 @@ fn a_job_goes_on_without_another_upload(network: &Network) -> Result<()> {
     network.relaunch(&format!("enclave-{first}"))
 }
 
+/// A process of a gatekeeper that `phala dev` did not start; ends when dropped.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a process as another of the network's, but with other values of some options; `None` leaves an option out.
+fn start_like(network: &Network, model: &str, name: &str, options: &[(&str, Option<&str>)]) -> Result<Started> {
+    let mut words = network.command_line(model)?.into_iter();
+    let program = words.next().context("a process has a program")?;
+    let mut arguments: Vec<String> = words.collect();
+    for (option, value) in options {
+        let at = arguments.iter().position(|word| word == option);
+        let at = at.with_context(|| format!("{model} has no {option}"))?;
+        match value {
+            Some(value) => arguments[at + 1] = (*value).to_owned(),
+            None => drop(arguments.remove(at)),
+        }
+    }
+    let log = fs::File::create(network.folder().join("logs").join(name).with_extension("log"))?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    Ok(Started(command.spawn()?))
+}
+
+/// A gatekeeper that comes later is elected when another one leaves: it gets a share, the other's is worth nothing, and the keys stay.
+fn a_fifth_takes_the_place_of_one_that_leaves(network: &Network, root: &Value) -> Result<Vec<Started>> {
+    let folder = network.path().join("fifth");
+    fs::create_dir_all(folder.join("node"))?;
+    let path = |name: &str| folder.join(name).display().to_string();
+    fs::write(folder.join("network-key"), [0x55; 32])?;
+    let (rpc, p2p, http) = (free_port()?, free_port()?, free_port()?);
+    let (node, endpoint) = (format!("ws://127.0.0.1:{rpc}"), format!("http://127.0.0.1:{http}"));
+    network.phala(&["transfer", "//Gatekeeper5", "10100"])?.ok()?;
+    let started = vec![
+        start_like(
+            network,
+            "node-4",
+            "node-5",
+            &[
+                ("--dave", None),
+                ("--base-path", Some(&path("node"))),
+                ("--node-key-file", Some(&path("network-key"))),
+                ("--rpc-port", Some(&rpc.to_string())),
+                ("--listen-addr", Some(&format!("/ip4/127.0.0.1/tcp/{p2p}"))),
+            ],
+        )?,
+        start_like(
+            network,
+            "gatekeeper-host-4",
+            "gatekeeper-host-5",
+            &[
+                ("--node", Some(&node)),
+                ("--socket", Some(&path("socket/enclave.sock"))),
+                ("--data", Some(&path("host"))),
+                ("--listen", Some(&format!("127.0.0.1:{http}"))),
+                ("--endpoint", Some(&endpoint)),
+                ("--operator-key", Some("//Gatekeeper5")),
+            ],
+        )?,
+        start_like(
+            network,
+            "gatekeeper-4",
+            "gatekeeper-5",
+            &[("--socket", Some(&path("socket/enclave.sock"))), ("--platform", Some(&path("platform.seed")))],
+        )?,
+    ];
+    let status = |key| network.phala(&["gatekeeper", "status", "--key", key, "--json"]);
+    let fifth = wait_until("the fifth gatekeeper", 180, || {
+        let run = status("//Gatekeeper5")?;
+        Ok((run.status == Some(0)).then(|| run.json()).transpose()?)
+    })?;
+    let first = status("//Gatekeeper1")?.ok()?.json()?;
+    network.phala(&["gatekeeper", "leave", "--key", "//Gatekeeper1"])?.ok()?;
+    let after = wait_until("the fifth gatekeeper's share", 500, || {
+        let keys = keys(network)?;
+        let root = key(&keys, "root").context("the root key")?.clone();
+        let players = root["gatekeepers"].as_array().context("a list")?;
+        let has = |seat: &Value| players.contains(&seat["gatekeeper"]);
+        Ok((has(&fifth) && !has(&first)).then_some(root))
+    })?;
+    ensure!(after["public_key"] == root["public_key"], "another root key: {after}");
+    let round = keys(network)?["beacon"]["round"].as_u64().context("a round")?;
+    wait_until("rounds of the new set", 90, || {
+        Ok(keys(network)?["beacon"]["round"].as_u64().filter(|newest| *newest >= round + 9))
+    })?;
+    Ok(started)
+}
+
 #[test]
 fn gatekeepers_are_elected_and_share_the_networks_keys() -> Result<()> {
     let network = start(2)?;
@@ -99,6 +195,8 @@ fn gatekeepers_are_elected_and_share_the_networks_keys() -> Result<()> {
     ensure!(
         key(&second, "epoch 1").map(|key| &key["public_key"]) != key(&second, "epoch 0").map(|key| &key["public_key"])
     );
+
+    let _fifth = a_fifth_takes_the_place_of_one_that_leaves(&network, &root)?;
 
     // One of four is gone: the beacon goes on. It comes back with what it sealed.
     network.end("gatekeeper-4", "-KILL")?;
