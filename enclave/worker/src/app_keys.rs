@@ -37,7 +37,7 @@ use std::{
 
 use phala_enclave::{
     TeeRng,
-    chain::{no_finality, read, sharing_key},
+    chain::{Chain, no_finality, read, sharing_key},
     host::{lock, refusal},
     text::{Public, Text, text},
 };
