@@ -2,7 +2,7 @@
 //!
 //! Blocks are initialized and extrinsics applied by the runtime's own `Executive`: signatures, nonces, fees, weights, hooks
 //! and sessions are the real ones. Two things are left out: the storage root, which nobody here looks at and which would cost more than
-//! everything else, and the verifiable random output of authors, so that the parent's hash draws workers.
+//! everything else, and the verifiable random output of authors: the parent's hash stands in for its author's.
 
 use codec::{Decode, Encode};
 use frame_support::{genesis_builder_helper::build_state, storage::storage_prefix, traits::OnFinalize};
@@ -100,6 +100,7 @@ pub fn make(parent: &State, draft: &Draft<'_>) -> Result<Made, String> {
         let digest = Digest { logs: vec![DigestItem::babe_pre_digest(slot)] };
         let header =
             Header::new(draft.number, Default::default(), Default::default(), draft.parent_hash.into(), digest);
+        pallet_babe::AuthorVrfRandomness::<Runtime>::put(Some(draft.parent_hash));
         Executive::initialize_block(&header);
         let now = draft.slot * SLOT_MS;
         let time = UncheckedExtrinsic::new_bare(RuntimeCall::Timestamp(pallet_timestamp::Call::set { now }));
