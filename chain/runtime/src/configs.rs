@@ -1,10 +1,11 @@
 //! Each pallet's parameters.
 
+use codec::Encode;
 use frame_support::{
     PalletId, derive_impl,
     dispatch::DispatchClass,
     parameter_types,
-    traits::{ConstU8, ConstU32, ConstU64, ConstU128, Get, VariantCountOf, tokens::imbalance::ResolveTo},
+    traits::{ConstU8, ConstU32, ConstU64, ConstU128, Get, Randomness, VariantCountOf, tokens::imbalance::ResolveTo},
     weights::{
         ConstantMultiplier, Weight,
         constants::{RocksDbWeight, WEIGHT_REF_TIME_PER_MILLIS},
@@ -14,7 +15,7 @@ use frame_system::{EnsureRoot, limits};
 use pallet_transaction_payment::{FungibleAdapter, Multiplier, TargetedFeeAdjustment};
 use phala_primitives::{
     GatekeeperId,
-    gatekeeper::{BEACON_INTERVAL, LOST_SHARE_INTERVAL, RELEASE_INTERVAL},
+    gatekeeper::{BEACON_INTERVAL, LOST_SHARE_INTERVAL, NetworkKey, RELEASE_INTERVAL},
     units,
     worker::MAX_CAPACITY,
 };
@@ -264,6 +265,51 @@ impl pallet_phala_apps::Config for Runtime {
     type WeightInfo = pallet_phala_apps::weights::SubstrateWeight<Runtime>;
 }
 
+/// What draws workers: the gatekeepers' beacon, together with the verifiable random output of the parent block.
+///
+/// - A job is drawn by the first round of the beacon of a later block than the one in which it was queued: nobody knew
+///   it then, as gatekeepers sign a round only when its block is final. Once there is a root key, nothing is drawn
+///   without a round, for ever: the key's sharing is replaced, and never removed. While gatekeepers stall, jobs wait,
+///   and `BeaconStalled` says so.
+/// - A round is public some blocks before the one that draws by it. In between, whoever has workers could try which
+///   prices, and how many of them, make it draw the one that it wants. So the output of the parent block goes in as
+///   well, which only that block's author knows before. It decides what is in its block, the round among it, or
+///   withholds the block.
+/// - Until there is a root key, that output draws alone, in the block after the one in which a job was queued. It is
+///   fresh in each block, and unknown to who submits a job, unless that is the parent's author. The alternative, one
+///   value for a whole epoch, is known to everybody before any of that epoch's jobs is submitted, and so lets any user
+///   pick the moment that gives a job to a friend's worker.
+pub struct BeaconAndAuthor;
+
+impl pallet_phala_jobs::Lots<BlockNumber> for BeaconAndAuthor {
+    fn after(since: BlockNumber) -> Option<phala_primitives::Hash> {
+        if since >= System::block_number() {
+            return None;
+        }
+        let (author, _) = pallet_babe::ParentBlockRandomness::<Runtime>::random(b"phala/jobs");
+        if !pallet_phala_keys::Sharings::<Runtime>::contains_key(NetworkKey::Root) {
+            return author.map(Into::into);
+        }
+        let (_, beacon) = Keys::random(since)?;
+        Some((beacon, author).using_encoded(sp_io::hashing::blake2_256))
+    }
+
+    /// The last of as many rounds as are kept, by a key that as many share as may.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn cast(since: BlockNumber) {
+        use pallet_phala_keys::{Beacons, Rounds, Sharing, Sharings};
+        use phala_primitives::gatekeeper::{Beacon, MAX_GATEKEEPERS, PublicKey};
+        let players = alloc::vec![GatekeeperId([1; 32]); MAX_GATEKEEPERS as usize];
+        let output = alloc::vec![1; pallet_phala_keys::sizes::output(MAX_GATEKEEPERS, MAX_GATEKEEPERS) as usize];
+        let root = Sharing::<Runtime> { ceremony: 0, public_key: PublicKey([1; 96]), players, output, since: 0 };
+        Sharings::<Runtime>::insert(NetworkKey::Root, root);
+        let newest = since + 1;
+        let rounds = (0..=newest).rev().take(BeaconHistory::get() as usize).collect::<Vec<_>>();
+        Rounds::<Runtime>::put(frame_support::BoundedVec::truncate_from(rounds.into_iter().rev().collect()));
+        Beacons::<Runtime>::insert(newest, Beacon { round: newest, signature: [1; 48] });
+    }
+}
+
 parameter_types! {
     /// What the treasury gets of a job's price.
     pub const TreasuryShare: Permill = Permill::from_percent(10);
@@ -272,11 +318,7 @@ parameter_types! {
 impl pallet_phala_jobs::Config for Runtime {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
-    // The verifiable random output of the parent block: fresh in each block, and unknown to who submits a job, unless that
-    // is the parent's author, who knows it and decides what is in the block or withholds it. The alternative, one value
-    // for a whole epoch, is known to everybody before any of that epoch's jobs is submitted, and so lets any user
-    // pick the moment that gives a job to a friend's worker.
-    type Randomness = pallet_babe::ParentBlockRandomness<Runtime>;
+    type Lots = BeaconAndAuthor;
     type Treasury = TreasuryAccount;
     type TreasuryShare = TreasuryShare;
     // 0.0006 PHA for the shortest deadline of a job of a minute, 3 PHA for a deadline in a week.
@@ -377,6 +419,9 @@ impl pallet_phala_gatekeepers::OnElected for Enclaves {
     }
 }
 
+/// How many rounds of the beacon are kept. Jobs that wait for longer are drawn by a later one.
+type BeaconHistory = ConstU32<256>;
+
 impl pallet_phala_keys::Config for Runtime {
     type Gatekeepers = Enclaves;
     // One alone would have the whole of each key.
@@ -390,7 +435,7 @@ impl pallet_phala_keys::Config for Runtime {
     type BeaconInterval = ConstU32<BEACON_INTERVAL>;
     // A minute.
     type BeaconStall = ConstU32<10>;
-    type BeaconHistory = ConstU32<256>;
+    type BeaconHistory = BeaconHistory;
     type ReleaseInterval = ConstU32<RELEASE_INTERVAL>;
     type MaxRemovalsPerBlock = ConstU32<64>;
     type WeightInfo = pallet_phala_keys::weights::SubstrateWeight<Runtime>;

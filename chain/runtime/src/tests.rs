@@ -282,6 +282,46 @@ fn the_authorities_of_genesis_go_on_while_no_gatekeeper_is_elected() {
 }
 
 #[test]
+fn authors_draw_workers_until_there_is_a_root_key_and_nothing_without_the_beacon_from_then_on() {
+    use pallet_phala_jobs::Lots;
+    use pallet_phala_keys::{Beacons, Rounds, Sharing, Sharings};
+    use phala_primitives::gatekeeper::{Beacon, NetworkKey, PublicKey, Round};
+    let after = <configs::BeaconAndAuthor as Lots<BlockNumber>>::after;
+    let author = |byte: u8| pallet_babe::AuthorVrfRandomness::<Runtime>::put(Some([byte; 32]));
+    let bring = |round: Round| {
+        Rounds::<Runtime>::mutate(|rounds| rounds.try_push(round).unwrap());
+        Beacons::<Runtime>::insert(round, Beacon { round, signature: [round as u8; 48] });
+    };
+    state("development").execute_with(|| {
+        System::set_block_number(100);
+        assert_eq!(after(50), None, "no block had an output");
+        author(1);
+        let lots = after(99).unwrap();
+        assert_eq!([after(0), after(100), after(101)], [Some(lots), None, None]);
+        author(2);
+        assert!(after(99).is_some_and(|others| others != lots));
+
+        let (public_key, players, output) = (PublicKey([1; 96]), vec![], vec![]);
+        let root = Sharing::<Runtime> { ceremony: 0, public_key, players, output, since: 90 };
+        Sharings::<Runtime>::insert(NetworkKey::Root, root);
+        assert_eq!(after(0), None);
+        bring(93);
+        bring(96);
+        let (first, second) = (after(92).unwrap(), after(95).unwrap());
+        assert_ne!(first, second);
+        assert_eq!([after(0), after(93), after(96), after(99)], [Some(first), Some(second), None, None]);
+        // Who knows the round knows no lots.
+        author(3);
+        assert!(after(95).is_some_and(|others| others != second));
+        // However long the beacon stalls.
+        System::set_block_number(100_000);
+        assert_eq!(after(96), None);
+        bring(99_999);
+        assert!(after(96).is_some());
+    });
+}
+
+#[test]
 fn an_equivocation_that_is_proven_to_babe_costs_the_bond() {
     use sp_consensus_babe::{
         AuthorityPair, EquivocationProof,

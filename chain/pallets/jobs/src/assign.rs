@@ -3,7 +3,10 @@
 use super::*;
 use alloc::vec::Vec;
 use codec::Encode;
-use frame_support::defensive;
+use frame_support::{
+    defensive,
+    storage::{StorageMap, StorageValue},
+};
 use pallet_phala_workers::{OnUnavailable, Unavailable, Worker, market};
 use phala_attestation::Tier;
 
@@ -74,47 +77,65 @@ impl<T: Config> Pallet<T> {
         Jobs::<T>::remove(id);
     }
 
-    /// Looks at jobs that wait and at new ones, and draws a worker for each or lets it wait.
+    /// Looks at jobs that wait and at new ones, as far as there are lots, and draws a worker for each or lets it wait.
     pub(crate) fn do_assign(now: BlockNumberFor<T>) -> Weight {
         let active = market::len::<T>();
-        let (waiting, queue) = (WaitingHead::<T>::get(), QueueHead::<T>::get());
-        let looks = Self::share(
-            WaitingTail::<T>::get().saturating_sub(waiting),
-            QueueTail::<T>::get().saturating_sub(queue),
-            T::MaxAssignmentsPerBlock::get().into(),
-        );
-        if active == 0 || looks == (0, 0) {
+        if active == 0 {
             return Weights::<T>::assign(0);
         }
-        let (waiting_end, queue_end) = (waiting.saturating_add(looks.0), queue.saturating_add(looks.1));
-        let ids = (waiting..waiting_end).filter_map(Waiting::<T>::take);
-        let ids: Vec<JobId> = ids.chain((queue..queue_end).filter_map(Queue::<T>::take)).collect();
-        WaitingHead::<T>::put(waiting_end);
-        QueueHead::<T>::put(queue_end);
-        let seed = Self::seed(now);
+        let looks = Self::looks();
+        let count = looks.len() as u32;
         let seconds = Attestation::<T>::now();
-        for id in ids {
-            let Some(job) = Jobs::<T>::get(id).filter(|job| job.status == JobStatus::Queued) else { continue };
+        for (id, lots) in looks {
+            let Some(job) = Self::queued(id) else { continue };
             if !Self::has_time(&job, now) {
                 Self::expire(id, job);
                 continue;
             }
-            match Self::draw(id, &job, active, seconds, &seed) {
+            match lots.and_then(|lots| Self::draw(id, &job, active, seconds, &lots)) {
                 Some((worker, record)) if Workers::<T>::assign(&worker).is_ok() => {
                     Self::give(id, job, worker, &record, now);
                 }
                 _ => Self::wait(id),
             }
         }
-        Weights::<T>::assign(u32::try_from(looks.0.saturating_add(looks.1)).unwrap_or(u32::MAX))
+        Weights::<T>::assign(count)
     }
 
-    /// How many of those that wait, and how many new ones, a block looks at: half of `looks` each, and what one of them does not
-    /// need for the other.
-    pub(crate) fn share(waiting: u64, new: u64, looks: u64) -> (u64, u64) {
-        let half = looks / 2;
-        let for_waiting = waiting.min(half.max(looks.saturating_sub(new)));
-        (for_waiting, new.min(looks.saturating_sub(for_waiting)))
+    /// What this block looks at, those that wait first: of those that wait and of new ones half of the looks each, and
+    /// what one of them does not need for the other.
+    fn looks() -> Vec<Look> {
+        let most = T::MaxAssignmentsPerBlock::get() as usize;
+        let mut looks = Self::take::<Waiting<T>, WaitingHead<T>>(WaitingTail::<T>::get(), most / 2);
+        let new = Self::take::<Queue<T>, QueueHead<T>>(QueueTail::<T>::get(), most.saturating_sub(looks.len()));
+        let left = most.saturating_sub(looks.len()).saturating_sub(new.len());
+        looks.extend(Self::take::<Waiting<T>, WaitingHead<T>>(WaitingTail::<T>::get(), left));
+        looks.extend(new);
+        looks
+    }
+
+    /// Takes what is at a list's head, `most` entries at most, up to the first that waits for lots. Jobs that have
+    /// ended need none.
+    fn take<List, Head>(tail: u64, most: usize) -> Vec<Look>
+    where
+        List: StorageMap<u64, Entry<BlockNumberFor<T>>, Query = Option<Entry<BlockNumberFor<T>>>>,
+        Head: StorageValue<u64, Query = u64>,
+    {
+        let head = Head::get();
+        let mut looks = Vec::new();
+        for position in (head..tail).take(most) {
+            // None is missing.
+            if let Some(Entry { job, since }) = List::get(position) {
+                let lots = T::Lots::after(since);
+                if lots.is_none() && Self::queued(job).is_some() {
+                    break;
+                }
+                looks.push((job, lots));
+            }
+            List::remove(position);
+            Head::put(position.saturating_add(1));
+        }
+        looks
     }
 
     fn give(id: JobId, mut job: Job<T>, worker: WorkerId, record: &Worker<T>, now: BlockNumberFor<T>) {
@@ -130,9 +151,14 @@ impl<T: Config> Pallet<T> {
         Self::deposit_event(Event::Assigned { job: id, worker, attempt });
     }
 
+    /// A job's record, if it is queued.
+    pub(crate) fn queued(id: JobId) -> Option<Job<T>> {
+        Jobs::<T>::get(id).filter(|job| job.status == JobStatus::Queued)
+    }
+
     /// Draws a worker for a job among a sample of the active ones. One whose evidence a TCB recovery will refuse is drawn only
     /// where there is no other, and the one that lost the job last only where there is not even such.
-    fn draw(id: JobId, job: &Job<T>, active: u32, seconds: u64, seed: &Hash) -> Option<(WorkerId, Worker<T>)> {
+    fn draw(id: JobId, job: &Job<T>, active: u32, seconds: u64, lots: &Hash) -> Option<(WorkerId, Worker<T>)> {
         let last = Holders::<T>::get(id).last().map(|holder| holder.worker);
         let (mut candidates, mut exposed) = (Vec::new(), Vec::new());
         let mut last_resort = None;
@@ -141,7 +167,7 @@ impl<T: Config> Pallet<T> {
                 index
             } else {
                 // The remainder is below `active`, a `u32`.
-                random(seed, id, index).checked_rem(active.into()).and_then(|at| at.try_into().ok()).unwrap_or(0)
+                random(lots, id, index).checked_rem(active.into()).and_then(|at| at.try_into().ok()).unwrap_or(0)
             };
             let Some(worker) = market::at::<T>(position) else { continue };
             let Some(record) = Workers::<T>::eligible(&worker, job.limits.fuel, job.max_price, seconds) else {
@@ -159,7 +185,7 @@ impl<T: Config> Pallet<T> {
             candidates = exposed;
         }
         let total = candidates.iter().fold(0u128, |sum, (_, record)| sum.saturating_add(score::<T>(record)));
-        let mut ticket = random(seed, id, SAMPLE).checked_rem(total).unwrap_or(0);
+        let mut ticket = random(lots, id, SAMPLE).checked_rem(total).unwrap_or(0);
         for (worker, record) in candidates {
             match ticket.checked_sub(score::<T>(&record)) {
                 Some(rest) => ticket = rest,
@@ -167,13 +193,6 @@ impl<T: Config> Pallet<T> {
             }
         }
         last_resort
-    }
-
-    /// This block's randomness. Nothing that an author can choose goes into it as long as the source gives a value.
-    fn seed(now: BlockNumberFor<T>) -> Hash {
-        let (random, _) = T::Randomness::random(b"phala/jobs");
-        let random = random.unwrap_or_else(frame_system::Pallet::<T>::parent_hash);
-        (random, now).using_encoded(sp_io::hashing::blake2_256)
     }
 
     /// Ends a live job for which there is no more time.
@@ -188,7 +207,8 @@ impl<T: Config> Pallet<T> {
 
     /// Takes a job from its worker and puts it at the queue's end, or ends it when there is no time for another.
     fn lose(id: JobId, job: Job<T>, worker: WorkerId, reason: RequeueReason) {
-        let has_time = Self::has_time(&job, frame_system::Pallet::<T>::block_number());
+        // The next block is the first that can assign it.
+        let has_time = Self::has_time(&job, frame_system::Pallet::<T>::block_number().saturating_add(One::one()));
         if !has_time || job.attempts >= MAX_ATTEMPTS {
             return Self::expire(id, job);
         }
@@ -217,6 +237,9 @@ impl<T: Config> OnUnavailable for Pallet<T> {
     }
 }
 
+/// A job to look at, and what draws its worker: `None` when the job has ended.
+type Look = (JobId, Option<Hash>);
+
 /// Speed × free capacity ÷ price, and half of it for the limited tier, scaled so that cheap and dear workers differ; at least
 /// one.
 fn score<T: Config>(worker: &Worker<T>) -> u128 {
@@ -236,6 +259,6 @@ fn score<T: Config>(worker: &Worker<T>) -> u128 {
 }
 
 /// 128 random bits for a job; another `index` gives others.
-fn random(seed: &Hash, id: JobId, index: u32) -> u128 {
-    u128::from_le_bytes((seed, id, index).using_encoded(sp_io::hashing::blake2_128))
+fn random(lots: &Hash, id: JobId, index: u32) -> u128 {
+    u128::from_le_bytes((lots, id, index).using_encoded(sp_io::hashing::blake2_128))
 }

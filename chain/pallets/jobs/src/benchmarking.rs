@@ -71,9 +71,15 @@ fn submit<T: Config>(count: u32) {
     }
 }
 
+/// Enters the next block, in which there are lots for all jobs.
+fn cast<T: Config>() {
+    enter_block::<T>(NOW + 1);
+    T::Lots::cast(NOW.into());
+}
+
 /// Lets the next block assign all jobs.
 fn assign<T: Config>(count: u32) {
-    enter_block::<T>(NOW + 1);
+    cast::<T>();
     while (Assigned::<T>::iter_keys().count() as u32) < count {
         Pallet::<T>::do_assign((NOW + 1).into());
     }
@@ -185,7 +191,7 @@ mod benchmarks {
         let count = n.min(T::MaxAssignmentsPerBlock::get());
         chain::<T>(2 * SAMPLE);
         super::submit::<T>(count);
-        enter_block::<T>(NOW + 1);
+        cast::<T>();
         #[block]
         {
             Pallet::<T>::do_assign((NOW + 1).into());

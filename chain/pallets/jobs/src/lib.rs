@@ -1,8 +1,9 @@
 //! Jobs: escrow, assignment, receipts, settlement.
 //!
-//! A user submits a job for an app and puts the most that it may cost on hold. The hook of a following block draws a
-//! worker for it. The worker's enclave runs it and signs a receipt; whoever brings the receipt settles the job: the
-//! operator is paid for the fuel used, the treasury gets its share, the owner the rest.
+//! A user submits a job for an app and puts the most that it may cost on hold. As soon as there are [`Lots`] that were
+//! not known then, the hook of a following block draws a worker for it. The worker's enclave runs it and signs a
+//! receipt; whoever brings the receipt settles the job: the operator is paid for the fuel used, the treasury gets its
+//! share, the owner the rest.
 //!
 //! ```text
 //!             ┌────────── overdue, worker unresponsive ──────────┐
@@ -26,9 +27,12 @@
 //! - *Once*: an ended job never changes again, so that a job is paid at most once.
 //! - Each queued job is in [`Queue`] or in [`Waiting`], exactly once; each assigned job is in [`Assigned`], and a worker's
 //!   `running` is their number.
-//! - *Liveness*: every job ends and is forgotten. Each live one is in [`Wakes`] exactly once, at the block in which it has to be
-//!   looked at: a queued one when there is no more time for it, an assigned one after its `due`. Each ended one is in
-//!   [`Forgets`] exactly once, at the block after [`Config::Retention`].
+//! - Both lists are in the order of the blocks since which their jobs wait for lots: if there are none for the first,
+//!   there are none for any.
+//! - A job is drawn by lots of a later block than the one in which it was queued, or last looked at.
+//! - *Liveness*: every job ends and is forgotten, with lots or without. Each live one is in [`Wakes`] exactly once, at
+//!   the block in which it has to be looked at: a queued one when there is no more time for it, an assigned one after
+//!   its `due`. Each ended one is in [`Forgets`] exactly once, at the block after [`Config::Retention`].
 //! - The hook looks at no more than [`Config::MaxWakesPerBlock`] entries of [`Wakes`], as many of [`Forgets`], and
 //!   [`Config::MaxAssignmentsPerBlock`] of [`Queue`] and [`Waiting`] in a block, and the rest waits for the next. However many
 //!   jobs end, none that is live is looked at later for it.
@@ -38,11 +42,15 @@
 //! from there to its end again. In each block both have half of the looks, and what one does not need the other gets. Those that
 //! wait come first. So jobs for which there is no worker do not keep others from the first look, however many they are.
 //!
+//! A job that was queued, or looked at in vain, in block *b* has its look when there are lots of a later block
+//! ([`Lots::after`]). Until then it stays where it is, and so do all behind it, as they came later.
+//!
 //! # How a worker is drawn
 //! Up to [`SAMPLE`] active workers are looked at: all when there are no more, else as many draws. Of those that may get the
 //! job one is drawn with a probability in proportion to speed × free capacity ÷ price. The worker that lost the job last
 //! gets it back only if no other can have it; one whose evidence a TCB recovery will refuse is drained before that happens: it
-//! gets a job only if none of the rest can. A worker of a broken class gets none.
+//! gets a job only if none of the rest can. A worker of a broken class gets none. Jobs of the same lots are drawn
+//! independently, as a job's number is mixed in.
 //!
 //! # Attacks
 //! - *A receipt that somebody else made*: it is signed by the key that evidence bound to an allowed image.
@@ -52,9 +60,12 @@
 //! - *Computation for free*, by a deadline that only the receipt misses: a job is due no later than its deadline.
 //! - *Places taken by jobs that nobody starts*: whose fault that is, the chain cannot tell, so every job pays
 //!   [`Config::PlaceFee`] for each block until its deadline, whatever becomes of it.
-//! - *Biased assignment*: a verifiable [`Config::Randomness`] leaves an author nothing to choose but whether to make its block
-//!   and what is in it. It knows the value when it does, so it can withhold the block, or leave out or add submissions and
-//!   changes of workers. Where the source gives none, the parent's hash draws, of which its author can try many.
+//! - *A predictable draw*: who knew the lots could submit a job when they favour a friend's worker. So it waits for
+//!   later ones than those that may have been known, and for still later ones after a look in vain. While there are
+//!   none, nothing else draws.
+//! - *Workers that fit known lots*: who knows lots before the block that uses them could register workers, or change
+//!   prices, until they favour the one that it wants. So nobody may know them but the author of that block's parent
+//!   ([`Lots`]). It decides what is in its block, or withholds it.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -82,7 +93,7 @@ pub mod weights;
 
 pub use pallet::*;
 use types::Next;
-pub use types::RequeueReason;
+pub use types::{Entry, Lots, RequeueReason};
 pub use weights::WeightInfo;
 
 use alloc::boxed::Box;
@@ -90,7 +101,7 @@ use frame_support::{
     dispatch::PostDispatchInfo,
     pallet_prelude::*,
     traits::{
-        Randomness, UnixTime,
+        UnixTime,
         fungible::{self, hold::Mutate},
         tokens::{Precision, Preservation},
     },
@@ -142,8 +153,8 @@ pub mod pallet {
             + fungible::Mutate<Self::AccountId>;
         /// The runtime's reasons for holds.
         type RuntimeHoldReason: From<HoldReason>;
-        /// The seam of randomness: what draws workers. `None` leaves the parent block's hash to draw.
-        type Randomness: Randomness<Option<Self::Hash>, BlockNumberFor<Self>>;
+        /// What draws workers.
+        type Lots: Lots<BlockNumberFor<Self>>;
         /// The treasury's account.
         type Treasury: Get<Self::AccountId>;
         /// The treasury's share of each fee.
@@ -190,10 +201,10 @@ pub mod pallet {
     #[pallet::storage]
     pub type NextJob<T> = StorageValue<_, JobId, ValueQuery>;
 
-    /// New jobs, and those that their worker lost: no worker was looked for since. First come first served, from [`QueueHead`] to before [`QueueTail`].
-    /// Jobs that ended meanwhile are skipped.
+    /// New jobs, and those that their worker lost: no worker was looked for since. First come first served, from
+    /// [`QueueHead`] to before [`QueueTail`]. Jobs that ended meanwhile are skipped.
     #[pallet::storage]
-    pub type Queue<T> = StorageMap<_, Twox64Concat, u64, JobId>;
+    pub type Queue<T: Config> = StorageMap<_, Twox64Concat, u64, Entry<BlockNumberFor<T>>>;
 
     /// The first position of [`Queue`].
     #[pallet::storage]
@@ -206,7 +217,7 @@ pub mod pallet {
     /// The jobs for which no worker was found so far, in turn, from [`WaitingHead`] to before [`WaitingTail`]. Jobs that ended
     /// meanwhile are skipped.
     #[pallet::storage]
-    pub type Waiting<T> = StorageMap<_, Twox64Concat, u64, JobId>;
+    pub type Waiting<T: Config> = StorageMap<_, Twox64Concat, u64, Entry<BlockNumberFor<T>>>;
 
     /// The first position of [`Waiting`].
     #[pallet::storage]
@@ -496,15 +507,20 @@ impl<T: Config> Pallet<T> {
     /// Puts a job that has had no look yet at the queue's end.
     fn enqueue(id: JobId) {
         let tail = QueueTail::<T>::get();
-        Queue::<T>::insert(tail, id);
+        Queue::<T>::insert(tail, Self::entry(id));
         QueueTail::<T>::put(tail.saturating_add(1));
     }
 
     /// Puts a job that was looked at in vain at the end of those that wait.
     fn wait(id: JobId) {
         let tail = WaitingTail::<T>::get();
-        Waiting::<T>::insert(tail, id);
+        Waiting::<T>::insert(tail, Self::entry(id));
         WaitingTail::<T>::put(tail.saturating_add(1));
+    }
+
+    /// What a list has of a job that waits for lots from now on.
+    fn entry(job: JobId) -> Entry<BlockNumberFor<T>> {
+        Entry { job, since: frame_system::Pallet::<T>::block_number() }
     }
 
     /// How many blocks a worker has for a job with these limits: its wall time, and a while for the receipt.

@@ -3,7 +3,7 @@
 use crate as pallet_phala_jobs;
 use frame_support::{
     derive_impl, parameter_types,
-    traits::{ConstU32, ConstU64, ConstU128, Hooks, Randomness},
+    traits::{ConstU32, ConstU64, ConstU128, Hooks},
 };
 use pallet_phala_workers::enclave::{self, Enclave};
 use phala_primitives::{
@@ -26,6 +26,8 @@ pub const MAX_DEADLINE: u32 = 500;
 pub const RETENTION: u32 = 50;
 pub const TIMEOUT: u32 = 15;
 pub const PER_BLOCK: u32 = 4;
+/// How many rounds are kept.
+pub const HISTORY: usize = 16;
 
 /// The time of block 0, in seconds.
 pub const START: u64 = 1_800_000_000;
@@ -95,23 +97,40 @@ impl pallet_phala_apps::Config for Test {
 parameter_types! {
     pub const TreasuryShare: Permill = Permill::from_percent(10);
     pub const Treasury: AccountId32 = TREASURY;
-    /// What [`Dice`] shows.
-    pub static Luck: Option<H256> = None;
+    /// The newest rounds of [`Dice`] in ascending order: of which block each is, and what it gives.
+    pub static Rounds: Vec<(u32, [u8; 32])> = vec![];
+    /// What decides the round that comes with each block; `None` while none comes.
+    pub static Luck: Option<u8> = Some(0);
 }
 
-/// Randomness that a test decides.
+/// A beacon that a test decides.
 pub struct Dice;
 
-impl Randomness<Option<H256>, u32> for Dice {
-    fn random(_: &[u8]) -> (Option<H256>, u32) {
-        (Luck::get(), System::block_number())
+impl crate::Lots<u32> for Dice {
+    fn after(since: u32) -> Option<[u8; 32]> {
+        Rounds::get().into_iter().find(|(round, _)| *round > since).map(|(_, lots)| lots)
     }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn cast(since: u32) {
+        throw(since + 1, 0);
+    }
+}
+
+/// Adds the round of a block, which `luck` decides.
+pub fn throw(round: u32, luck: u8) {
+    Rounds::mutate(|rounds| {
+        if rounds.len() == HISTORY {
+            rounds.remove(0);
+        }
+        rounds.push((round, BlakeTwo256::hash_of(&(round, luck)).0));
+    });
 }
 
 impl pallet_phala_jobs::Config for Test {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
-    type Randomness = Dice;
+    type Lots = Dice;
     type Treasury = Treasury;
     type TreasuryShare = TreasuryShare;
     type PlaceFee = ConstU128<PLACE_FEE>;
@@ -129,9 +148,12 @@ pub fn hash_of(number: u32) -> H256 {
     BlakeTwo256::hash_of(&number)
 }
 
-/// Enters the next block.
+/// Enters the next block, and brings its round if there is [`Luck`].
 pub fn next_block() {
     let number = System::block_number() + 1;
+    if let Some(luck) = Luck::get() {
+        throw(number, luck);
+    }
     if let Some(forgotten) = number.checked_sub(100 + 2).filter(|forgotten| *forgotten > 0) {
         frame_system::BlockHash::<Test>::remove(forgotten);
     }
@@ -170,6 +192,7 @@ pub fn check() {
 
 /// A chain in block 1 that allows [`enclave::MEASUREMENT`].
 pub fn new_chain() -> sp_io::TestExternalities {
+    Rounds::set(vec![]);
     let mut storage = frame_system::GenesisConfig::<Test>::default().build_storage().unwrap();
     let balances =
         vec![(ALICE, ENOUGH), (BOB, ENOUGH), (POOR, PHA), (OPERATOR, PHA), (OTHER_OPERATOR, PHA), (TREASURY, PHA)];

@@ -357,9 +357,25 @@ mod drawing {
 
     #[test]
     fn new_and_waiting_jobs_share_the_looks_of_a_block() {
-        let share = |waiting, new| Jobs::share(waiting, new, 5);
-        assert_eq!([share(9, 9), share(9, 2), share(1, 9)], [(2, 3), (3, 2), (1, 4)]);
-        assert_eq!([share(9, 0), share(0, 9), share(0, 0)], [(5, 0), (0, 5), (0, 0)]);
+        let share = |waiting, new| {
+            let mut looks = (0, 0);
+            with_chain(|| {
+                worker(1);
+                for position in 0..waiting {
+                    Waiting::<Test>::insert(position, Entry { job: position, since: 1 });
+                }
+                for position in 0..new {
+                    Queue::<Test>::insert(position, Entry { job: position, since: 1 });
+                }
+                WaitingTail::<Test>::put(waiting);
+                QueueTail::<Test>::put(new);
+                next_block();
+                looks = (WaitingHead::<Test>::get(), QueueHead::<Test>::get());
+            });
+            looks
+        };
+        assert_eq!([share(9, 9), share(9, 1), share(1, 9)], [(2, 2), (3, 1), (1, 3)]);
+        assert_eq!([share(9, 0), share(0, 9), share(0, 0)], [(4, 0), (0, 4), (0, 0)]);
     }
 
     #[test]
@@ -512,7 +528,7 @@ mod drawing {
         let winner = |luck: u8| {
             let mut winner = None;
             with_chain(|| {
-                Luck::set(Some(sp_core::H256::repeat_byte(luck)));
+                Luck::set(Some(luck));
                 for number in 0..8 {
                     worker(number);
                 }
@@ -526,28 +542,202 @@ mod drawing {
         let winners: std::collections::BTreeSet<_> = (0..20).map(winner).collect();
         assert!(winners.len() > 3);
     }
+}
+
+mod lots {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Whether the hook has said nothing.
+    fn is_silent() -> bool {
+        System::events().iter().all(|record| !matches!(record.event, RuntimeEvent::Jobs(_)))
+    }
 
     #[test]
-    fn the_parents_hash_draws_only_where_there_is_no_randomness() {
-        let winners = |luck: Option<sp_core::H256>| {
-            let winners = (0..20).map(|parent| {
-                let mut winner = None;
-                with_chain(|| {
-                    Luck::set(luck);
-                    for number in 0..8 {
-                        worker(number);
-                    }
-                    let id = submit();
-                    System::initialize(&2, &sp_core::H256::repeat_byte(parent), &Default::default());
-                    Jobs::on_initialize(2);
-                    winner = assigned_to(id);
-                });
-                winner.unwrap()
+    fn a_job_waits_for_a_round_that_nobody_knew_when_it_was_queued() {
+        with_chain(|| {
+            let enclave = worker(1);
+            Luck::set(None);
+            run_to(5, &[&enclave]);
+            let id = submit();
+            throw(4, 1);
+            throw(5, 1);
+            for _ in 0..5 {
+                next_block();
+                assert!(is_queued(id) && is_silent());
+                assert_eq!((QueueHead::<Test>::get(), QueueTail::<Test>::get()), (0, 1));
+                assert_eq!(Queue::<Test>::get(0), Some(Entry { job: id, since: 5 }));
+            }
+            throw(6, 1);
+            next_block();
+            assert_eq!(assigned_to(id), Some(enclave.id()));
+        });
+    }
+
+    #[test]
+    fn the_first_round_after_a_job_was_queued_draws_whatever_was_known_and_comes_later() {
+        let winner = |rounds: &[(u32, u8)]| {
+            let mut winner = None;
+            with_chain(|| {
+                Luck::set(None);
+                let workers: Vec<_> = (0..8).map(worker).collect();
+                run_to(5, &workers.iter().collect::<Vec<_>>());
+                let id = submit();
+                rounds.iter().for_each(|(round, luck)| throw(*round, *luck));
+                next_block();
+                winner = assigned_to(id);
             });
-            winners.collect::<std::collections::BTreeSet<_>>().len()
+            winner.unwrap()
         };
-        assert_eq!(winners(Some(sp_core::H256::repeat_byte(1))), 1);
-        assert!(winners(None) > 3);
+        let winners: BTreeSet<_> = (0..20).map(|luck| winner(&[(6, luck)])).collect();
+        assert!(winners.len() > 3);
+        for luck in 0..20 {
+            assert_eq!(winner(&[(3, luck), (5, luck), (6, 7), (9, luck)]), winner(&[(6, 7)]));
+        }
+        // Of rounds that are forgotten, the first that is not.
+        let forgotten: Vec<_> = (0..20).map(|number| (6 + number, number as u8)).collect();
+        assert_eq!(winner(&forgotten), winner(&forgotten[20 - HISTORY..]));
+    }
+
+    #[test]
+    fn jobs_of_one_round_are_drawn_independently() {
+        with_chain(|| {
+            for number in 0..8 {
+                worker(number);
+            }
+            let jobs: Vec<_> = (0..PER_BLOCK).map(|_| submit()).collect();
+            next_block();
+            let winners: BTreeSet<_> = jobs.iter().map(|id| assigned_to(*id).unwrap()).collect();
+            assert!(winners.len() > 1);
+        });
+    }
+
+    #[test]
+    fn a_job_that_finds_no_worker_waits_for_a_later_round() {
+        with_chain(|| {
+            let id = submit();
+            let dear = Enclave::new(1, OPERATOR);
+            dear.register::<Test>(MAX_PRICE + 1).unwrap();
+            next_block();
+            Luck::set(None);
+            // Who knows the round that there was comes too late.
+            let late = worker(2);
+            for _ in 0..5 {
+                next_block();
+                assert!(is_queued(id) && is_silent());
+                assert_eq!((WaitingHead::<Test>::get(), WaitingTail::<Test>::get()), (0, 1));
+                assert_eq!(Waiting::<Test>::get(0), Some(Entry { job: id, since: 2 }));
+            }
+            throw(3, 0);
+            next_block();
+            assert_eq!(assigned_to(id), Some(late.id()));
+        });
+    }
+
+    #[test]
+    fn one_round_draws_for_those_before_it_in_order_and_within_the_bound() {
+        with_chain(|| {
+            Luck::set(None);
+            for number in 0..3 {
+                worker(number);
+            }
+            let jobs: Vec<_> = (0..2 * PER_BLOCK + 1).map(|_| submit()).collect();
+            run_to(4, &[]);
+            let late = submit();
+            throw(3, 0);
+            for done in [4, 8, 9, 9] {
+                next_block();
+                assert!(jobs[..done].iter().all(|id| assigned_to(*id).is_some()));
+                assert!(jobs[done..].iter().chain([&late]).all(|id| is_queued(*id)));
+                check();
+            }
+            throw(6, 0);
+            next_block();
+            assert!(assigned_to(late).is_some());
+        });
+    }
+
+    #[test]
+    fn a_list_without_lots_leaves_its_looks_to_the_other() {
+        with_chain(|| {
+            let app = publish(ALICE, Visibility::Public);
+            for _ in 0..6 {
+                assert_ok!(Jobs::submit(signed(ALICE), app, LIMITS, PHA / 2, 400, 1, [0; 32]));
+            }
+            worker(1);
+            run_to(3, &[]);
+            let waiting = || {
+                let positions = WaitingHead::<Test>::get()..WaitingTail::<Test>::get();
+                positions.map(|position| Waiting::<Test>::get(position).unwrap().since).collect::<Vec<_>>()
+            };
+            // Four had their first look in block 2, of which two had another in block 3, and two their first.
+            assert_eq!(waiting(), [2, 2, 3, 3, 3, 3]);
+            Luck::set(None);
+            let jobs: Vec<_> = (0..PER_BLOCK).map(|_| submit()).collect();
+            let assigned = || jobs.iter().filter(|id| assigned_to(**id).is_some()).count();
+            // Round 3 is for those that waited before.
+            next_block();
+            assert_eq!((assigned(), waiting()), (0, vec![3, 3, 3, 3, 4, 4]));
+            next_block();
+            assert_eq!((assigned(), waiting()), (0, vec![3, 3, 3, 3, 4, 4]));
+            throw(4, 0);
+            next_block();
+            assert_eq!((assigned(), waiting()), (2, vec![3, 3, 4, 4, 6, 6]));
+            next_block();
+            assert_eq!((assigned(), waiting()), (4, vec![4, 4, 6, 6, 7, 7]));
+            next_block();
+            assert_eq!((assigned(), waiting()), (4, vec![4, 4, 6, 6, 7, 7]));
+        });
+    }
+
+    #[test]
+    fn a_job_expires_and_is_refunded_while_there_are_no_rounds() {
+        with_chain(|| {
+            Luck::set(None);
+            let enclave = worker(1);
+            let id = submit();
+            let before = free(&ALICE);
+            run_to(101 - TERM, &[&enclave]);
+            assert!(is_queued(id));
+            next_block();
+            System::assert_last_event(Event::Expired { job: id }.into());
+            assert_eq!((held(&ALICE), free(&ALICE)), (0, before + MAX_PRICE));
+            // Its entry goes without a round, too.
+            assert_eq!(Queue::<Test>::iter().count(), 0);
+        });
+    }
+
+    #[test]
+    fn a_cancelled_job_is_skipped_without_a_round_and_the_next_keeps_its_place() {
+        with_chain(|| {
+            Luck::set(None);
+            let enclave = worker(1);
+            let (first, second) = (submit(), submit());
+            assert_ok!(Jobs::cancel(signed(ALICE), first));
+            next_block();
+            assert_eq!((QueueHead::<Test>::get(), QueueTail::<Test>::get()), (1, 2));
+            let left: Vec<_> = Queue::<Test>::iter().collect();
+            assert_eq!(left, [(1, Entry { job: second, since: 1 })]);
+            throw(2, 0);
+            next_block();
+            assert_eq!(assigned_to(second), Some(enclave.id()));
+        });
+    }
+
+    #[test]
+    fn a_job_that_its_worker_lost_needs_a_new_round() {
+        with_assigned_job(|first, id| {
+            let second = worker(2);
+            let lost = assignment(id).unwrap().due + 1;
+            run_to(lost, &[&first, &second]);
+            Luck::set(None);
+            assert_eq!(Queue::<Test>::iter_values().collect::<Vec<_>>(), [Entry { job: id, since: lost }]);
+            run_to(lost + 3, &[&first, &second]);
+            assert!(is_queued(id));
+            throw(lost + 1, 0);
+            next_block();
+            assert_eq!(assigned_to(id), Some(second.id()));
+        });
     }
 }
 
@@ -568,6 +758,7 @@ mod losing {
             System::assert_has_event(
                 Event::Requeued { job: id, worker: first.id(), reason: RequeueReason::Overdue }.into(),
             );
+            next_block();
             assert_eq!(assigned_to(id), Some(second.id()));
             assert_eq!(job(id).attempts, 2);
             next_block();
@@ -582,7 +773,7 @@ mod losing {
             let enclave = worker(1);
             let id = submit();
             next_block();
-            run_to(assignment(id).unwrap().due + 1, &[&enclave]);
+            run_to(assignment(id).unwrap().due + 2, &[&enclave]);
             assert_eq!(assigned_to(id), Some(enclave.id()));
             assert_eq!(job(id).attempts, 2);
             next_block();
@@ -610,8 +801,9 @@ mod losing {
                 System::assert_has_event(
                     Event::Requeued { job: id, worker: first.id(), reason: RequeueReason::WorkerUnresponsive }.into(),
                 );
-                assert_eq!(assigned_to(id), Some(second.id()));
             }
+            next_block();
+            assert!((0..3).all(|id| assigned_to(id) == Some(second.id())));
             assert_ok!(Workers::deregister(signed(OPERATOR), first.id()));
         });
     }
@@ -652,8 +844,8 @@ mod losing {
             let enclave = worker(1);
             let id = submit();
             run_to(102, &[&enclave]);
-            // Six attempts of 15 blocks and one to take it back; a seventh would be due after block 101.
-            assert_eq!((job(id).status, job(id).attempts), (JobStatus::Expired { at: 98 }, 6));
+            // Five attempts of 15 blocks, one to take it back and one to draw again; a sixth would be due after block 101.
+            assert_eq!((job(id).status, job(id).attempts), (JobStatus::Expired { at: 86 }, 5));
             assert_eq!((held(&ALICE), free(&OPERATOR)), (0, PHA));
             assert_eq!(pallet_phala_workers::Workers::<Test>::get(enclave.id()).unwrap().running, 0);
         });
@@ -950,6 +1142,7 @@ mod classes {
             next_block();
             let reason = RequeueReason::WorkerCordoned;
             System::assert_has_event(Event::Requeued { job: id, worker: first.id(), reason }.into());
+            next_block();
             assert_eq!(assigned_to(id), Some(second.id()));
             next_block();
             assert_noop!(
@@ -967,8 +1160,7 @@ mod classes {
             let since = assignment(id).unwrap().assigned_at;
             let second = worker(2);
             compromise(platform(&first));
-            next_block();
-            next_block();
+            run_to(System::block_number() + 3, &[]);
             assert_ok!(send(sign(&second, receipt(&second, id))));
             assert_ok!(Workers::deregister(signed(OPERATOR), first.id()));
             let holders = Holders::<Test>::get(id);
@@ -1001,7 +1193,7 @@ mod classes {
             change(&limited, |record| record.tier = Tier::Limited);
             let mut count = 0;
             for round in 0..60_u8 {
-                Luck::set(Some(sp_core::H256([round; 32])));
+                Luck::set(Some(round));
                 let id = submit();
                 next_block();
                 let enclave = if assigned_to(id) == Some(full.id()) { &full } else { &limited };

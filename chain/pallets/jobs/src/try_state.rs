@@ -1,7 +1,7 @@
 //! The pallet's invariants, checked.
 
 use super::*;
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::collections::BTreeMap;
 use frame_support::traits::fungible::hold::Inspect;
 use sp_runtime::TryRuntimeError;
 
@@ -65,12 +65,16 @@ impl<T: Config> Pallet<T> {
         ensure!(Forgets::<T>::iter_keys().count() == ended, "something is to be forgotten that is no ended job");
 
         let mut entries = BTreeMap::<JobId, u32>::new();
-        let new = (QueueHead::<T>::get()..QueueTail::<T>::get(), Queue::<T>::iter().collect::<Vec<_>>());
+        let new = (QueueHead::<T>::get()..QueueTail::<T>::get(), Queue::<T>::iter().collect::<BTreeMap<_, _>>());
         let waiting = (WaitingHead::<T>::get()..WaitingTail::<T>::get(), Waiting::<T>::iter().collect());
-        for (positions, jobs) in [new, waiting] {
-            for (position, id) in jobs {
-                ensure!(positions.contains(&position), "a queue entry lies outside its queue");
-                if Jobs::<T>::get(id).is_some_and(|job| job.status == JobStatus::Queued) {
+        let now = frame_system::Pallet::<T>::block_number();
+        for (positions, list) in [new, waiting] {
+            ensure!(list.keys().copied().eq(positions), "a list does not go from its head to its tail");
+            ensure!(list.values().is_sorted_by_key(|entry| entry.since), "a list is not in the order of its blocks");
+            for Entry { job: id, since } in list.into_values() {
+                ensure!(since <= now, "a job waits since a block to come");
+                if let Some(job) = Self::queued(id) {
+                    ensure!(since >= job.submitted_at, "a job waits since before its submission");
                     entries.entry(id).or_default().saturating_inc();
                 }
             }
