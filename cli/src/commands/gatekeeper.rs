@@ -288,6 +288,7 @@ pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
     for key in [NetworkKey::Root].into_iter().chain(epochs) {
         sharings.extend(state.sharing(key).await?.map(|sharing| (key, sharing)));
     }
+    let by_beacon = sharings.iter().any(|(key, _)| *key == NetworkKey::Root);
     let ceremonies = state.running_ceremonies().await?;
     let (beacon, stalled) = (state.latest_beacon().await?, state.beacon_stalled().await?);
     let mut releases = Vec::new();
@@ -320,6 +321,7 @@ pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
             "round": beacon.map(|beacon| beacon.round),
             "stalled": stalled,
         },
+        "jobs_drawn_by": if by_beacon { "beacon" } else { "authors" },
         "releases": releases.iter().map(|(id, count)| json!({"gatekeeper": id, "logged": count})).collect::<Vec<_>>(),
     });
     output.result(&value, || {
@@ -356,6 +358,11 @@ pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
             (None, _) => "No round of the random beacon yet.".to_owned(),
             (Some(beacon), true) => format!("The random beacon has stalled after round {}.", beacon.round),
             (Some(beacon), false) => format!("The random beacon is at round {}.", beacon.round),
+        });
+        text.push_str(if by_beacon {
+            "\nJobs are drawn by the random beacon."
+        } else {
+            "\nJobs are drawn by the verifiable random output of blocks' authors, until there is a root key."
         });
         text
     })?;

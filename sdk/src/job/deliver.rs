@@ -1,6 +1,7 @@
 //! Bringing a job to the worker that the chain gave it to, and watching it there.
 
 use phala_primitives::{
+    gatekeeper::NetworkKey,
     input::{EncryptedFile, JobInput, NamedFile},
     job::JobStatus,
     units,
@@ -539,6 +540,16 @@ async fn upload(
 
 /// Why a job may have no worker yet.
 async fn why_queued(state: &State, job: &Job) -> Result<String, ChainError> {
+    let root = state.sharing(NetworkKey::Root).await?;
+    let round = state.latest_beacon().await?.map(|beacon| beacon.round);
+    if let Some(root) = &root
+        && state.beacon_stalled().await?
+    {
+        let since = round.unwrap_or(root.since);
+        return Ok(format!(
+            "the gatekeepers' beacon stands still since block {since}: no job gets a worker until it goes on"
+        ));
+    }
     let (mut count, mut cheapest, mut busy) = (0, None, 0);
     for (_, worker) in state.active_workers().await? {
         count += 1;
@@ -554,6 +565,9 @@ async fn why_queued(state: &State, job: &Job) -> Result<String, ChainError> {
             crate::amount::format(job.max_price)
         ),
         Some(_) if busy == count => format!("all {count} active workers are busy"),
+        Some(_) if root.is_some() && round.is_none_or(|round| round <= job.submitted_at) => {
+            format!("no round of the random beacon since the job was queued: block {}", job.submitted_at)
+        }
         Some(_) => "the chain has not chosen a worker yet".into(),
     })
 }
