@@ -304,8 +304,8 @@ impl pallet_phala_jobs::Lots<BlockNumber> for BeaconAndAuthor {
         let root = Sharing::<Runtime> { ceremony: 0, public_key: PublicKey([1; 96]), players, output, since: 0 };
         Sharings::<Runtime>::insert(NetworkKey::Root, root);
         let newest = since + 1;
-        let rounds = (0..=newest).rev().take(BeaconHistory::get() as usize).collect::<Vec<_>>();
-        Rounds::<Runtime>::put(frame_support::BoundedVec::truncate_from(rounds.into_iter().rev().collect()));
+        let oldest = newest.saturating_sub(BEACON_HISTORY - 1);
+        Rounds::<Runtime>::put(frame_support::BoundedVec::truncate_from((oldest..=newest).collect()));
         Beacons::<Runtime>::insert(newest, Beacon { round: newest, signature: [1; 48] });
     }
 }
@@ -420,7 +420,7 @@ impl pallet_phala_gatekeepers::OnElected for Enclaves {
 }
 
 /// How many rounds of the beacon are kept. Jobs that wait for longer are drawn by a later one.
-type BeaconHistory = ConstU32<256>;
+const BEACON_HISTORY: u32 = 256;
 
 impl pallet_phala_keys::Config for Runtime {
     type Gatekeepers = Enclaves;
@@ -435,7 +435,7 @@ impl pallet_phala_keys::Config for Runtime {
     type BeaconInterval = ConstU32<BEACON_INTERVAL>;
     // A minute.
     type BeaconStall = ConstU32<10>;
-    type BeaconHistory = BeaconHistory;
+    type BeaconHistory = ConstU32<BEACON_HISTORY>;
     type ReleaseInterval = ConstU32<RELEASE_INTERVAL>;
     type MaxRemovalsPerBlock = ConstU32<64>;
     type WeightInfo = pallet_phala_keys::weights::SubstrateWeight<Runtime>;
