@@ -1,8 +1,18 @@
 //! `age` files, streamed: what users send and receive is never in the clear on a disk or wire that is not theirs.
+//!
+//! Most are encrypted to X25519 [`Recipient`]s. [`encrypt_to_app`] needs no worker yet: the [`NetworkKeys`] and the app's id
+//! are enough, and the gatekeepers give what opens the file to workers that have a job of the app.
+
+mod app_file;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use app_file::{AppFileError, check_app_file};
+pub use phala_app_encryption::{AppRecipient, InvalidPublicKey, Purpose};
 
 use age::{Decryptor, Encryptor};
 use bech32::{Bech32, Hrp};
-use phala_primitives::input::Secret;
+use phala_primitives::{AppId, input::Secret};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use std::{
@@ -13,6 +23,8 @@ use std::{
     str::FromStr,
 };
 use tempfile::TempPath;
+
+use crate::network_keys::NetworkKeys;
 
 /// Who can read an `age` file.
 pub use age::x25519::Recipient;
@@ -37,6 +49,12 @@ pub enum EncryptionError {
     /// There was nobody to encrypt to.
     #[error("there is nobody to encrypt to")]
     NoRecipient,
+    /// The network's public key is none.
+    #[error(transparent)]
+    PublicKey(#[from] InvalidPublicKey),
+    /// What is encrypted could not be read, or the ciphertext not be written.
+    #[error("cannot encrypt: {0}")]
+    Stream(io::Error),
     /// The file is not encrypted to this identity, or was changed.
     #[error("cannot decrypt: {0}")]
     Decrypt(String),
@@ -107,6 +125,17 @@ pub fn recipient(key: &[u8; 32]) -> Recipient {
     text.parse().expect("any 32 bytes are an X25519 public key")
 }
 
+/// What came of an encryption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encrypted {
+    /// SHA-256 of the ciphertext.
+    pub sha256: [u8; 32],
+    /// Its length.
+    pub bytes: u64,
+    /// The length of what is in it.
+    pub plain_bytes: u64,
+}
+
 /// An `age` file on disk, deleted when dropped unless it is [kept](Self::keep).
 #[derive(Debug)]
 pub struct Ciphertext {
@@ -115,7 +144,7 @@ pub struct Ciphertext {
     pub sha256: [u8; 32],
     /// Its length.
     pub bytes: u64,
-    /// The length of what is in it.
+    /// The length of what is in it; zero where it came encrypted.
     pub plain_bytes: u64,
 }
 
@@ -132,32 +161,86 @@ impl Ciphertext {
     pub fn keep(self, path: &Path) -> io::Result<()> {
         self.path.persist(path).map_err(|error| error.error)
     }
+
+    /// A new file in `folder` with what `write` writes.
+    fn new(folder: &Path, write: impl FnOnce(&mut File) -> io::Result<Encrypted>) -> Result<Self, EncryptionError> {
+        let io = |error| EncryptionError::Io { path: folder.into(), error };
+        let file = tempfile::Builder::new().prefix("cipher-").tempfile_in(folder).map_err(io)?;
+        let (mut file, path) = file.into_parts();
+        let Encrypted { sha256, bytes, plain_bytes } = write(&mut file).map_err(io)?;
+        Ok(Self { path, sha256, bytes, plain_bytes })
+    }
 }
 
 /// Encrypts `input` into a file in `folder`, in constant memory.
 ///
 /// # Errors
 /// [`EncryptionError::Io`] and [`EncryptionError::NoRecipient`].
-pub fn encrypt(input: &mut impl Read, recipients: &[Recipient], folder: &Path) -> Result<Ciphertext, EncryptionError> {
-    let io = |error| EncryptionError::Io { path: folder.into(), error };
-    let recipients = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
-    let encryptor = Encryptor::with_recipients(recipients).map_err(|_| EncryptionError::NoRecipient)?;
-    let (file, path) = tempfile::Builder::new().prefix("cipher-").tempfile_in(folder).map_err(io)?.into_parts();
-    let hashing = Hashing { inner: BufWriter::with_capacity(256 * 1024, file), hasher: Sha256::new(), bytes: 0 };
-    let mut writer = encryptor.wrap_output(hashing).map_err(io)?;
-    let plain_bytes = copy(input, &mut writer).map_err(io)?;
-    let mut hashing = writer.finish().map_err(io)?;
-    hashing.flush().map_err(io)?;
-    Ok(Ciphertext { path, sha256: hashing.hasher.finalize().into(), bytes: hashing.bytes, plain_bytes })
+pub fn encrypt<R: age::Recipient>(
+    input: &mut impl Read,
+    recipients: &[R],
+    folder: &Path,
+) -> Result<Ciphertext, EncryptionError> {
+    if recipients.is_empty() {
+        return Err(EncryptionError::NoRecipient);
+    }
+    Ciphertext::new(folder, |file| stream(input, recipients, file))
 }
 
 /// Encrypts a file; see [`encrypt`].
 ///
 /// # Errors
 /// See [`EncryptionError`].
-pub fn encrypt_file(path: &Path, recipients: &[Recipient], folder: &Path) -> Result<Ciphertext, EncryptionError> {
-    let mut file = File::open(path).map_err(|error| EncryptionError::Io { path: path.into(), error })?;
-    encrypt(&mut file, recipients, folder)
+pub fn encrypt_file<R: age::Recipient>(
+    path: &Path,
+    recipients: &[R],
+    folder: &Path,
+) -> Result<Ciphertext, EncryptionError> {
+    encrypt(&mut open(path)?, recipients, folder)
+}
+
+/// Copies a file that came encrypted into one in `folder`.
+///
+/// # Errors
+/// [`EncryptionError::Io`].
+pub fn copy_encrypted(path: &Path, folder: &Path) -> Result<Ciphertext, EncryptionError> {
+    let mut input = open(path)?;
+    Ciphertext::new(folder, |file| {
+        let mut output = Hashing::new(file);
+        copy(&mut input, &mut output)?;
+        output.finish(0)
+    })
+}
+
+/// Encrypts `input` to an app, in constant memory. Whoever may run the app can give the file to a job of it, whose program
+/// reads it and decides what becomes of it: encrypt only to apps whose program may have the data.
+///
+/// # Errors
+/// [`EncryptionError::PublicKey`] and [`EncryptionError::Stream`]. What was written until then is of no use.
+pub fn encrypt_to_app(
+    input: &mut impl Read,
+    app: AppId,
+    keys: &NetworkKeys,
+    output: &mut impl Write,
+) -> Result<Encrypted, EncryptionError> {
+    let recipient = keys.recipient(Purpose::File, app)?;
+    stream(input, &[recipient], output).map_err(EncryptionError::Stream)
+}
+
+fn open(path: &Path) -> Result<File, EncryptionError> {
+    File::open(path).map_err(|error| EncryptionError::Io { path: path.into(), error })
+}
+
+fn stream<R: age::Recipient>(
+    input: &mut impl Read,
+    recipients: &[R],
+    output: &mut impl Write,
+) -> io::Result<Encrypted> {
+    let recipients = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
+    let encryptor = Encryptor::with_recipients(recipients).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut writer = encryptor.wrap_output(Hashing::new(output))?;
+    let plain_bytes = copy(input, &mut writer)?;
+    writer.finish()?.finish(plain_bytes)
 }
 
 fn copy(input: &mut impl Read, output: &mut impl Write) -> io::Result<u64> {
@@ -176,10 +259,21 @@ fn copy(input: &mut impl Read, output: &mut impl Write) -> io::Result<u64> {
 }
 
 /// Hashes and counts what is written through it.
-struct Hashing<W> {
-    inner: W,
+struct Hashing<W: Write> {
+    inner: BufWriter<W>,
     hasher: Sha256,
     bytes: u64,
+}
+
+impl<W: Write> Hashing<W> {
+    fn new(inner: W) -> Self {
+        Self { inner: BufWriter::with_capacity(256 * 1024, inner), hasher: Sha256::new(), bytes: 0 }
+    }
+
+    fn finish(mut self, plain_bytes: u64) -> io::Result<Encrypted> {
+        self.flush()?;
+        Ok(Encrypted { sha256: self.hasher.finalize().into(), bytes: self.bytes, plain_bytes })
+    }
 }
 
 impl<W: Write> Write for Hashing<W> {
@@ -221,6 +315,56 @@ mod tests {
         let path = cipher.path().to_owned();
         drop(cipher);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_to_an_app_opens_with_the_apps_key_alone() {
+        let (keys, app) = (testing::network_keys(), AppId([7; 32]));
+        let plain: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
+        for plain in [&plain[..], b""] {
+            let mut cipher = Vec::new();
+            let encrypted = encrypt_to_app(&mut &plain[..], app, &keys, &mut cipher).unwrap();
+            assert_eq!((encrypted.bytes, encrypted.plain_bytes), (cipher.len() as u64, plain.len() as u64));
+            assert_eq!(encrypted.sha256, <[u8; 32]>::from(Sha256::digest(&cipher)));
+            let open = |identity| age::decrypt(&identity, &cipher);
+            assert_eq!(open(testing::app_identity(&keys, Purpose::File, app)).unwrap(), plain);
+            assert!(open(testing::app_identity(&keys, Purpose::JobInput, app)).is_err());
+            assert!(open(testing::app_identity(&keys, Purpose::File, AppId([8; 32]))).is_err());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_an_error() {
+        let (keys, app) = (testing::network_keys(), AppId([7; 32]));
+        let plain = vec![0; 1_000_000];
+        // Room for the beginning only.
+        let mut room = [0; 1_000];
+        let failed = encrypt_to_app(&mut &plain[..], app, &keys, &mut &mut room[..]);
+        assert!(matches!(failed, Err(EncryptionError::Stream(_))));
+        let none = NetworkKeys { public_key: phala_primitives::gatekeeper::PublicKey([0; 96]), ..keys };
+        let failed = encrypt_to_app(&mut &plain[..], app, &none, &mut Vec::new());
+        assert!(matches!(failed, Err(EncryptionError::PublicKey(_))));
+    }
+
+    #[test]
+    fn a_copy_is_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, b"ciphertext").unwrap();
+        let copy = copy_encrypted(&path, folder.path()).unwrap();
+        assert_eq!((copy.bytes, copy.plain_bytes), (10, 0));
+        assert_eq!(copy.sha256, <[u8; 32]>::from(Sha256::digest(b"ciphertext")));
+        assert_eq!(std::fs::read(copy.path()).unwrap(), b"ciphertext");
+        let missing = copy_encrypted(&folder.path().join("none"), folder.path());
+        assert!(matches!(missing, Err(EncryptionError::Io { .. })));
+    }
+
+    #[test]
+    fn there_must_be_somebody_to_encrypt_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let nobody: [Recipient; 0] = [];
+        let failed = encrypt(&mut &b"x"[..], &nobody, folder.path());
+        assert!(matches!(failed, Err(EncryptionError::NoRecipient)));
     }
 
     #[test]

@@ -120,6 +120,11 @@ impl State {
         Ok(self.at.constants().entry(api::constants().jobs().receipt_grace())?)
     }
 
+    /// For how many blocks after the beginning of the next epoch workers still get keys of an epoch.
+    pub fn grace_period(&self) -> Result<u32, ChainError> {
+        Ok(self.at.constants().entry(api::constants().keys().grace_period())?)
+    }
+
     /// A worker, if it is registered.
     ///
     /// # Errors
