@@ -771,6 +771,11 @@ pub(crate) struct JobOptions {
     #[arg(long = "file", value_name = "NAME=FILE", value_parser = parse_file)]
     pub files: Vec<(String, PathBuf)>,
 
+    /// An input file that `phala encrypt --app` has encrypted to this app. The program finds what is in it as /input/NAME. Without
+    /// NAME= the file's own name is used, less `.age`.
+    #[arg(long = "encrypted-file", value_name = "NAME=FILE", value_parser = parse_encrypted_file)]
+    pub encrypted_files: Vec<(String, PathBuf)>,
+
     /// Where to put the files that the program writes to /output.
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub output: Option<PathBuf>,
@@ -897,6 +902,16 @@ fn parse_file(text: &str) -> Result<(String, PathBuf), String> {
     match path.file_name().and_then(|name| name.to_str()) {
         Some(name) => Ok((name.to_owned(), path)),
         None => Err("expected NAME=FILE, or a file".into()),
+    }
+}
+
+/// The same of an encrypted file, whose own name says so.
+fn parse_encrypted_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = parse_file(text)?;
+    let is_own = path.as_os_str() == text;
+    match name.strip_suffix(".age") {
+        Some(plain) if is_own && !plain.is_empty() => Ok((plain.to_owned(), path)),
+        _ => Ok((name, path)),
     }
 }
 

@@ -26,6 +26,9 @@ pub const MAX_JOB_INPUT_BYTES: usize = 1024 * 1024;
 /// The most input files of a job.
 pub const MAX_FILES: usize = 256;
 
+/// The most epochs in which a job's input and its files may be encrypted to its app: a worker asks the gatekeepers for a key in each.
+pub const MAX_EPOCHS: usize = 4;
+
 /// The most recipients of a result.
 pub const MAX_RECIPIENTS: usize = 16;
 

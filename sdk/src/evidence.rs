@@ -3,7 +3,8 @@
 //! The chain says which worker has a job, which images are allowed and which evidence is good enough. The worker's host
 //! hands over the evidence itself. [`verify_worker`] checks one against the other with the same code that the runtime
 //! runs, and challenges the enclave: evidence says that it was there once, its answer that it is there now. What comes
-//! out is a [`VerifiedWorker`], which nothing else can make and nothing else can be encrypted to.
+//! out is a [`VerifiedWorker`], which nothing else can make: only such a worker is brought inputs, and where the network has no
+//! keys, they are encrypted to it alone.
 
 use codec::Encode;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -120,7 +121,7 @@ impl EvidenceError {
     }
 }
 
-/// A worker whose evidence was verified: the only thing that job inputs can be encrypted to.
+/// A worker whose evidence was verified: only such a one is brought job inputs.
 #[derive(Clone, Debug)]
 pub struct VerifiedWorker {
     id: WorkerId,

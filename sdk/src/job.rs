@@ -1,20 +1,24 @@
 //! Jobs, from a program and its files to a checked result.
 //!
-//! 1. [`Jobs::submit`] publishes the program if need be, makes a secret, remembers in the [`Store`] what is needed later, and
-//!    submits the job. The inputs stay here. If it is cut off, [`Jobs::recover`] finds out whether the job is on chain.
-//! 2. [`Jobs::follow`] waits for the chain to assign the job, verifies the worker's evidence, and only then encrypts the
-//!    inputs to it, uploads them and starts the job. If the chain gives the job to another worker, it does the same there,
-//!    with the same ciphertext; only the job input is made again.
+//! 1. [`Jobs::submit`] publishes the program if need be, makes a secret, encrypts the inputs to the app, remembers in the
+//!    [`Store`] what is needed later, and submits the job. The inputs stay here. If it is cut off, [`Jobs::recover`] finds out
+//!    whether the job is on chain.
+//! 2. [`Jobs::follow`] waits for the chain to assign the job, verifies the worker's evidence, and only then uploads the inputs
+//!    and starts the job. If the chain gives the job to another worker, it does the same there, with the same ciphertext.
 //! 3. [`Jobs::result`] downloads receipt and output, decrypts, and checks one against the other and against the chain.
 //!
-//! A worker that does not verify gets nothing: not the inputs, not their names, not their sizes.
+//! This machine brings nothing to a worker that does not verify: not the inputs, not their names, not their sizes. What opens
+//! them, the gatekeepers give to workers that the chain has assigned and attested. A network without gatekeepers has no keys:
+//! there inputs are encrypted by [`Jobs::follow`], to the verified worker alone, and the job input is made again for the next.
 
 mod archive;
 mod deliver;
 mod store;
 
 pub use archive::{ArchiveError, Output};
-pub use store::{Delivery, EncryptedInputs, JobRecord, Store, StoreError, write_private};
+pub use store::{Delivery, EncryptedInput, EncryptedInputs, JobRecord, Reader, Store, StoreError, write_private};
+
+use deliver::To;
 
 use phala_attestation::Measurement;
 use phala_primitives::{
@@ -32,10 +36,11 @@ use std::{
 
 use crate::{
     Account, Signer,
-    chain::{App, Call, Chain, ChainError, Included, Job, State, SubmitError, call},
-    encryption::{EncryptionError, Identity, Recipient},
-    evidence::{Check, WorkerReport},
+    chain::{App, Chain, ChainError, Included, Job, State, SubmitError, call},
+    encryption::{AppFileError, EncryptionError, Identity, Recipient},
+    evidence::{Check, EvidenceError, WorkerReport, verify_worker},
     host::{HostError, Hosts, UploadToken},
+    network_keys::NetworkKeys,
     receipt::{self, ReceiptError},
 };
 
@@ -84,6 +89,14 @@ pub enum JobError {
     /// A file's name cannot be given to a program.
     #[error("`{0}` cannot name an input file: names have 1 to 255 bytes and no slash")]
     FileName(String),
+    /// A file that came encrypted cannot be opened by the job's workers.
+    #[error("cannot use the encrypted file `{name}`: {error}")]
+    EncryptedFile {
+        /// What the program would see it as.
+        name: String,
+        /// Why.
+        error: AppFileError,
+    },
     /// Two files have one name.
     #[error("two input files have the name `{0}`")]
     SameName(String),
@@ -178,6 +191,11 @@ pub enum JobError {
          it another number, or the time of the last signature is over; use `phala job result` with `--key NAME`"
     )]
     NoUploadToken(Account),
+    /// Nobody says where the worker's host is.
+    #[error(
+        "worker {0}, which ran the job, is not registered any more, and it was brought nothing from here: its host is not known"
+    )]
+    WorkerGone(WorkerId),
     /// Nobody knows whether the job was submitted.
     #[error(
         "the job may or may not have been submitted: {0}. If it was, `phala job list` shows it, and `phala job result` goes on \
@@ -232,6 +250,9 @@ pub struct Request {
     pub stdin: Option<PathBuf>,
     /// Input files: the names that the program sees, and where they are.
     pub files: Vec<(String, PathBuf)>,
+    /// Input files that are encrypted to the app already, see [`encrypt_to_app`](crate::encryption::encrypt_to_app): the names
+    /// under which the program sees what is in them, and where they are.
+    pub encrypted_files: Vec<(String, PathBuf)>,
     /// What the job may use at most.
     pub limits: Limits,
     /// The most to pay. `None`: twice the median of what active workers ask, and not more than the dearest asks.
@@ -250,6 +271,7 @@ impl Request {
             arguments: vec![],
             stdin: None,
             files: vec![],
+            encrypted_files: vec![],
             limits: Limits::DEFAULT,
             max_price: None,
             deadline_blocks: None,
@@ -309,6 +331,11 @@ pub enum Progress {
     Verified(Box<WorkerReport>),
     /// An input is being encrypted.
     Encrypting {
+        /// Which.
+        name: String,
+    },
+    /// An input that came encrypted is being copied.
+    Copying {
         /// Which.
         name: String,
     },
@@ -377,7 +404,12 @@ pub struct JobResult {
     pub settlement: Settlement<Account, u32>,
     /// The app on chain.
     pub app: App,
-    /// What was sent to the worker that ran it, and what that worker's evidence proved.
+    /// What the evidence of the worker that ran it proved: before it was brought anything or, if it was taken over, now. `Err`
+    /// says why that is not known.
+    pub worker: Result<WorkerReport, String>,
+    /// Whether it was brought nothing from here, and its host took the input over from another's.
+    pub taken_over: bool,
+    /// What was sent: to the worker that ran it or, if its host has the input from another's, to another.
     pub delivery: Delivery,
     /// What the enclave signed.
     pub receipt: SignedReceipt,
@@ -483,21 +515,26 @@ impl Jobs {
     ) -> Result<JobRecord, JobError> {
         let stdin = request.stdin.clone();
         let prepared = Box::pin(self.prepare(signer, request, progress)).await;
-        let (mut record, call, expires) = prepared.inspect_err(|_| self.store.forget_stdin(stdin.as_deref()))?;
-        // From here on the job may get onto the chain, and nobody else has what opens it.
-        self.store.save_pending(&record)?;
-        let included = match self.chain.submit(signer, call).await {
-            Ok(included) => included,
-            Err(error @ SubmitError::Unresolved { .. }) => return Err(JobError::Unresolved(error)),
-            Err(error) => {
-                self.store.forget_pending(&record)?;
-                return Err(error.into());
-            }
-        };
+        let (mut record, deadline_blocks) = prepared.inspect_err(|_| self.store.forget_stdin(stdin.as_deref()))?;
+        let Paid { included, upload_expiry, ready } =
+            match Box::pin(self.pay(signer, &mut record, deadline_blocks, progress)).await {
+                Ok(paid) => paid,
+                Err(error @ JobError::Unresolved(_)) => return Err(error),
+                Err(error) => {
+                    self.store.forget_pending(&record)?;
+                    return Err(error);
+                }
+            };
         record.job = included.job.ok_or(JobError::NoEvent)?;
         record.submitted_at = included.block.number;
         record.submission_fee = included.fee;
-        record.upload = Some(UploadToken::sign(signer, record.genesis_hash, record.job, expires));
+        record.upload = Some(UploadToken::sign(signer, record.genesis_hash, record.job, upload_expiry));
+        if let Some((files, to)) = ready
+            && let Err(error) = deliver::input(&self.store, &mut record, &files, &to)
+        {
+            // The job is paid for, and whoever follows it tries again.
+            progress(Progress::Warning(format!("the job input is not encrypted yet: {error}")));
+        }
         self.store.confirm(&record)?;
         progress(Progress::Submitted {
             job: record.job,
@@ -532,14 +569,13 @@ impl Jobs {
         Ok(self.store.save(record)?)
     }
 
-    /// Everything about a job but its submission: its record, the call that submits it, and until when uploads for it are
-    /// signed.
+    /// Everything about a job but its inputs and its submission: its record, and for how many blocks it shall live.
     async fn prepare(
         &self,
         signer: &Signer,
         request: Request,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<(JobRecord, Call, u64), JobError> {
+    ) -> Result<(JobRecord, u64), JobError> {
         let state = self.chain.best().await?;
         let term = Term { block_ms: state.block_ms()?, grace_blocks: state.receipt_grace()? };
         check_request(&request, term)?;
@@ -558,10 +594,6 @@ impl Jobs {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|error| JobError::Randomness(error.to_string()))?;
         let deadline_blocks = request.deadline_blocks.map_or_else(|| 3 * term.blocks(&request.limits) + 60, u64::from);
-        let now = state.block().number;
-        let deadline = u32::try_from(u64::from(now) + deadline_blocks).unwrap_or(u32::MAX);
-        let submit =
-            call::submit_job(published.app, request.limits, max_price, deadline, 1, secret_commitment(&secret));
         let record = JobRecord {
             version: 1,
             genesis_hash: self.chain.genesis_hash(),
@@ -576,15 +608,53 @@ impl Jobs {
             arguments: request.arguments,
             stdin: request.stdin,
             files: request.files,
+            encrypted_files: request.encrypted_files,
             limits: request.limits,
             max_price,
-            submitted_at: now,
+            submitted_at: state.block().number,
             submission_fee: 0,
             upload: None,
             encrypted: None,
+            input: None,
             deliveries: vec![],
         };
-        Ok((record, submit, upload_expiry(deadline_blocks, term.block_ms)))
+        Ok((record, deadline_blocks))
+    }
+
+    /// Encrypts a job's files, if there is a key to encrypt the job input to as soon as the job has a number, and submits it.
+    async fn pay(
+        &self,
+        signer: &Signer,
+        record: &mut JobRecord,
+        deadline_blocks: u64,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Paid, JobError> {
+        let ready = match NetworkKeys::read(&self.chain).await? {
+            Some(keys) => {
+                let to = To::app(&keys, record.app).map_err(EncryptionError::from)?;
+                Some((deliver::encrypted(&self.store, record, Some(&keys), progress).await?, to))
+            }
+            None => match record.encrypted_files.first() {
+                Some((name, _)) => {
+                    return Err(JobError::EncryptedFile { name: name.clone(), error: AppFileError::NoKeys });
+                }
+                None => None,
+            },
+        };
+        // Only now: encryption takes its time, and the deadline is near.
+        let state = self.chain.best().await?;
+        let upload_expiry = upload_expiry(deadline_blocks, state.block_ms()?);
+        record.submitted_at = state.block().number;
+        let deadline = u32::try_from(u64::from(record.submitted_at) + deadline_blocks).unwrap_or(u32::MAX);
+        let commitment = secret_commitment(&record.secret);
+        let submit = call::submit_job(record.app, record.limits, record.max_price, deadline, 1, commitment);
+        // From here on the job may get onto the chain, and nobody else has what opens it.
+        self.store.save_pending(record)?;
+        match self.chain.submit(signer, submit).await {
+            Ok(included) => Ok(Paid { included, upload_expiry, ready }),
+            Err(error @ SubmitError::Unresolved { .. }) => Err(JobError::Unresolved(error)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// An app that was resolved, with the state that has it. One that was published a moment ago may be in a block that a fork has
@@ -699,19 +769,21 @@ impl Jobs {
             JobStatus::Queued | JobStatus::Assigned(_) => return Err(JobError::NotEnded),
         };
         let app = self.settled_app(&state, &job, settlement.at).await?;
-        let delivery = record
-            .deliveries
-            .iter()
-            .rev()
-            .find(|delivery| {
-                delivery.worker.worker == settlement.worker && delivery.input_hash == settlement.input_hash
-            })
-            .cloned()
+        let sent = record
+            .sent(settlement.worker, &settlement.input_hash)
             .ok_or(ReceiptError::Mismatch("input", "anything that was sent from here"))?;
+        let worker = match sent.worker {
+            Some(report) => Ok(report.clone()),
+            None => {
+                let verified = Box::pin(verify_worker(&self.chain, &self.hosts, &state, settlement.worker)).await;
+                verified.map(|worker| worker.report()).map_err(|error| unverified(&error))
+            }
+        };
         // A worker that has moved says so on chain.
-        let endpoint = match state.worker(settlement.worker).await? {
-            Some(worker) => String::from_utf8_lossy(&worker.endpoint).into_owned(),
-            None => delivery.worker.endpoint.clone(),
+        let endpoint = match (state.worker(settlement.worker).await?, &worker) {
+            (Some(worker), _) => String::from_utf8_lossy(&worker.endpoint).into_owned(),
+            (None, Ok(report)) => report.endpoint.clone(),
+            (None, Err(_)) => return Err(JobError::WorkerGone(settlement.worker)),
         };
         let host = self.hosts.at(&endpoint)?;
         let receipt = patiently(progress, || host.receipt(id)).await?;
@@ -743,19 +815,36 @@ impl Jobs {
             file_hash = hash;
             archive = Some(plain);
         }
-        let measurement: WorkerId = delivery.worker.measurement.parse().map_err(|_| JobError::NoEvent)?;
+        let measurement = match &worker {
+            Ok(report) => {
+                let measurement: WorkerId = report.measurement.parse().map_err(|_| JobError::NoEvent)?;
+                Ok(Measurement(measurement.0))
+            }
+            Err(why) => Err(why.as_str()),
+        };
         let facts = receipt::Facts {
             genesis_hash: self.chain.genesis_hash(),
             id,
             job: &job,
             app: &app,
-            measurement: Some(Measurement(measurement.0)),
-            input_hash: Some(delivery.input_hash),
+            measurement,
+            input_hash: Some(settlement.input_hash),
             output: archive.as_deref().map(|archive| receipt::Output { file_hash, archive, secret: &record.secret }),
         };
         let checks = receipt::verify(&receipt, &facts)?;
         let output = archive.as_deref().map(Output::read).transpose()?.unwrap_or_default();
-        Ok(JobResult { job, settlement, app, delivery, receipt, checks, output, output_cipher_bytes })
+        Ok(JobResult {
+            job,
+            settlement,
+            app,
+            worker,
+            taken_over: sent.worker.is_none(),
+            delivery: sent.delivery.clone(),
+            receipt,
+            checks,
+            output,
+            output_cipher_bytes,
+        })
     }
 
     /// The app to run: published now, before, or by somebody else.
@@ -780,6 +869,23 @@ impl Jobs {
             }
         }
     }
+}
+
+/// A job that is on chain.
+struct Paid {
+    included: Included,
+    /// Until when uploads for it are signed.
+    upload_expiry: u64,
+    /// Its files, encrypted, and whom its input is for: where the network has keys.
+    ready: Option<(EncryptedInputs, To)>,
+}
+
+/// Why nothing is known of a worker that took a job's input over.
+fn unverified(error: &EvidenceError) -> String {
+    format!(
+        "its host took the input over from another's, and the worker cannot be verified now: {error}. Gatekeepers gave it the \
+         app's key only while the chain had it assigned and attested"
+    )
 }
 
 /// What to offer: what the user says if it is enough for somebody, else what [`offer`] says.
@@ -848,7 +954,8 @@ fn check_request(request: &Request, term: Term) -> Result<(), JobError> {
     if request.deadline_blocks.is_some_and(|blocks| u64::from(blocks) < least) {
         return Err(JobError::DeadlineTooNear(least));
     }
-    if request.files.len() > MAX_FILES {
+    let files = || request.files.iter().chain(&request.encrypted_files);
+    if files().count() > MAX_FILES {
         return Err(JobError::TooMany { what: "input files", max: MAX_FILES });
     }
     // One place is for this machine's own key.
@@ -856,7 +963,7 @@ fn check_request(request: &Request, term: Term) -> Result<(), JobError> {
         return Err(JobError::TooMany { what: "recipients", max: MAX_RECIPIENTS - 1 });
     }
     let mut names = std::collections::BTreeSet::new();
-    for (name, _) in &request.files {
+    for (name, _) in files() {
         if !is_file_name(name) {
             return Err(JobError::FileName(name.clone()));
         }
@@ -864,7 +971,7 @@ fn check_request(request: &Request, term: Term) -> Result<(), JobError> {
             return Err(JobError::SameName(name.clone()));
         }
     }
-    for path in request.files.iter().map(|(_, path)| path).chain(&request.stdin) {
+    for path in files().map(|(_, path)| path).chain(&request.stdin) {
         // Better now than after the job is paid for.
         std::fs::File::open(path).map_err(|error| JobError::File { path: path.clone(), error })?;
     }
@@ -919,6 +1026,20 @@ mod tests {
         assert!(check_request(&request(&["a", "b"])).is_ok());
         assert!(matches!(check_request(&request(&["a", "a"])), Err(JobError::SameName(_))));
         assert!(matches!(check_request(&request(&["../a"])), Err(JobError::FileName(_))));
+        let encrypted = |names: &[&str], encrypted: &[&str]| Request {
+            encrypted_files: request(encrypted).files,
+            ..request(names)
+        };
+        assert!(check_request(&encrypted(&["a"], &["b"])).is_ok());
+        assert!(matches!(check_request(&encrypted(&["a"], &["a"])), Err(JobError::SameName(_))));
+        assert!(matches!(check_request(&encrypted(&[], &["a/b"])), Err(JobError::FileName(_))));
+        let many: Vec<String> = (0..=MAX_FILES).map(|number| number.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(check_request(&encrypted(&many[..1], &many[1..MAX_FILES])).is_ok());
+        assert!(matches!(check_request(&encrypted(&many[..1], &many[1..])), Err(JobError::TooMany { .. })));
+        let missing = vec![("a".to_owned(), "/nonexistent".into())];
+        let missing = Request { encrypted_files: missing, ..request(&[]) };
+        assert!(matches!(check_request(&missing), Err(JobError::File { .. })));
         let none = Limits { fuel: 0, ..Limits::DEFAULT };
         assert!(matches!(check_request(&Request { limits: none, ..request(&[]) }), Err(JobError::Limits)));
         let near = Request { deadline_blocks: Some(64), ..request(&[]) };

@@ -37,8 +37,8 @@ pub struct Facts<'a> {
     pub job: &'a Job,
     /// Its app on chain.
     pub app: &'a App,
-    /// The image that the worker's evidence proved; `None` if that was not looked at.
-    pub measurement: Option<Measurement>,
+    /// The image that the worker's evidence proved, or why that is not known.
+    pub measurement: Result<Measurement, &'a str>,
     /// SHA-256 of the encrypted job input that was sent; `None` if it is not known.
     pub input_hash: Option<[u8; 32]>,
     /// The encrypted output and what is in it; `None` if there is none or it is not known.
@@ -96,13 +96,13 @@ pub fn verify(signed: &SignedReceipt, facts: &Facts<'_>) -> Result<Vec<Check>, R
     checks.must(receipt_hash == settlement.receipt_hash, "receipt hash", chain, hash(&receipt_hash))?;
 
     match facts.measurement {
-        Some(Measurement(measurement)) => checks.must(
+        Ok(Measurement(measurement)) => checks.must(
             receipt.measurement == measurement,
             "measurement",
             "that of the evidence",
             format!("{}, as in the worker's evidence", hash(&measurement)),
         )?,
-        None => checks.0.push(Check::not_checked("measurement", "the worker's evidence was not looked at")),
+        Err(why) => checks.0.push(Check::not_checked("measurement", why)),
     }
     if let Some(input_hash) = facts.input_hash {
         checks.must(receipt.input_hash == input_hash, "input", "what was sent", "exactly what was sent from here")?;
@@ -240,11 +240,32 @@ mod tests {
             id: 5,
             job,
             app: &APP,
-            measurement: Some(Measurement([4; 32])),
+            measurement: Ok(Measurement([4; 32])),
             input_hash: Some([6; 32]),
             output,
         };
         verify(signed, &facts)
+    }
+
+    #[test]
+    fn a_worker_that_cannot_be_verified_any_more_is_no_fault_of_its_receipt() {
+        let signed = sign(receipt());
+        let on_chain = job(&signed);
+        let facts = Facts {
+            genesis_hash: [2; 32],
+            id: 5,
+            job: &on_chain,
+            app: &APP,
+            measurement: Err("it is gone"),
+            input_hash: Some([6; 32]),
+            output: None,
+        };
+        let checks = verify(&signed, &facts).unwrap();
+        let measurement = checks.iter().find(|check| check.claim == "measurement").unwrap();
+        assert_eq!((measurement.status, measurement.detail.as_str()), (ClaimStatus::NotChecked, "it is gone"));
+        let other = Facts { measurement: Ok(Measurement([5; 32])), ..facts };
+        let refused = Err(ReceiptError::Mismatch("measurement", "that of the evidence"));
+        assert_eq!(verify(&signed, &other), refused);
     }
 
     #[test]

@@ -114,6 +114,10 @@ async fn begin(jobs: &Jobs, options: JobOptions, context: &Context, output: &Out
     for (name, path) in options.files {
         files.push((name, absolute(path)?));
     }
+    let mut encrypted_files = Vec::new();
+    for (name, path) in options.encrypted_files {
+        encrypted_files.push((name, absolute(path)?));
+    }
     let recipients = options.recipients.iter().map(|text| encryption::parse_recipient(text));
     let recipients = recipients.collect::<Result<_, _>>()?;
     let stdin = match options.stdin {
@@ -135,6 +139,7 @@ async fn begin(jobs: &Jobs, options: JobOptions, context: &Context, output: &Out
         arguments: options.arguments,
         stdin,
         files,
+        encrypted_files,
         limits: Limits {
             fuel: options.fuel,
             memory_bytes: options.memory * MIB,
@@ -260,6 +265,7 @@ fn show(progress: Progress, output: &Output) {
             output.progress(&format!("Verifying worker {} …", short(&worker)));
         }
         Progress::Verified(report) => output.progress(&format!("Verified worker {}", short(&report.worker))),
+        Progress::Copying { name } => output.progress(&format!("Copying {name} …")),
         Progress::Encrypting { name } => output.progress(&format!("Encrypting {name} …")),
         Progress::Uploading { name, sent, total } => {
             output.progress(&format!("Uploading {name}: {} of {}", bytes(sent), bytes(total)));
@@ -300,14 +306,31 @@ fn assigned_at(result: &JobResult) -> u32 {
 }
 
 fn report_text(record: &JobRecord, result: &JobResult, folder: Option<&Path>) -> String {
-    let (settlement, delivery, worker) = (&result.settlement, &result.delivery, &result.delivery.worker);
-    let checked = worker.checks.iter().filter(|check| check.status == ClaimStatus::Checked).count();
-    let id = record.job;
+    let (settlement, delivery, id) = (&result.settlement, &result.delivery, record.job);
     let fee: Balance = settlement.paid + settlement.treasury;
-    let mut rows = vec![
-        ("Worker", format!("{} (attempt {}, operator {})", worker.worker, delivery.attempt, worker.operator)),
-        ("Verdict", format!("{}\n{checked} claims checked; NOT checked: {}", verdict(worker), open_claims(worker))),
-        ("Image", format!("{} version {}", worker.measurement, worker.image_version)),
+    let attempt = result.receipt.receipt.attempt;
+    let mut rows =
+        vec![("Worker", format!("{} (attempt {attempt}, operator {})", settlement.worker, settlement.operator))];
+    match &result.worker {
+        Ok(worker) => {
+            let checked = worker.checks.iter().filter(|check| check.status == ClaimStatus::Checked).count();
+            let when =
+                if result.taken_over { "\nverified now: its host took the input over from another's" } else { "" };
+            rows.extend([
+                (
+                    "Verdict",
+                    format!(
+                        "{}\n{checked} claims checked; NOT checked: {}{when}",
+                        verdict(worker),
+                        open_claims(worker)
+                    ),
+                ),
+                ("Image", format!("{} version {}", worker.measurement, worker.image_version)),
+            ]);
+        }
+        Err(why) => rows.push(("Verdict", format!("NOT CHECKED: {why}"))),
+    }
+    rows.extend([
         (
             "Input",
             format!(
@@ -345,8 +368,14 @@ fn report_text(record: &JobRecord, result: &JobResult, folder: Option<&Path>) ->
                 settlement.at
             ),
         ),
-        ("Receipt", format!("signed by the enclave; {} links checked", result.checks.len().saturating_sub(1))),
-    ];
+        (
+            "Receipt",
+            format!(
+                "signed by the enclave; {} links checked",
+                result.checks.iter().filter(|check| check.status == ClaimStatus::Checked).count()
+            ),
+        ),
+    ]);
     if !result.output.files.is_empty() {
         let names =
             result.output.files.iter().map(|(name, content)| format!("{name} ({})", bytes(content.len() as u64)));
@@ -356,7 +385,7 @@ fn report_text(record: &JobRecord, result: &JobResult, folder: Option<&Path>) ->
             None => ("Files", format!("{names}\nget them with `phala job result {id} --output FOLDER`")),
         });
     }
-    let short_id: String = worker.worker.to_string().chars().take(14).collect();
+    let short_id: String = settlement.worker.to_string().chars().take(14).collect();
     rows.push((
         "Look further",
         format!("phala job status {id}\nphala verify receipt {id}\nphala verify worker {short_id}"),
@@ -400,9 +429,13 @@ fn report_json(record: &JobRecord, result: &JobResult, folder: Option<&Path>) ->
             Outcome::Failed(reason) => Some(reason.description()),
             Outcome::Completed { .. } => None,
         },
-        "attempt": delivery.attempt,
-        "worker": delivery.worker,
-        "simulated": delivery.worker.simulated,
+        "attempt": result.receipt.receipt.attempt,
+        "worker": match &result.worker {
+            Ok(worker) => json!(worker),
+            Err(why) => json!({ "worker": settlement.worker, "operator": settlement.operator, "unverified": why }),
+        },
+        "simulated": result.worker.as_ref().ok().map(|worker| worker.simulated),
+        "taken_over": result.taken_over,
         "input": { "plain_bytes": delivery.plain_bytes, "cipher_bytes": delivery.cipher_bytes },
         "output": {
             "plain_bytes": plain_output(result),

@@ -1,7 +1,6 @@
 //! `phala verify`: chains of evidence, link by link.
 
 use anyhow::Context as _;
-use phala_attestation::Measurement;
 use phala_primitives::{JobId, WorkerId, job::JobStatus};
 use phala_sdk::{
     evidence::{WorkerReport, verify_worker},
@@ -61,7 +60,7 @@ async fn verify_receipt(id: JobId, context: &Context, output: &Output) -> Status
     let (receipt, found, report) = match jobs.record(id) {
         Ok(record) => {
             let result = jobs.result(&record, &|_| ()).await?;
-            (result.receipt, result.checks, Some(result.delivery.worker))
+            (result.receipt, result.checks, result.worker.ok())
         }
         Err(JobError::NotOurs(_)) => foreign(&jobs, id).await?,
         Err(error) => return Err(error.into()),
@@ -83,7 +82,10 @@ async fn verify_receipt(id: JobId, context: &Context, output: &Output) -> Status
         let facts = facts(&[
             ("Job", id.to_string()),
             ("Worker", fields.worker.to_string()),
-            ("Verdict", report.as_ref().map_or_else(|| "NOT CHECKED: the worker's evidence is gone".into(), verdict)),
+            (
+                "Verdict",
+                report.as_ref().map_or_else(|| "NOT CHECKED: the worker cannot be verified now".into(), verdict),
+            ),
             ("Seen at", format!("block {} 0x{}", fields.block_number, hex::encode(fields.block_hash))),
         ]);
         let mut text = format!("{facts}\nThe receipt:\n{}\n", checks(&found));
@@ -109,16 +111,20 @@ async fn foreign(
     let worker = state.worker(who).await?.with_context(|| format!("worker {who} is not registered any more"))?;
     let host = jobs.hosts().at(&String::from_utf8_lossy(&worker.endpoint))?;
     let receipt = host.receipt(id).await?;
-    let verified = Box::pin(verify_worker(chain, jobs.hosts(), &state, who)).await.ok();
+    let verified = Box::pin(verify_worker(chain, jobs.hosts(), &state, who)).await;
+    let verified = verified.map_err(|error| format!("the worker cannot be verified now: {error}"));
     let facts = Facts {
         genesis_hash: chain.genesis_hash(),
         id,
         job: &job,
         app: &app,
-        measurement: verified.as_ref().map(|worker| Measurement(worker.verdict().measurement().0)),
+        measurement: match &verified {
+            Ok(worker) => Ok(worker.verdict().measurement()),
+            Err(why) => Err(why),
+        },
         input_hash: None,
         output: None,
     };
     let found = receipt::verify(&receipt, &facts)?;
-    Ok((receipt, found, verified.map(|worker| worker.report())))
+    Ok((receipt, found, verified.ok().map(|worker| worker.report())))
 }

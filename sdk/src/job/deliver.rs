@@ -1,24 +1,33 @@
-//! Bringing a job to the worker that the chain gave it to, and watching it there.
+//! Encrypting a job's inputs, bringing them to the worker that the chain gave the job to, and watching it there.
+//!
+//! Files are encrypted to a key of the job's own, and the job input, which holds that key, to whom [`To`] says: where the network
+//! has keys to the app, before any worker is known, so that every worker gets the same; else to the verified worker alone. It
+//! is brought to verified workers only, in either case.
 
+use age::EncryptError;
+use age_core::format::{FileKey, Stanza};
 use phala_primitives::{
-    gatekeeper::NetworkKey,
-    input::{EncryptedFile, JobInput, NamedFile},
+    AppId,
+    gatekeeper::EpochId,
+    input::{EncryptedFile, JobInput, MAX_EPOCHS, NamedFile},
     job::JobStatus,
     units,
 };
 use std::{
+    collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
     ChainError, Delivery, Job, JobError, JobRecord, Jobs, POLL, Progress, State, Store, Until, WorkerId,
-    store::EncryptedInputs,
+    store::{EncryptedInput, EncryptedInputs, Reader},
 };
 use crate::{
-    encryption::{self, Identity, Recipient},
+    encryption::{self, AppRecipient, Ciphertext, EncryptionError, Identity, InvalidPublicKey, Purpose, Recipient},
     evidence::{EvidenceError, VerifiedWorker, verify_worker},
     host::{Host, HostError, Hosts, UploadToken, printable},
+    network_keys::NetworkKeys,
 };
 
 /// After how many looks at the chain a queued job gets an explanation.
@@ -83,7 +92,7 @@ impl Attempt {
     fn resume(record: &JobRecord, hosts: &Hosts) -> Option<Self> {
         let delivery = record.deliveries.last()?;
         let host = hosts.at(&delivery.worker.endpoint).ok()?;
-        let phase = Phase::Delivered(host, delivery.input_hash);
+        let phase = if delivery.under_way { Phase::Undelivered } else { Phase::Delivered(host, delivery.input_hash) };
         Some(Self { phase, deliveries: 1, ..Self::new(delivery.attempt, delivery.worker.worker) })
     }
 
@@ -267,15 +276,20 @@ impl Jobs {
                 attempt.warn("the worker does not take the job; waiting for another".into(), progress);
             }
             Phase::Undelivered => {
-                match Box::pin(verify_worker(&self.chain, &self.hosts, state, attempt.worker)).await {
-                    Ok(worker) => {
+                let verifying = async {
+                    let worker = verify_worker(&self.chain, &self.hosts, state, attempt.worker).await?;
+                    Ok::<_, EvidenceError>((worker, NetworkKeys::read(&self.chain).await?))
+                };
+                match Box::pin(verifying).await {
+                    Ok((worker, keys)) => {
                         progress(Progress::Verified(Box::new(worker.report())));
-                        let token = upload_token(record)?.clone();
-                        let files = encrypted(&self.store, record, progress).await?;
+                        upload_token(record)?;
+                        let files = encrypted(&self.store, record, keys.as_ref(), progress).await?;
+                        let to = To::new(keys.as_ref(), record.app, &worker).map_err(EncryptionError::from)?;
+                        let input = input(&self.store, record, &files, &to)?;
                         let before = record.clone();
                         // A host that dawdles does not keep the job from the next worker.
-                        let delivery =
-                            Box::pin(self.deliver(record, &files, &worker, attempt.number, &token, progress));
+                        let delivery = Box::pin(self.deliver(record, &files, input, &worker, attempt.number, progress));
                         let delivered = tokio::select! {
                             delivered = delivery => delivered,
                             () = Box::pin(self.taken_away(&before, attempt)) => return Ok(()),
@@ -363,108 +377,205 @@ impl Jobs {
         }
     }
 
-    /// Uploads what a verified worker's host lacks of a job's inputs. The files are the same for every worker; only the
-    /// job input is made for this one. Returns its hash.
+    /// Writes down what a verified worker is brought of a job's inputs, and uploads what its host lacks. Returns the hash of the
+    /// job input.
     async fn deliver(
         &self,
         record: &mut JobRecord,
-        encrypted: &EncryptedInputs,
+        files: &EncryptedInputs,
+        input: EncryptedInput,
         worker: &VerifiedWorker,
         attempt: u32,
-        token: &UploadToken,
         progress: Report<'_>,
     ) -> Result<[u8; 32], JobError> {
-        let (host, store) = (worker.host(), &self.store);
+        let (host, store, token) = (worker.host(), &self.store, &upload_token(record)?.clone());
+        let input_hash = input.file.sha256;
+        let (plain_bytes, cipher_bytes) = (files.plain_bytes, files.cipher_bytes() + input.file.bytes);
+        let of_this = (attempt, worker.id(), input_hash);
+        let is_this = |delivery: &Delivery| (delivery.attempt, delivery.worker.worker, delivery.input_hash) == of_this;
+        // First: a host that has everything needs nobody to start the job.
+        if !record.deliveries.iter().any(is_this) {
+            record.deliveries.push(Delivery {
+                attempt,
+                worker: worker.report(),
+                input_hash,
+                epoch: input.reader.epoch(),
+                plain_bytes,
+                cipher_bytes,
+                under_way: true,
+            });
+            store.save(record)?;
+        }
         if !record.private && !host.has_blob(&record.code_hash).await? {
             let code = program(store, record)?;
             let bytes = code.metadata().map_err(|error| JobError::File { path: code.clone(), error })?.len();
             upload(host, token, "program", &code, &record.code_hash, bytes, progress).await?;
         }
-        for (name, file) in encrypted.all() {
+        for (name, file) in files.all() {
             bring(host, token, store, name, &file, progress).await?;
         }
-        let cipher_bytes: u64 = encrypted.all().map(|(_, file)| file.bytes).sum();
-        // The input that this attempt was brought already, if it is still here.
-        let before =
-            record.deliveries.last().filter(|last| (last.attempt, last.worker.worker) == (attempt, worker.id()));
-        let before = before.map(|last| EncryptedFile {
-            sha256: last.input_hash,
-            bytes: last.cipher_bytes.saturating_sub(cipher_bytes),
-        });
-        if let Some(input) = before.filter(|input| store.has_ciphertext(input)) {
-            bring(host, token, store, "job input", &input, progress).await?;
-            return Ok(input.sha256);
+        bring(host, token, store, "job input", &input.file, progress).await?;
+        if let Some(delivery) = record.deliveries.iter_mut().find(|delivery| is_this(delivery) && delivery.under_way) {
+            delivery.under_way = false;
+            progress(Progress::Delivered { plain_bytes, cipher_bytes });
+            store.save(record)?;
         }
-        let input = job_input(store, record, encrypted, worker.recipient())?;
-        bring(host, token, store, "job input", &input, progress).await?;
-        let delivery = Delivery {
-            attempt,
-            worker: worker.report(),
-            input_hash: input.sha256,
-            plain_bytes: encrypted.plain_bytes,
-            cipher_bytes: cipher_bytes + input.bytes,
-        };
-        let (plain_bytes, cipher_bytes) = (delivery.plain_bytes, delivery.cipher_bytes);
-        progress(Progress::Delivered { plain_bytes, cipher_bytes });
-        record.deliveries.push(delivery);
-        store.save(record)?;
-        Ok(input.sha256)
+        Ok(input_hash)
+    }
+}
+
+/// Whom a job input is encrypted to.
+pub(super) enum To {
+    /// The job's app, in the current epoch. `oldest` is the oldest whose keys workers get.
+    App { recipient: Box<AppRecipient>, oldest: EpochId },
+    /// A verified worker.
+    Worker { id: WorkerId, recipient: Recipient },
+}
+
+impl To {
+    /// The app where the network has keys, else the worker.
+    fn new(keys: Option<&NetworkKeys>, app: AppId, worker: &VerifiedWorker) -> Result<Self, InvalidPublicKey> {
+        match keys {
+            Some(keys) => Self::app(keys, app),
+            None => Ok(Self::Worker { id: worker.id(), recipient: worker.recipient() }),
+        }
+    }
+
+    /// An app.
+    pub(super) fn app(keys: &NetworkKeys, app: AppId) -> Result<Self, InvalidPublicKey> {
+        let recipient = Box::new(keys.recipient(Purpose::JobInput, app)?);
+        Ok(Self::App { recipient, oldest: keys.oldest_epoch })
+    }
+
+    /// Who can open what is encrypted to this.
+    fn reader(&self) -> Reader {
+        match self {
+            Self::App { recipient, .. } => Reader::App(recipient.target().epoch),
+            Self::Worker { id, .. } => Reader::Worker(*id),
+        }
+    }
+
+    /// Whether what `reader` can open does as well.
+    fn is_served_by(&self, reader: Reader) -> bool {
+        match (self, reader) {
+            (Self::App { recipient, oldest }, Reader::App(epoch)) => {
+                (*oldest..=recipient.target().epoch).contains(&epoch)
+            }
+            _ => self.reader() == reader,
+        }
+    }
+}
+
+impl age::Recipient for To {
+    fn wrap_file_key(&self, file_key: &FileKey) -> Result<(Vec<Stanza>, HashSet<String>), EncryptError> {
+        match self {
+            Self::App { recipient, .. } => recipient.wrap_file_key(file_key),
+            Self::Worker { recipient, .. } => recipient.wrap_file_key(file_key),
+        }
     }
 }
 
 /// A job's files, encrypted: now, or by an earlier call whose ciphertext is still there.
-async fn encrypted(store: &Store, record: &mut JobRecord, progress: Report<'_>) -> Result<EncryptedInputs, JobError> {
-    if let Some(known) = &record.encrypted
-        && known.all().all(|(_, file)| store.has_ciphertext(&file))
-    {
-        return Ok(known.clone());
+pub(super) async fn encrypted(
+    store: &Store,
+    record: &mut JobRecord,
+    keys: Option<&NetworkKeys>,
+    progress: Report<'_>,
+) -> Result<EncryptedInputs, JobError> {
+    let known = record.encrypted.clone().filter(|known| known.all().all(|(_, file)| store.has_ciphertext(&file)));
+    // Each time: epochs end.
+    let mut epochs = BTreeSet::new();
+    for (name, path) in &record.encrypted_files {
+        let kept = known.iter().flat_map(|known| &known.app_files).find(|file| file.name == *name);
+        let path = kept.map_or_else(|| path.clone(), |file| store.ciphertext(&file.sha256));
+        let checked = encryption::check_app_file(&path, record.app, keys);
+        epochs.insert(checked.map_err(|error| JobError::EncryptedFile { name: name.clone(), error })?);
+    }
+    // One is the job input's.
+    if epochs.len() >= MAX_EPOCHS {
+        return Err(JobError::TooMany { what: "epochs in which files were encrypted", max: MAX_EPOCHS - 1 });
+    }
+    if let Some(known) = known {
+        return Ok(known);
     }
     // Job inputs name files that are gone.
     store.forget_ciphertext(record);
-    let identity = Identity::generate();
-    let mut encrypted =
-        EncryptedInputs { identity: identity.secret(), code: None, stdin: None, files: vec![], plain_bytes: 0 };
-    let (recipient, plain_bytes) = (identity.recipient(), &mut encrypted.plain_bytes);
-    if record.private {
-        let code = program(store, record)?;
-        encrypted.code = Some(encrypt(store, "program", code, &recipient, plain_bytes, progress).await?);
-    }
-    if let Some(path) = record.stdin.clone() {
-        encrypted.stdin = Some(encrypt(store, "standard input", path, &recipient, plain_bytes, progress).await?);
-    }
-    for (name, path) in record.files.clone() {
-        let file = encrypt(store, &name, path, &recipient, plain_bytes, progress).await?;
-        encrypted.files.push(NamedFile::new(name, file));
+    record.input = None;
+    let mut encrypted = EncryptedInputs {
+        identity: Identity::generate().secret(),
+        code: None,
+        stdin: None,
+        files: vec![],
+        app_files: vec![],
+        plain_bytes: 0,
+    };
+    if let Err(error) = encrypt_files(store, record, &mut encrypted, progress).await {
+        encrypted.made().for_each(|(_, file)| store.remove_ciphertext(&file.sha256));
+        return Err(error);
     }
     record.encrypted = Some(encrypted.clone());
-    store.save(record)?;
     Ok(encrypted)
 }
 
-/// Encrypts one file, keeps the ciphertext, and adds the length of what is in it to `plain_bytes`.
-async fn encrypt(
+/// Encrypts a job's files to the job's own key, and copies those that came encrypted.
+async fn encrypt_files(
     store: &Store,
-    name: &str,
-    path: PathBuf,
-    recipient: &Recipient,
-    plain_bytes: &mut u64,
+    record: &JobRecord,
+    encrypted: &mut EncryptedInputs,
     progress: Report<'_>,
+) -> Result<(), JobError> {
+    let own = encrypted.identity.parse::<Identity>()?.recipient();
+    let plain_bytes = &mut encrypted.plain_bytes;
+    for (name, path) in &record.encrypted_files {
+        progress(Progress::Copying { name: name.clone() });
+        let file = keep(store, path.clone(), plain_bytes, encryption::copy_encrypted).await?;
+        encrypted.app_files.push(NamedFile::new(name.clone(), file));
+    }
+    let encrypt = move |path: &Path, folder: &Path| encryption::encrypt_file(path, std::slice::from_ref(&own), folder);
+    if record.private {
+        progress(Progress::Encrypting { name: "program".into() });
+        encrypted.code = Some(keep(store, program(store, record)?, plain_bytes, encrypt.clone()).await?);
+    }
+    if let Some(path) = record.stdin.clone() {
+        progress(Progress::Encrypting { name: "standard input".into() });
+        encrypted.stdin = Some(keep(store, path, plain_bytes, encrypt.clone()).await?);
+    }
+    for (name, path) in &record.files {
+        progress(Progress::Encrypting { name: name.clone() });
+        let file = keep(store, path.clone(), plain_bytes, encrypt.clone()).await?;
+        encrypted.files.push(NamedFile::new(name.clone(), file));
+    }
+    Ok(())
+}
+
+/// Keeps the ciphertext that `make` makes of a file, and adds the length of what is in it to `plain_bytes`.
+async fn keep(
+    store: &Store,
+    path: PathBuf,
+    plain_bytes: &mut u64,
+    make: impl FnOnce(&Path, &Path) -> Result<Ciphertext, EncryptionError> + Send + 'static,
 ) -> Result<EncryptedFile, JobError> {
-    progress(Progress::Encrypting { name: name.into() });
-    let (recipients, folder) = ([recipient.clone()], store.temporary());
-    let encrypting = tokio::task::spawn_blocking(move || encryption::encrypt_file(&path, &recipients, &folder));
-    let cipher = encrypting.await.expect("encryption does not panic")?;
+    let folder = store.temporary();
+    let making = tokio::task::spawn_blocking(move || make(&path, &folder));
+    let cipher = making.await.expect("encryption does not panic")?;
     *plain_bytes += cipher.plain_bytes;
     Ok(store.keep_ciphertext(cipher)?)
 }
 
-/// Makes the job input for one worker, and keeps its ciphertext.
-fn job_input(
+/// The job input: the one that there is if it does, else a new one, encrypted to `to`, whose ciphertext is kept. Whoever calls
+/// saves the record.
+pub(super) fn input(
     store: &Store,
-    record: &JobRecord,
+    record: &mut JobRecord,
     encrypted: &EncryptedInputs,
-    worker: Recipient,
-) -> Result<EncryptedFile, JobError> {
+    to: &To,
+) -> Result<EncryptedInput, JobError> {
+    if let Some(input) = record.input
+        && to.is_served_by(input.reader)
+        && store.has_ciphertext(&input.file)
+    {
+        return Ok(input);
+    }
     let identity: Identity = record.identity.parse()?;
     let mut recipients = vec![identity.recipient().to_string()];
     recipients.extend(record.recipients.iter().cloned());
@@ -478,7 +589,7 @@ fn job_input(
         arguments: record.arguments.clone(),
         code: encrypted.code,
         stdin: encrypted.stdin,
-        files: encrypted.files.clone(),
+        files: encrypted.files.iter().chain(&encrypted.app_files).cloned().collect(),
         recipients,
     };
     let json = zeroize::Zeroizing::new(serde_json::to_vec(&input).expect("a job input is plain JSON"));
@@ -488,8 +599,12 @@ fn job_input(
             max: phala_primitives::input::MAX_JOB_INPUT_BYTES,
         });
     }
-    let cipher = encryption::encrypt(&mut &json[..], &[worker], &store.temporary())?;
-    Ok(store.keep_ciphertext(cipher)?)
+    let cipher = encryption::encrypt(&mut &json[..], std::slice::from_ref(to), &store.temporary())?;
+    let input = EncryptedInput { reader: to.reader(), file: store.keep_ciphertext(cipher)? };
+    if let Some(before) = record.input.replace(input) {
+        store.remove_ciphertext(&before.file.sha256);
+    }
+    Ok(input)
 }
 
 /// Where this machine has a job's program.
@@ -577,8 +692,12 @@ mod tests {
     use super::*;
     use crate::{
         Signer,
+        encryption::{
+            AppFileError,
+            testing::{app_identity, network_keys},
+        },
         host::testing::{FakeHost, Step},
-        job::store::tests::record,
+        job::store::tests::{delivery, record},
     };
     use phala_primitives::job::Assignment;
     use serde_json::json;
@@ -602,8 +721,9 @@ mod tests {
         fs::write(&path, "hello").unwrap();
         let (stdin, files) = (Some(path.clone()), vec![("a".to_owned(), path)]);
         let mut record = JobRecord { stdin, files, identity: Identity::generate().secret(), ..record(9) };
-        let first = encrypted(&store, &mut record, &|_| {}).await.unwrap();
+        let first = encrypted(&store, &mut record, None, &|_| {}).await.unwrap();
         assert_eq!((first.plain_bytes, first.all().count()), (10, 2));
+        store.save(&record).unwrap();
         let identity: Identity = first.identity.parse().unwrap();
         for (_, file) in first.all() {
             let cipher = fs::read(store.ciphertext(&file.sha256)).unwrap();
@@ -612,23 +732,168 @@ mod tests {
 
         // Another process, another worker.
         let mut record = store.load(&record.genesis_hash, record.job).unwrap().unwrap();
-        let again = encrypted(&store, &mut record, &|_| panic!("nothing is encrypted again")).await.unwrap();
+        let again = encrypted(&store, &mut record, None, &|_| panic!("nothing is encrypted again")).await.unwrap();
         assert!(first.all().eq(again.all()));
-        for worker in [Identity::generate(), Identity::generate()] {
-            let input = job_input(&store, &record, &again, worker.recipient()).unwrap();
-            let cipher = fs::read(store.ciphertext(&input.sha256)).unwrap();
-            let input: JobInput = serde_json::from_slice(&worker.decrypt(&cipher[..], 10_000).unwrap()).unwrap();
-            assert_eq!((input.identity, input.stdin), (first.identity.clone(), first.stdin));
+        for (id, worker) in [(1, Identity::generate()), (2, Identity::generate())] {
+            let to = To::Worker { id: WorkerId([id; 32]), recipient: worker.recipient() };
+            let made = input(&store, &mut record, &again, &to).unwrap();
+            assert_eq!((made.reader, record.input), (Reader::Worker(WorkerId([id; 32])), Some(made)));
+            let cipher = fs::read(store.ciphertext(&made.file.sha256)).unwrap();
+            let plain: JobInput = serde_json::from_slice(&worker.decrypt(&cipher[..], 10_000).unwrap()).unwrap();
+            assert_eq!((plain.identity, plain.stdin), (first.identity.clone(), first.stdin));
             assert!(identity.decrypt(&cipher[..], 10_000).is_err());
+            assert_eq!(input(&store, &mut record, &again, &to).unwrap(), made);
         }
 
         // Ciphertext that was lost is made anew, under another key.
         fs::remove_file(store.ciphertext(&first.files[0].sha256)).unwrap();
-        let anew = encrypted(&store, &mut record, &|_| {}).await.unwrap();
+        let anew = encrypted(&store, &mut record, None, &|_| {}).await.unwrap();
         assert_ne!(anew.identity, first.identity);
-        assert!(!store.has_ciphertext(&first.stdin.unwrap()));
+        assert!(record.input.is_none() && !store.has_ciphertext(&first.stdin.unwrap()));
         store.forget_ciphertext(&record);
         assert!(anew.all().all(|(_, file)| !store.has_ciphertext(&file)));
+    }
+
+    /// A job with the standard input `hello`, and its files as they were encrypted.
+    async fn job(folder: &Path) -> (Store, JobRecord, EncryptedInputs) {
+        let store = Store::open(&folder.join("store")).unwrap();
+        let path = folder.join("stdin");
+        fs::write(&path, "hello").unwrap();
+        let mut record = JobRecord { stdin: Some(path), identity: Identity::generate().secret(), ..record(9) };
+        record.files.clear();
+        let files = encrypted(&store, &mut record, Some(&network_keys()), &|_| {}).await.unwrap();
+        (store, record, files)
+    }
+
+    fn count(store: &Store) -> usize {
+        fs::read_dir(store.temporary()).unwrap().count()
+    }
+
+    #[tokio::test]
+    async fn every_worker_gets_the_same_input_to_the_app_until_its_epoch_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, mut record, files) = job(folder.path()).await;
+        let keys = network_keys();
+        let to =
+            |oldest_epoch, epoch| To::app(&NetworkKeys { oldest_epoch, epoch, ..network_keys() }, record.app).unwrap();
+        let (now, later, over) = (to(3, 4), to(4, 5), to(5, 5));
+        let first = input(&store, &mut record, &files, &now).unwrap();
+        assert_eq!((first.reader, count(&store)), (Reader::App(4), 2));
+        let cipher = fs::read(store.ciphertext(&first.file.sha256)).unwrap();
+        assert_eq!(first.file.bytes, cipher.len() as u64);
+        let plain = age::decrypt(&app_identity(&keys, Purpose::JobInput, record.app), &cipher).unwrap();
+        let plain: JobInput = serde_json::from_slice(&plain).unwrap();
+        assert_eq!((plain.job, plain.stdin, &plain.identity), (9, files.stdin, &files.identity));
+        assert!(age::decrypt(&app_identity(&keys, Purpose::File, record.app), &cipher).is_err());
+
+        // Another process, another worker, another epoch.
+        store.save(&record).unwrap();
+        let mut record = store.load(&record.genesis_hash, 9).unwrap().unwrap();
+        for to in [&now, &later] {
+            assert_eq!(input(&store, &mut record, &files, to).unwrap(), first);
+        }
+        // It alone is made anew, and the one before is of no use.
+        let anew = input(&store, &mut record, &files, &over).unwrap();
+        assert_eq!((anew.reader, count(&store)), (Reader::App(5), 2));
+        assert!(!store.has_ciphertext(&first.file) && files.all().all(|(_, file)| store.has_ciphertext(&file)));
+        // Of a later epoch than the chain knows: a fork.
+        assert_eq!(input(&store, &mut record, &files, &now).unwrap().reader, Reader::App(4));
+        // Under another number.
+        store.renumber(&mut record, 10).unwrap();
+        let renumbered = input(&store, &mut record, &files, &now).unwrap();
+        let cipher = fs::read(store.ciphertext(&renumbered.file.sha256)).unwrap();
+        let plain = age::decrypt(&app_identity(&keys, Purpose::JobInput, record.app), &cipher).unwrap();
+        assert_eq!(serde_json::from_slice::<JobInput>(&plain).unwrap().job, 10);
+        // Lost.
+        fs::remove_file(store.ciphertext(&renumbered.file.sha256)).unwrap();
+        assert_ne!(input(&store, &mut record, &files, &now).unwrap(), renumbered);
+    }
+
+    #[tokio::test]
+    async fn an_input_to_a_worker_is_replaced_once_there_are_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, mut record, files) = job(folder.path()).await;
+        let worker = To::Worker { id: WorkerId([6; 32]), recipient: Identity::generate().recipient() };
+        assert_eq!(input(&store, &mut record, &files, &worker).unwrap().reader.epoch(), None);
+        let to = To::app(&network_keys(), record.app).unwrap();
+        assert_eq!(input(&store, &mut record, &files, &to).unwrap().reader.epoch(), Some(4));
+        // And the other way round: a worker opens what is for it, whatever there was before.
+        let made = input(&store, &mut record, &files, &worker).unwrap();
+        assert_eq!(made.reader, Reader::Worker(WorkerId([6; 32])));
+    }
+
+    #[tokio::test]
+    async fn files_that_came_encrypted_go_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, mut record, _) = job(folder.path()).await;
+        let (path, keys) = (folder.path().join("data.age"), network_keys());
+        let mut cipher = Vec::new();
+        let made = encryption::encrypt_to_app(&mut &b"data"[..], record.app, &keys, &mut cipher).unwrap();
+        fs::write(&path, &cipher).unwrap();
+        record.encrypted = None;
+        record.encrypted_files = vec![("data".into(), path.clone())];
+        let files = encrypted(&store, &mut record, Some(&keys), &|_| {}).await.unwrap();
+        let file = EncryptedFile { sha256: made.sha256, bytes: cipher.len() as u64 };
+        assert_eq!(files.app_files, [NamedFile::new("data".into(), file)]);
+        assert_eq!(fs::read(store.ciphertext(&file.sha256)).unwrap(), cipher);
+        assert_eq!((files.plain_bytes, files.all().count()), (5, 2));
+
+        let to = To::app(&keys, record.app).unwrap();
+        let named = input(&store, &mut record, &files, &to).unwrap();
+        let named = fs::read(store.ciphertext(&named.file.sha256)).unwrap();
+        let plain = age::decrypt(&app_identity(&keys, Purpose::JobInput, record.app), &named).unwrap();
+        assert_eq!(serde_json::from_slice::<JobInput>(&plain).unwrap().files, files.app_files);
+
+        // The copy is what counts from now on, and its epoch may end before the job has run.
+        fs::remove_file(&path).unwrap();
+        let again = encrypted(&store, &mut record, Some(&keys), &|_| panic!("nothing is copied again")).await.unwrap();
+        assert!(files.all().eq(again.all()));
+        let over = NetworkKeys { oldest_epoch: 5, epoch: 5, ..keys };
+        let error = encrypted(&store, &mut record, Some(&over), &|_| {}).await.unwrap_err();
+        let JobError::EncryptedFile { name, error: AppFileError::Over { epoch: 4, oldest: 5 } } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(name, "data");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_encrypted_and_kept_for_a_job_whose_files_cannot_be_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, mut record, files) = job(folder.path()).await;
+        let (path, keys) = (folder.path().join("data.age"), network_keys());
+        let mut cipher = Vec::new();
+        encryption::encrypt_to_app(&mut &b"data"[..], AppId([9; 32]), &keys, &mut cipher).unwrap();
+        fs::write(&path, &cipher).unwrap();
+        store.forget_ciphertext(&record);
+        assert!(files.all().all(|(_, file)| !store.has_ciphertext(&file)));
+        record.encrypted_files = vec![("data".into(), path.clone())];
+        let silent: Report<'_> = &|_| panic!("nothing is encrypted");
+        for (keys, fault) in [(Some(&keys), "is of app"), (None, "no keys yet")] {
+            let error = encrypted(&store, &mut record, keys, silent).await.unwrap_err();
+            assert!(matches!(&error, JobError::EncryptedFile { .. }) && error.to_string().contains(fault), "{error}");
+        }
+        // Of more epochs than a worker asks for keys of.
+        let wide = NetworkKeys { oldest_epoch: 0, ..network_keys() };
+        record.encrypted_files = (1..=MAX_EPOCHS as u32)
+            .map(|epoch| {
+                let (path, keys) = (folder.path().join(epoch.to_string()), NetworkKeys { epoch, ..network_keys() });
+                encryption::encrypt_to_app(&mut &b"x"[..], record.app, &keys, &mut fs::File::create(&path).unwrap())
+                    .unwrap();
+                (epoch.to_string(), path)
+            })
+            .collect();
+        let error = encrypted(&store, &mut record, Some(&wide), silent).await.unwrap_err();
+        assert!(matches!(error, JobError::TooMany { max: 3, .. }), "{error}");
+        record.encrypted_files.pop();
+        encrypted(&store, &mut record, Some(&wide), &|_| {}).await.unwrap();
+        let kept = record.encrypted_files.len();
+        store.forget_ciphertext(&record);
+        assert_eq!(count(&store), kept);
+        // What was encrypted until something else failed goes.
+        record.encrypted_files.clear();
+        record.files = vec![("gone".into(), folder.path().join("gone"))];
+        let error = encrypted(&store, &mut record, Some(&keys), &|_| {}).await.unwrap_err();
+        assert!(matches!(error, JobError::Encryption(EncryptionError::Io { .. })) && count(&store) == kept);
     }
 
     #[test]
@@ -657,6 +922,20 @@ mod tests {
         let told = told.into_inner().unwrap();
         // The same trouble is told once.
         assert!(matches!(told[..], [Progress::Busy { .. }, Progress::Busy { .. }, Progress::Warning(_)]), "{told:?}");
+    }
+
+    #[test]
+    fn what_was_cut_off_is_brought_again() {
+        let resumed = |under_way| {
+            let delivery = Delivery { under_way, ..delivery(6, 9, Some(4)) };
+            let record = JobRecord { deliveries: vec![delivery], ..record(9) };
+            Attempt::resume(&record, &Hosts::default()).unwrap()
+        };
+        let (whole, cut_off) = (resumed(false), resumed(true));
+        assert_eq!((whole.number, whole.worker, whole.deliveries), (1, WorkerId([6; 32]), 1));
+        assert!(matches!(whole.phase, Phase::Delivered(_, input) if input == [9; 32]));
+        assert!(matches!(cut_off.phase, Phase::Undelivered));
+        assert!(Attempt::resume(&record(9), &Hosts::default()).is_none());
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! job's secret, which is on chain if the submission is. So nothing that was paid for is lost if the process dies.
 
 use phala_primitives::{
-    AppId, JobId, Limits,
+    AppId, JobId, Limits, WorkerId,
+    gatekeeper::EpochId,
     input::{EncryptedFile, NamedFile, Secret, hex_bytes},
     job::secret_commitment,
     units::Balance,
@@ -89,6 +90,9 @@ pub struct JobRecord {
     pub stdin: Option<PathBuf>,
     /// Input files: names and where they are.
     pub files: Vec<(String, PathBuf)>,
+    /// Input files that came encrypted to the app.
+    #[serde(default)]
+    pub encrypted_files: Vec<(String, PathBuf)>,
     /// Limits.
     pub limits: Limits,
     /// The most that is paid, in the smallest unit, as text.
@@ -103,9 +107,12 @@ pub struct JobRecord {
     /// number.
     #[serde(default)]
     pub upload: Option<UploadToken>,
-    /// The files as every worker that has the job gets them; `None` until the first has it.
+    /// The files as every worker that has the job gets them; `None` until the first has it, where the network has no keys.
     #[serde(default)]
     pub encrypted: Option<EncryptedInputs>,
+    /// The job input as it was encrypted last, under the number that the job has.
+    #[serde(default)]
+    pub input: Option<EncryptedInput>,
     /// What was sent to whom, for each attempt that was begun.
     #[serde(default)]
     pub deliveries: Vec<Delivery>,
@@ -123,21 +130,63 @@ pub struct EncryptedInputs {
     pub stdin: Option<EncryptedFile>,
     /// Input files.
     pub files: Vec<NamedFile>,
-    /// Bytes of all of them in the clear.
+    /// Input files that came encrypted to the app, as they came.
+    #[serde(default)]
+    pub app_files: Vec<NamedFile>,
+    /// Bytes of all but the last in the clear.
     pub plain_bytes: u64,
 }
 
 impl EncryptedInputs {
     /// Each file, with a name for people.
     pub fn all(&self) -> impl Iterator<Item = (&str, EncryptedFile)> {
+        self.made().chain(self.app_files.iter().map(|named| (named.name.as_str(), named.file())))
+    }
+
+    /// Each file that was encrypted here, for this job alone.
+    pub fn made(&self) -> impl Iterator<Item = (&str, EncryptedFile)> {
         let code = self.code.map(|file| ("program", file));
         let stdin = self.stdin.map(|file| ("standard input", file));
         let files = self.files.iter().map(|named| (named.name.as_str(), named.file()));
         code.into_iter().chain(stdin).chain(files)
     }
+
+    /// Bytes of ciphertext.
+    pub fn cipher_bytes(&self) -> u64 {
+        self.all().map(|(_, file)| file.bytes).sum()
+    }
 }
 
-/// What one worker has of a job's inputs.
+/// A job input, encrypted. The [`Store`] keeps the ciphertext until the job ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncryptedInput {
+    /// Who can open it.
+    pub reader: Reader,
+    /// The ciphertext.
+    pub file: EncryptedFile,
+}
+
+/// Who can open an encrypted job input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reader {
+    /// Each worker that has the job, with the app's key of this epoch.
+    App(EpochId),
+    /// This worker alone.
+    Worker(WorkerId),
+}
+
+impl Reader {
+    /// The epoch under whose key it is encrypted to the app.
+    pub fn epoch(self) -> Option<EpochId> {
+        match self {
+            Self::App(epoch) => Some(epoch),
+            Self::Worker(_) => None,
+        }
+    }
+}
+
+/// What a worker is brought of a job's inputs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Delivery {
     /// The attempt that it was for.
@@ -147,13 +196,40 @@ pub struct Delivery {
     /// SHA-256 of the encrypted job input.
     #[serde(with = "hex_bytes")]
     pub input_hash: [u8; 32],
-    /// Bytes of program, standard input and files in the clear.
+    /// The epoch under whose key it is encrypted to the app; `None` where it is encrypted to this worker alone.
+    #[serde(default)]
+    pub epoch: Option<EpochId>,
+    /// Bytes of program, standard input and files in the clear, but for files that came encrypted.
     pub plain_bytes: u64,
     /// Bytes of their ciphertext, and of the encrypted job input.
     pub cipher_bytes: u64,
+    /// Whether something may still be missing.
+    #[serde(default)]
+    pub under_way: bool,
+}
+
+/// What this machine knows of a job input on which a worker ran.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent<'a> {
+    /// How it was brought to that worker or, if the host took it over from another's, to another.
+    pub delivery: &'a Delivery,
+    /// What the worker's evidence proved before it was brought anything; `None` where nothing was.
+    pub worker: Option<&'a WorkerReport>,
 }
 
 impl JobRecord {
+    /// What is known of a job input that a worker's receipt names. `None` if this machine did not bring it to anybody, or it is
+    /// encrypted to another worker alone.
+    pub(super) fn sent(&self, worker: WorkerId, input_hash: &[u8; 32]) -> Option<Sent<'_>> {
+        let deliveries = || self.deliveries.iter().rev();
+        let of_it = |delivery: &&Delivery| delivery.input_hash == *input_hash;
+        let to_it = |delivery: &&Delivery| delivery.worker.worker == worker;
+        let own = deliveries().filter(of_it).find(to_it);
+        let delivery = own.or_else(|| deliveries().filter(of_it).find(|delivery| delivery.epoch.is_some()))?;
+        // It may have been brought another input.
+        Some(Sent { delivery, worker: deliveries().find(to_it).map(|delivery| &delivery.worker) })
+    }
+
     /// Whether a job on chain is this one, whatever its number.
     pub fn is_of(&self, job: &Job) -> bool {
         job.owner == self.owner && job.secret_commitment == secret_commitment(&self.secret)
@@ -255,14 +331,18 @@ impl Store {
         fs::metadata(self.ciphertext(&file.sha256)).is_ok_and(|metadata| metadata.len() == file.bytes)
     }
 
-    /// Deletes all ciphertext that was kept for a job.
+    /// Deletes a ciphertext. If it stays, it goes once it is stale.
+    pub fn remove_ciphertext(&self, sha256: &[u8; 32]) {
+        let _ = fs::remove_file(self.ciphertext(sha256));
+    }
+
+    /// Deletes all ciphertext that was made for a job. Files that came encrypted may be another job's, too, and stay until they
+    /// are stale.
     pub fn forget_ciphertext(&self, record: &JobRecord) {
         let inputs = record.deliveries.iter().map(|delivery| delivery.input_hash);
-        let files = record.encrypted.iter().flat_map(|encrypted| encrypted.all()).map(|(_, file)| file.sha256);
-        for sha256 in inputs.chain(files) {
-            // If it stays, it goes once it is stale.
-            let _ = fs::remove_file(self.ciphertext(&sha256));
-        }
+        let inputs = inputs.chain(record.input.map(|input| input.file.sha256));
+        let files = record.encrypted.iter().flat_map(EncryptedInputs::made).map(|(_, file)| file.sha256);
+        inputs.chain(files).for_each(|sha256| self.remove_ciphertext(&sha256));
     }
 
     /// Saves the record of a job that is about to be submitted.
@@ -312,18 +392,17 @@ impl Store {
         self.remove_pending(record)
     }
 
-    /// Saves a record under another number, which a fork has given to its job. What was brought to a worker under the old one
-    /// is of no use any more, nor is what the owner signed for it.
+    /// Saves a record under another number, which a fork has given to its job. Job inputs that name the old one are of no use
+    /// any more, nor is what the owner signed for it.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub fn renumber(&self, record: &mut JobRecord, job: JobId) -> Result<(), StoreError> {
         let old = std::mem::replace(&mut record.job, job);
         record.upload = None;
-        for delivery in record.deliveries.drain(..) {
-            // If it stays, it goes once it is stale.
-            let _ = fs::remove_file(self.ciphertext(&delivery.input_hash));
-        }
+        let inputs = record.deliveries.drain(..).map(|delivery| delivery.input_hash);
+        let inputs = inputs.chain(record.input.take().map(|input| input.file.sha256));
+        inputs.for_each(|sha256| self.remove_ciphertext(&sha256));
         self.make_room(record)?;
         self.save(record)?;
         match self.load(&record.genesis_hash, old)? {
@@ -336,7 +415,7 @@ impl Store {
     fn make_room(&self, record: &JobRecord) -> Result<(), StoreError> {
         match self.load(&record.genesis_hash, record.job)? {
             Some(other) if other.secret != record.secret => {
-                self.save_pending(&JobRecord { job: 0, upload: None, deliveries: vec![], ..other })?;
+                self.save_pending(&JobRecord { job: 0, upload: None, input: None, deliveries: vec![], ..other })?;
                 remove(self.path(&record.genesis_hash, record.job))
             }
             _ => Ok(()),
@@ -349,6 +428,7 @@ impl Store {
     /// [`StoreError::Io`].
     pub fn forget_pending(&self, record: &JobRecord) -> Result<(), StoreError> {
         self.forget_stdin(record.stdin.as_deref());
+        self.forget_ciphertext(record);
         self.remove_pending(record)
     }
 
@@ -481,14 +561,43 @@ pub(super) mod tests {
             arguments: vec!["a".into()],
             stdin: None,
             files: vec![("x".into(), "/x".into())],
+            encrypted_files: vec![],
             limits: Limits::DEFAULT,
             max_price: u128::MAX,
             submitted_at: 7,
             submission_fee: 1,
             upload: None,
             encrypted: None,
+            input: None,
             deliveries: vec![],
         }
+    }
+
+    fn file(byte: u8) -> EncryptedFile {
+        EncryptedFile { sha256: [byte; 32], bytes: 10 }
+    }
+
+    fn files() -> EncryptedInputs {
+        EncryptedInputs {
+            identity: "AGE-SECRET-KEY-1".into(),
+            code: None,
+            stdin: Some(file(1)),
+            files: vec![NamedFile::new("x".into(), file(2))],
+            app_files: vec![NamedFile::new("y".into(), file(3))],
+            plain_bytes: 5,
+        }
+    }
+
+    /// What was brought to a worker whose id is all `worker`, and what that worker had proved.
+    pub(crate) fn delivery(worker: u8, input: u8, epoch: Option<EpochId>) -> Delivery {
+        let report = serde_json::json!({
+            "worker": WorkerId([worker; 32]), "operator": Account([1; 32]), "endpoint": "http://127.0.0.1:1",
+            "vendor": "simulated", "simulated": true, "measurement": "0x01", "image_version": 1, "platform": "0x02",
+            "verdict_expires": 9, "block": 8, "checks": [],
+        });
+        let worker = serde_json::from_value(report).unwrap();
+        let under_way = false;
+        Delivery { attempt: 1, worker, input_hash: [input; 32], epoch, plain_bytes: 5, cipher_bytes: 40, under_way }
     }
 
     #[test]
@@ -503,6 +612,81 @@ pub(super) mod tests {
         let path = store.path(&[1; 32], 9);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn what_was_encrypted_is_remembered_and_records_of_earlier_versions_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        for reader in [Reader::App(4), Reader::Worker(WorkerId([6; 32]))] {
+            let input = Some(EncryptedInput { reader, file: file(9) });
+            let encrypted_files = vec![("y".to_owned(), PathBuf::from("/y.age"))];
+            let deliveries = vec![delivery(6, 9, Some(4))];
+            let saved = JobRecord { encrypted_files, encrypted: Some(files()), input, deliveries, ..record(9) };
+            store.save(&saved).unwrap();
+            let loaded = store.load(&[1; 32], 9).unwrap().unwrap();
+            assert_eq!((loaded.input, &loaded.encrypted_files), (input, &saved.encrypted_files));
+            let encrypted = loaded.encrypted.unwrap();
+            let files = files();
+            assert!(encrypted.all().eq(files.all()) && encrypted.cipher_bytes() == 30);
+            assert_eq!(encrypted.made().count(), 2);
+            assert_eq!(loaded.deliveries[0].epoch, Some(4));
+        }
+        let path = store.path(&[1; 32], 9);
+        let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let record = json.as_object_mut().unwrap();
+        assert!(record.remove("input").is_some() && record.remove("encrypted_files").is_some());
+        assert!(json["encrypted"].as_object_mut().unwrap().remove("app_files").is_some());
+        let delivery = json["deliveries"][0].as_object_mut().unwrap();
+        assert!(delivery.remove("epoch").is_some() && delivery.remove("under_way").is_some());
+        fs::write(&path, json.to_string()).unwrap();
+        let old = store.load(&[1; 32], 9).unwrap().unwrap();
+        assert!(old.input.is_none() && old.encrypted_files.is_empty() && old.deliveries[0].epoch.is_none());
+        assert!(!old.deliveries[0].under_way);
+        assert!(old.encrypted.unwrap().app_files.is_empty());
+    }
+
+    #[test]
+    fn an_input_to_the_app_may_have_been_taken_over_and_one_to_a_worker_not() {
+        let (first, second) = (WorkerId([6; 32]), WorkerId([7; 32]));
+        let record = JobRecord { deliveries: vec![delivery(6, 9, Some(4))], ..record(9) };
+        let sent = record.sent(first, &[9; 32]).unwrap();
+        assert_eq!((sent.worker.unwrap().worker, sent.delivery.worker.worker), (first, first));
+        let sent = record.sent(second, &[9; 32]).unwrap();
+        assert!(sent.worker.is_none() && sent.delivery.worker.worker == first);
+        for worker in [first, second] {
+            assert!(record.sent(worker, &[8; 32]).is_none());
+        }
+        // It was brought one, and ran on what its host had from another's.
+        let both = JobRecord { deliveries: vec![delivery(6, 9, Some(4)), delivery(7, 8, Some(5))], ..record.clone() };
+        let sent = both.sent(second, &[9; 32]).unwrap();
+        assert_eq!((sent.worker.unwrap().worker, sent.delivery.worker.worker), (second, first));
+
+        let alone = JobRecord { deliveries: vec![delivery(6, 9, None)], ..record.clone() };
+        assert!(alone.sent(first, &[9; 32]).is_some() && alone.sent(second, &[9; 32]).is_none());
+    }
+
+    #[test]
+    fn what_was_made_for_a_job_is_forgotten_and_what_came_encrypted_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let input = Some(EncryptedInput { reader: Reader::App(4), file: file(9) });
+        let mut record =
+            JobRecord { encrypted: Some(files()), input, deliveries: vec![delivery(6, 8, None)], ..record(9) };
+        let kept = |byte: u8| store.ciphertext(&[byte; 32]).exists();
+        let fill = || [1, 2, 3, 8, 9].iter().for_each(|byte| fs::write(store.ciphertext(&[*byte; 32]), "x").unwrap());
+        fill();
+        store.forget_ciphertext(&record);
+        assert_eq!([1, 2, 3, 8, 9].map(kept), [false, false, true, false, false]);
+        fill();
+        store.save(&record).unwrap();
+        // The files do not name the job.
+        store.renumber(&mut record, 10).unwrap();
+        assert!(record.input.is_none() && record.encrypted.is_some());
+        assert_eq!([1, 2, 3, 8, 9].map(kept), [true, true, true, false, false]);
+        store.save_pending(&record).unwrap();
+        store.forget_pending(&record).unwrap();
+        assert_eq!([1, 2, 3, 8, 9].map(kept), [false, false, true, false, false]);
     }
 
     #[test]
