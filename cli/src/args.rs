@@ -111,6 +111,24 @@ pub(crate) enum Command {
     /// Jobs: programs run confidentially.
     #[command(subcommand)]
     Job(Job),
+    /// Encrypt a file to an app, before any worker serves it.
+    ///
+    /// Jobs of the app take the file with `--encrypted-file`. The gatekeepers give what opens it to the workers that the chain has given
+    /// such a job, and to nobody else, not even to you. Whoever may run the app can put the file into a job of theirs, and the app's
+    /// program decides what they get to see of it: encrypt only to apps whose program you trust with the data.
+    ///
+    /// The file is in the age format, and can be used for as long as gatekeepers keep the key of the epoch in which it was encrypted:
+    /// `phala network keys` says how long that is at least.
+    #[command(after_long_help = "\
+Examples:
+  phala encrypt --app 0x5f3c… data.csv -o data.csv.age
+  tar -c photos | phala encrypt --app 0x5f3c… > photos.tar.age
+  phala job run 0x5f3c… --encrypted-file data.csv.age
+
+Without a node:
+  phala network keys --json > keys.json                            where a node is
+  phala encrypt --app 0x5f3c… --network-keys keys.json data.csv -o data.csv.age")]
+    Encrypt(Encrypt),
     /// Check a chain of evidence, link by link.
     #[command(subcommand)]
     Verify(Verify),
@@ -822,6 +840,31 @@ pub(crate) struct JobOptions {
     pub arguments: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Encrypt {
+    /// The file; standard input if there is none, or for `-`.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+
+    /// The app: 0x and 64 digits.
+    #[arg(long, value_name = "ID")]
+    pub app: AppId,
+
+    /// Where to write the encrypted file, whole or not at all. By default to standard output.
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+
+    /// Write over a file that is there.
+    #[arg(long, requires = "output")]
+    pub force: bool,
+
+    /// Take the network's key from a file that `phala network keys --json` wrote, and ask no node: not whether the key is the
+    /// network's, nor whether there is such an app. The file must come from somebody whom you trust with the data: whoever puts
+    /// another key into it can read what you encrypt.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub network_keys: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verify {
     /// Check a worker's evidence: what is proved, what is not, and whether it is SIMULATED.
@@ -941,6 +984,31 @@ mod tests {
         assert_eq!(parse_file("/b/c.csv"), Ok(("c.csv".into(), "/b/c.csv".into())));
         assert_eq!(parse_file("/b=c/d"), Ok(("d".into(), "/b=c/d".into())));
         assert!(parse_file("/").is_err());
+    }
+
+    #[test]
+    fn encrypted_files_have_the_names_of_what_is_in_them() {
+        assert_eq!(parse_encrypted_file("/b/c.csv.age"), Ok(("c.csv".into(), "/b/c.csv.age".into())));
+        assert_eq!(parse_encrypted_file("/b/c.csv"), Ok(("c.csv".into(), "/b/c.csv".into())));
+        assert_eq!(parse_encrypted_file("/b/.age"), Ok((".age".into(), "/b/.age".into())));
+        // A name that was given stays.
+        assert_eq!(parse_encrypted_file("c.age=/b/c.age"), Ok(("c.age".into(), "/b/c.age".into())));
+        assert_eq!(parse_encrypted_file("a=/b/c.age"), Ok(("a".into(), "/b/c.age".into())));
+        assert!(parse_encrypted_file("/").is_err());
+    }
+
+    #[test]
+    fn a_file_is_encrypted_to_an_app() {
+        let app = &*format!("0x{}", "0a".repeat(32));
+        let parse = |words: &[&str]| Cli::try_parse_from([&["phala", "encrypt"][..], words].concat());
+        let Command::Encrypt(options) = parse(&["--app", app]).unwrap().command else { panic!("not encrypt") };
+        assert_eq!((options.app, options.file, options.output), (AppId([10; 32]), None, None));
+        let words = ["--app", app, "a.csv", "-o", "a.csv.age", "--force", "--network-keys", "keys.json"];
+        let Command::Encrypt(options) = parse(&words).unwrap().command else { panic!("not encrypt") };
+        assert!(options.force && options.network_keys.is_some());
+        for bad in [&["a.csv"][..], &["--app", "0x0a"], &["--app", app, "--force"], &["--app", app, "a", "b"]] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod balance;
 pub(crate) mod class;
 pub(crate) mod collateral;
+pub(crate) mod encrypt;
 pub(crate) mod evidence;
 pub(crate) mod gatekeeper;
 pub(crate) mod image;

@@ -61,6 +61,7 @@ async fn run(cli: Cli, output: &Output) -> Status {
         Command::Collateral(command) => commands::collateral::run(command, &context, output).await,
         Command::App(command) => commands::app::run(command, &context, output).await,
         Command::Job(command) => Box::pin(commands::job::run(command, &context, output)).await,
+        Command::Encrypt(options) => commands::encrypt::run(options, &context, output).await,
         Command::Verify(command) => commands::verify::run(command, &context, output).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -9,9 +9,8 @@ use phala_primitives::{
     gatekeeper::{NetworkKey, SeatStatus, threshold},
 };
 use phala_sdk::{
-    Account, amount,
-    chain::{Call, Chain, Gatekeeper, Seat, call, seat_id},
-    host::Attestation,
+    Account, NetworkKeys, amount,
+    chain::{Call, Gatekeeper, Seat, call, seat_id},
 };
 use serde_json::{Value, json};
 
@@ -279,7 +278,10 @@ async fn submit(
 
 /// `phala network keys`.
 pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
-    let state = context.chain().await?.best().await?;
+    use phala_primitives::gatekeeper::NetworkKey;
+    let chain = context.chain().await?;
+    let input_key = NetworkKeys::read(&chain).await?;
+    let state = chain.best().await?;
     let (era, elected) = (state.era().await?, state.elected().await?);
     let (oldest, current) = (state.oldest_epoch().await?, state.current_epoch().await?);
     let epochs =
@@ -309,6 +311,7 @@ pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
             "since": sharing.since,
         })).collect::<Vec<_>>(),
         "current_epoch": current,
+        "input_key": input_key,
         "ceremonies": ceremonies.iter().map(|(id, ceremony)| json!({
             "ceremony": id,
             "key": name(ceremony.key),
@@ -344,6 +347,12 @@ pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
             });
             text.push_str(&table(&["key", "public key", "needed", "shared since block"], rows));
             text.push('\n');
+        }
+        if let Some(keys) = &input_key {
+            text.push_str(&format!(
+                "Inputs are encrypted under the key of epoch {}. What is encrypted now can be used until block {} at least.\n",
+                keys.epoch, keys.usable_until_block
+            ));
         }
         for (id, ceremony) in &ceremonies {
             let phase = format!("{:?}", ceremony.phase).to_lowercase();
