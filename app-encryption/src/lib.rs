@@ -37,7 +37,7 @@
 use std::{collections::HashSet, io};
 
 use age::{DecryptError, EncryptError, secrecy::ExposeSecret};
-use age_core::format::{FILE_KEY_BYTES, FileKey, Stanza};
+use age_core::format::{FILE_KEY_BYTES, FileKey, Stanza, read::age_stanza};
 use commonware_codec::{DecodeExt, Encode};
 use commonware_cryptography::bls12381::{
     primitives::{
@@ -64,6 +64,15 @@ pub const PADDING: &[u8; 16] = b"phala/file-key/1";
 
 /// How long the stanza's body is.
 pub const BODY_BYTES: usize = 160;
+
+/// The longest header that [`targets`] reads, in bytes: enough for dozens of recipients.
+pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// What a binary `age` file begins with.
+const FIRST_LINE: &[u8] = b"age-encryption.org/v1\n";
+
+/// What follows the stanzas of a header.
+const LAST_LINE: &[u8] = b"--- ";
 
 /// What an encrypted file is. A worker opens it as nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,6 +140,37 @@ impl Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the file's header has a malformed phala stanza")]
 pub struct MalformedStanza;
+
+/// For which apps a binary `age` file is encrypted, as its header says: none, when it is for other recipients only. Nothing of that
+/// is authenticated. `beginning` is the first [`MAX_HEADER_BYTES`] of the file, or all of a shorter one; the time it takes is in
+/// proportion to them.
+///
+/// # Errors
+/// See [`HeaderError`].
+pub fn targets(beginning: &[u8]) -> Result<Vec<Target>, HeaderError> {
+    let header = beginning.get(..MAX_HEADER_BYTES).unwrap_or(beginning);
+    let mut rest = header.strip_prefix(FIRST_LINE).ok_or(HeaderError::NoHeader)?;
+    let mut targets = Vec::new();
+    while !rest.starts_with(LAST_LINE) {
+        let (behind, stanza) = age_stanza(rest).map_err(|_| HeaderError::NoHeader)?;
+        rest = behind;
+        if let Some(target) = Target::of(&stanza.into()) {
+            targets.push(target?);
+        }
+    }
+    Ok(targets)
+}
+
+/// Why a file's header says nothing of apps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// It is none of a binary `age` file, or longer than [`MAX_HEADER_BYTES`].
+    #[error("it is not the beginning of a binary age file with a header of at most {MAX_HEADER_BYTES} bytes")]
+    NoHeader,
+    /// See [`MalformedStanza`].
+    #[error(transparent)]
+    Stanza(#[from] MalformedStanza),
+}
 
 /// Encrypts to an app in an epoch.
 #[derive(Clone, Debug)]

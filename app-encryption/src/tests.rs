@@ -94,6 +94,49 @@ fn malformed_stanzas_are_refused() {
 }
 
 #[test]
+fn a_header_says_for_which_apps_a_file_is() {
+    let other = Target { purpose: Purpose::JobInput, epoch: 8, ..TARGET };
+    let recipients = [TARGET, other].map(|target| AppRecipient::new(target, &network_key().1).unwrap());
+    let stranger = age::x25519::Identity::generate().to_public();
+    let encrypted = |recipients: &[&dyn age::Recipient]| {
+        let mut file = Vec::new();
+        let mut writer =
+            age::Encryptor::with_recipients(recipients.iter().copied()).unwrap().wrap_output(&mut file).unwrap();
+        io::Write::write_all(&mut writer, b"secret").unwrap();
+        writer.finish().unwrap();
+        file
+    };
+    let file = encrypted(&[&recipients[0], &stranger, &recipients[1]]);
+    assert_eq!(targets(&file), Ok(vec![TARGET, other]));
+    assert_eq!(targets(&encrypted(&[&stranger])), Ok(vec![]));
+    // Of a file that is cut off in its header there is no header.
+    let end = file.windows(5).position(|bytes| bytes == b"\n--- ").unwrap() + 1;
+    for length in 0..end {
+        assert_eq!(targets(&file[..length]), Err(HeaderError::NoHeader), "{length}");
+    }
+    assert!(targets(&file[..end + LAST_LINE.len()]).is_ok());
+}
+
+#[test]
+fn headers_that_are_none_too_long_or_malformed_are_refused() {
+    let file = age::encrypt(&AppRecipient::new(TARGET, &network_key().1).unwrap(), b"mine").unwrap();
+    for bad in [
+        b"".as_slice(),
+        b"age-encryption.org/v1",
+        b"age-encryption.org/v2\n--- x",
+        b"-----BEGIN AGE ENCRYPTED FILE-----",
+    ] {
+        assert_eq!(targets(bad), Err(HeaderError::NoHeader));
+    }
+    let filler = b"-> x y\n\n".repeat(MAX_HEADER_BYTES / 8);
+    let long = [FIRST_LINE, &filler, &file[FIRST_LINE.len()..]].concat();
+    assert_eq!(targets(&long), Err(HeaderError::NoHeader));
+    let at = file.windows(9).position(|bytes| bytes == b"phala fil").unwrap();
+    let malformed = [&file[..at], b"phala exe", &file[at + 9..]].concat();
+    assert_eq!(targets(&malformed), Err(HeaderError::Stanza(MalformedStanza)));
+}
+
+#[test]
 fn no_byte_of_the_body_can_change() {
     let good = stanza([9; 16]);
     let identity = identity(TARGET);
@@ -151,6 +194,14 @@ proptest! {
     fn garbage_never_panics(tag in "phala|x", args in prop::collection::vec(".{0,70}", 0..5), body in prop::collection::vec(any::<u8>(), 0..200)) {
         let stanza = Stanza { tag, args, body };
         prop_assert!(!matches!(identity(TARGET).unwrap_stanza(&stanza), Some(Ok(_))));
+    }
+
+    #[test]
+    fn garbage_headers_never_panic(at in any::<prop::sample::Index>(), garbage in "[-> a-zA-Z0-9+/\n]{0,80}|.{0,20}") {
+        let file = age::encrypt(&AppRecipient::new(TARGET, &network_key().1).unwrap(), b"").unwrap();
+        let at = at.index(file.len());
+        let changed = [&file[..at], garbage.as_bytes(), &file[at..]].concat();
+        let _ = (targets(&changed), targets(garbage.as_bytes()), targets(&[FIRST_LINE, garbage.as_bytes()].concat()));
     }
 
     #[test]
