@@ -3,7 +3,9 @@
 //!
 //! - [`Hosts`]: how hosts are reached, and whose certificates are believed at `https://` endpoints.
 //! - [`Host`]: one of them. Uploads and downloads go on where an earlier one broke off.
+//! - [`UploadToken`] is the word of a job's owner, [`FetchToken`] that of the operator whose worker has the job.
 
+mod fetch;
 mod tls;
 mod transfer;
 
@@ -12,9 +14,10 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use fetch::{FetchToken, KeptBlob, KeptInputs};
 pub use tls::Hosts;
 use transfer::TOKEN;
-pub use transfer::{Held, UploadToken};
+pub use transfer::{Download, Held, UploadToken};
 
 use codec::{Decode, DecodeAll, Encode};
 use futures::StreamExt;

@@ -344,6 +344,27 @@ impl State {
         self.all(api::storage().jobs().holders(), 8, "holders of a job").await
     }
 
+    /// Who was given a job, in turn.
+    pub async fn holders_of(&self, id: JobId) -> Result<Vec<Holder>, ChainError> {
+        Ok(read!(self, api::storage().jobs().holders(), (id,), "holders of a job").unwrap_or_default())
+    }
+
+    /// The jobs that a worker has.
+    pub async fn assigned_jobs(&self, worker: WorkerId) -> Result<Vec<JobId>, ChainError> {
+        /// Hashes of the pallet's name and of the map's, the worker's with the worker, and the job's.
+        const BEFORE_JOB: usize = 16 + 16 + 16 + 32 + 8;
+        let malformed = || ChainError::Malformed("assigned job");
+        let mut jobs = Vec::new();
+        let mut stream = self.at.storage().iter(api::storage().jobs().assigned(), (Static(worker),)).await?;
+        while let Some(entry) = stream.next().await {
+            let entry = entry?;
+            let key = entry.key_bytes().get(BEFORE_JOB..).ok_or_else(malformed)?;
+            jobs.push(JobId::decode_all(&mut &*key).map_err(|_| malformed())?);
+        }
+        jobs.sort_unstable();
+        Ok(jobs)
+    }
+
     /// What an account holds.
     pub async fn balance(&self, account: Account) -> Result<AccountBalance, ChainError> {
         let address = api::storage().system().account();

@@ -200,6 +200,51 @@ fn tokens_are_the_owners_word() {
     assert_eq!(serde_json::from_str::<UploadToken>(&json).unwrap(), token);
 }
 
+#[tokio::test]
+async fn inputs_are_fetched_with_the_operators_word() {
+    use codec::Encode;
+    let operator = Signer::from_uri("//Alice").unwrap();
+    let token = FetchToken::sign(&operator, [1; 32], 7, 1_900_000_000);
+    let text = token.to_string();
+    let [job, expires, signature] = text.split('.').collect::<Vec<_>>()[..] else { panic!("{text}") };
+    assert_eq!((job, expires, signature.len()), ("7", "1900000000", 128));
+    let message = (b"phala/fetch/v1", [1u8; 32], 7u64, 1_900_000_000u64).encode();
+    assert_eq!(message.len(), 14 + 32 + 8 + 8);
+    let key = schnorrkel::PublicKey::from_bytes(&operator.account().0).unwrap();
+    let signature = schnorrkel::Signature::from_bytes(&hex::decode(signature).unwrap()).unwrap();
+    key.verify_simple(b"substrate", &message, &signature).unwrap();
+
+    let (input, file) = ("ab".repeat(32), "cd".repeat(32));
+    let kept =
+        json!({"job": 7, "input": input, "blobs": [{"sha256": input, "bytes": 5}, {"sha256": file, "bytes": 9}]});
+    let fake = FakeHost::new(vec![
+        Step::answer(0, "200 OK", "", kept.to_string().as_bytes()),
+        Step::answer(0, "200 OK", "", b"hello"),
+        Step::answer(0, "206 Partial Content", "content-range: bytes 3-4/5\r\n", b"lo"),
+        Step::answer(0, "416 Range Not Satisfiable", "content-range: bytes */5\r\n", b""),
+        Step::answer(0, "200 OK", "", json!({"input": "ab", "blobs": []}).to_string().as_bytes()),
+    ])
+    .await;
+    let kept = fake.host.inputs(7, &token).await.unwrap();
+    let blobs = [KeptBlob { sha256: [0xab; 32], bytes: 5 }, KeptBlob { sha256: [0xcd; 32], bytes: 9 }];
+    assert_eq!(kept, KeptInputs { input: [0xab; 32], blobs: blobs.to_vec() });
+    for (offset, expected) in [(0, b"hello".as_slice()), (3, b"lo")] {
+        let mut download = fake.host.blob(&[0xab; 32], offset, &token).await.unwrap().unwrap();
+        assert_eq!((download.offset(), download.total()), (offset, Some(5)));
+        let mut bytes = Vec::new();
+        while let Some(piece) = download.next().await.unwrap() {
+            bytes.extend_from_slice(&piece);
+        }
+        assert_eq!((bytes.as_slice(), download.offset()), (expected, 5));
+    }
+    assert!(fake.host.blob(&[0xab; 32], 5, &token).await.unwrap().is_none());
+    assert!(matches!(fake.host.inputs(7, &token).await, Err(HostError::Malformed(_))));
+    let heads: Vec<_> = fake.seen().into_iter().map(|(head, _)| head).collect();
+    assert!(heads.iter().all(|head| head.contains(&format!("phala-fetch: {text}"))), "{heads:?}");
+    assert!(heads[0].starts_with("get /v1/jobs/7/inputs ") && heads[1].starts_with(&format!("get /v1/blobs/{input} ")));
+    assert!(heads[2].contains("range: bytes=3-") && !heads[1].contains("range: "));
+}
+
 /// Downloads an output of ten bytes from a host that does these steps, as often as it takes; how often that was.
 async fn download(steps: Vec<Step>) -> (Result<u64, HostError>, usize) {
     let folder = tempfile::tempdir().unwrap();

@@ -1,10 +1,11 @@
 //! Files on their way, which go on where they broke off.
 
+use bytes::Bytes;
 use codec::Encode;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use phala_primitives::JobId;
 use reqwest::{
-    Method, Response, StatusCode,
+    Method, RequestBuilder, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE},
 };
 use serde::{Deserialize, Serialize};
@@ -56,7 +57,7 @@ impl UploadToken {
     /// Signs one that is good until `expires`, in Unix seconds.
     pub fn sign(owner: &Signer, genesis_hash: [u8; 32], job: JobId, expires: u64) -> Self {
         let message = (b"phala/upload/v1", genesis_hash, job, expires).encode();
-        Self { job, expires, signature: hex::encode(owner.pair().sign(&message).0) }
+        Self { job, expires, signature: signature(owner, &message) }
     }
 
     /// The job that it is for.
@@ -218,55 +219,89 @@ impl Host {
     ) -> Result<(u64, bool), HostError> {
         let mut file = File::options().create(true).truncate(false).write(true).open(path).await?;
         let before = file.seek(SeekFrom::End(0)).await?;
-        let mut request = self.request(Method::GET, &format!("/v1/jobs/{job}/output"));
-        if before > 0 {
-            request = request.header(RANGE, format!("bytes={before}-"));
+        let request = self.request(Method::GET, &format!("/v1/jobs/{job}/output"));
+        // There is no more than what is here.
+        let Some(mut download) = self.rest(request, before).await? else { return Ok((before, true)) };
+        if download.received == 0 {
+            file.set_len(0).await?;
+            file.rewind().await?;
         }
-        let response = self.send(request).await?;
-        let mut received = match response.status() {
-            StatusCode::PARTIAL_CONTENT if range_start(&response) == Some(before) => before,
-            // There is no more than what is here.
-            StatusCode::RANGE_NOT_SATISFIABLE if before > 0 => return Ok((before, true)),
-            StatusCode::OK => {
-                file.set_len(0).await?;
-                file.rewind().await?;
-                0
-            }
-            _ => return Err(self.refusal(response).await),
-        };
-        let resumed = received > 0;
-        let result = self.receive(response, &mut file, &mut received, limit, progress).await;
+        let resumed = download.received > 0;
+        let result = receive(&mut download, &mut file, limit, progress).await;
         // Also what came before an error.
         file.flush().await?;
-        result.map(|()| (received, resumed))
+        result.map(|()| (download.received, resumed))
     }
 
-    /// Writes a response to a file, and counts.
-    async fn receive(
-        &self,
-        response: Response,
-        file: &mut File,
-        received: &mut u64,
-        limit: u64,
-        progress: &mut impl FnMut(u64, Option<u64>),
-    ) -> Result<(), HostError> {
+    /// A file from an offset on, or from its beginning when the host wants it so; `None` when it ends at the offset.
+    pub(super) async fn rest(&self, request: RequestBuilder, offset: u64) -> Result<Option<Download<'_>>, HostError> {
+        let request = if offset > 0 { request.header(RANGE, format!("bytes={offset}-")) } else { request };
+        let response = self.send(request).await?;
+        let received = match response.status() {
+            StatusCode::PARTIAL_CONTENT if range_start(&response) == Some(offset) => offset,
+            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => return Ok(None),
+            StatusCode::OK => 0,
+            _ => return Err(self.refusal(response).await),
+        };
         let total = response.content_length().and_then(|rest| received.checked_add(rest));
-        let mut stream = response.bytes_stream();
-        while let Some(chunk) = self.moving(stream.next()).await? {
-            let chunk = chunk.map_err(|error| self.unreachable(&error))?;
-            let longer = received.saturating_add(chunk.len() as u64);
-            if longer > limit {
-                return Err(HostError::Malformed(format!("an output of more than {limit} bytes")));
-            }
-            file.write_all(&chunk).await?;
-            *received = longer;
-            progress(longer, total);
-        }
-        Ok(())
+        Ok(Some(Download { host: self, response, received, total }))
     }
 }
 
-fn blob(sha256: &[u8; 32]) -> String {
+/// A file on its way from a host. Its bytes are whatever the host sends.
+pub struct Download<'a> {
+    host: &'a Host,
+    response: Response,
+    received: u64,
+    total: Option<u64>,
+}
+
+impl Download<'_> {
+    /// Where in the file the next bytes belong.
+    pub fn offset(&self) -> u64 {
+        self.received
+    }
+
+    /// How long the whole file is, when the host says.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// [`HostError::Unreachable`].
+    pub async fn next(&mut self) -> Result<Option<Bytes>, HostError> {
+        let bytes = self.host.moving(self.response.chunk()).await?.map_err(|error| self.host.unreachable(&error))?;
+        self.received = self.received.saturating_add(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64));
+        Ok(bytes)
+    }
+}
+
+/// Writes a download to a file, and counts.
+async fn receive(
+    download: &mut Download<'_>,
+    file: &mut File,
+    limit: u64,
+    progress: &mut impl FnMut(u64, Option<u64>),
+) -> Result<(), HostError> {
+    while let Some(bytes) = download.next().await? {
+        if download.received > limit {
+            return Err(HostError::Malformed(format!("an output of more than {limit} bytes")));
+        }
+        file.write_all(&bytes).await?;
+        progress(download.received, download.total);
+    }
+    Ok(())
+}
+
+/// An account's word, as tokens hold it.
+pub(super) fn signature(signer: &Signer, message: &[u8]) -> String {
+    hex::encode(signer.pair().sign(message).0)
+}
+
+/// The path of a blob.
+pub(super) fn blob(sha256: &[u8; 32]) -> String {
     format!("/v1/blobs/{}", hex::encode(sha256))
 }
 
