@@ -5,17 +5,21 @@
 //! nothing before the enclave has accepted it. What the enclave says of the job meanwhile is remembered beside the start:
 //! it may come before the acceptance.
 //!
+//! The inputs of a job are kept until the chain says that the job has ended: until then it may go to another worker, whose
+//! host gets them here, or come back. Of a job that was never accepted, what its owner brought is remembered in memory only.
+//!
 //! Everything that is kept durably of a job is written under that job's lock, from what is known at that moment: an older
 //! state never replaces a newer one. Receipts of different attempts are different receipts: what becomes of one is nothing
 //! to the other, and a receipt never replaces one of a later attempt.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use phala_primitives::{Hash, JobId, Outcome, SignedReceipt};
+use phala_primitives::{Hash, JobId, Outcome, SignedReceipt, input::MAX_FILES};
 use phala_protocol::{JobState, Refusal};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, time::Instant};
@@ -27,6 +31,12 @@ use crate::{
 
 /// The most jobs that wait or run at once, as far as the host is concerned.
 pub const MAX_PENDING: usize = 1024;
+
+/// The most blobs that a job reads: files, the job input, standard input, and a program twice.
+pub const MAX_BLOBS: usize = MAX_FILES + 4;
+
+/// The jobs that were not accepted, of which it is remembered what their owners brought.
+const MAX_BROUGHT: usize = 1024;
 
 /// How long a refusal is remembered for who asks.
 const KEEP_REFUSED: Duration = Duration::from_secs(60 * 60);
@@ -150,6 +160,9 @@ struct Record {
     phase: Phase,
     refusal: Option<RefusalReport>,
     receipt: Option<KeptReceipt>,
+    /// Whether the chain says that the job has ended: nobody asks for its inputs any more.
+    #[serde(default)]
+    over: bool,
     /// Seconds since the Unix epoch of the last change.
     updated: u64,
     #[serde(skip)]
@@ -172,13 +185,28 @@ impl Record {
             phase,
             refusal: None,
             receipt: None,
+            over: false,
             updated: now(),
             running_since: None,
         }
     }
 
+    /// Whether the job's inputs are kept for the worker that gets it next.
+    fn keeps_inputs(&self) -> bool {
+        !self.phase.is_pending() && !self.over && self.input.is_some()
+    }
+
+    fn age(&self) -> Duration {
+        Duration::from_secs(now().saturating_sub(self.updated))
+    }
+
     fn input_hash(&self) -> Option<Hash> {
         self.input.as_deref().and_then(parse_hash)
+    }
+
+    /// All blobs that the job reads.
+    fn reads(&self) -> impl Iterator<Item = Hash> {
+        self.blobs.iter().chain(&self.input).filter_map(|digits| parse_hash(digits))
     }
 
     fn is_pending(&self, attempt: u32) -> bool {
@@ -215,6 +243,17 @@ pub struct Pending {
     pub input: Hash,
 }
 
+/// What a job reads, as far as is known here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inputs {
+    /// SHA-256 of its encrypted job input.
+    pub input: Hash,
+    /// All blobs, the job input among them, whether they are here or not.
+    pub blobs: BTreeSet<Hash>,
+    /// Whether an enclave accepted the job with this input: then it said what the job reads, and there is nothing else.
+    pub accepted: bool,
+}
+
 /// Every job that this host knows.
 pub struct Jobs {
     store: Arc<Store>,
@@ -228,6 +267,8 @@ pub struct Jobs {
 struct State {
     records: BTreeMap<JobId, Record>,
     starting: BTreeMap<(JobId, u32), Starting>,
+    /// Jobs that were not accepted.
+    brought: BTreeMap<JobId, Brought>,
     /// How long jobs run, lately.
     average_run: Duration,
 }
@@ -238,6 +279,14 @@ struct Starting {
     count: usize,
     /// What the enclave said of the job meanwhile.
     said: Option<(Phase, Option<RefusalReport>)>,
+}
+
+/// What the owner of a job brought for it before it was accepted.
+struct Brought {
+    blobs: BTreeSet<Hash>,
+    /// With which the owner wanted to start it.
+    input: Option<Hash>,
+    at: Instant,
 }
 
 /// A start that the enclave has not answered yet. Dropped without [`Start::accepted`], it leaves nothing behind.
@@ -265,13 +314,15 @@ impl Jobs {
             let record: Option<Record> = store.load_record(job, |json| serde_json::from_slice(json).ok())?;
             let receipt = store.load_receipt(job)?.map(|signed| signed.receipt.attempt);
             let Some(record) = restored(record, receipt) else { continue };
-            if record.phase.is_pending() {
-                let blobs = record.blobs.iter().chain(&record.input).filter_map(|digits| parse_hash(digits));
-                store.pin_blobs(job, blobs);
+            if record.phase.is_pending() || record.keeps_inputs() {
+                store.pin_blobs(job, record.reads());
+            }
+            if record.keeps_inputs() {
+                store.keep_blobs(job);
             }
             records.insert(job, record);
         }
-        let state = State { records, starting: BTreeMap::new(), average_run: FIRST_GUESS };
+        let state = State { records, starting: BTreeMap::new(), brought: BTreeMap::new(), average_run: FIRST_GUESS };
         let jobs =
             Self { store, metrics, state: Mutex::new(state), locks: Default::default(), receipt_added: Notify::new() };
         jobs.count(&jobs.state());
@@ -374,7 +425,7 @@ impl Jobs {
             record.phase = Phase::Ended;
             record.refusal = None;
             record.running_since = None;
-            self.store.unpin_blobs(job);
+            self.store.keep_blobs(job);
         }
         record.updated = now();
         if let Some(ran) = ran {
@@ -408,7 +459,7 @@ impl Jobs {
         }
         if let Some(record) = state.records.get_mut(&job).filter(|record| record.is_pending(attempt)) {
             record.refuse(report);
-            self.store.unpin_blobs(job);
+            self.store.keep_blobs(job);
         }
         self.count(&state);
         drop(state);
@@ -451,7 +502,111 @@ impl Jobs {
         state.records.iter().filter_map(|(job, record)| Some((*job, record.open_receipt()?))).collect()
     }
 
-    /// The fate of an attempt's receipt is known. Its job input is not needed any more. Nothing happens to the receipt of
+    /// Notes that the owner of a job brought a blob for it, or has found it here.
+    pub fn brought(&self, job: JobId, blob: Hash) {
+        self.note(job, |brought| {
+            if brought.blobs.len() < MAX_BLOBS {
+                brought.blobs.insert(blob);
+            }
+        });
+    }
+
+    /// Notes that the owner of a job wants to start it with this input.
+    pub fn asked(&self, job: JobId, input: Hash) {
+        self.note(job, |brought| brought.input = Some(input));
+    }
+
+    /// The enclave will never start a job with the input that its owner brought.
+    pub fn denied(&self, job: JobId, input: &Hash) {
+        self.note(job, |brought| brought.input = brought.input.filter(|brought| brought != input));
+    }
+
+    /// Whether the owner of a job counts on a blob that is here.
+    pub fn has_brought(&self, job: JobId, blob: &Hash) -> bool {
+        self.state().brought.get(&job).is_some_and(|brought| brought.blobs.contains(blob))
+    }
+
+    fn note(&self, job: JobId, change: impl FnOnce(&mut Brought)) {
+        let mut state = self.state();
+        if state.brought.len() >= MAX_BROUGHT
+            && !state.brought.contains_key(&job)
+            && let Some(oldest) = state.brought.iter().min_by_key(|(_, brought)| brought.at).map(|(job, _)| *job)
+        {
+            state.brought.remove(&oldest);
+        }
+        let at = Instant::now();
+        let brought = state.brought.entry(job).or_insert_with(|| Brought { blobs: BTreeSet::new(), input: None, at });
+        brought.at = at;
+        change(brought);
+    }
+
+    /// What a job reads: what an enclave accepted here, else what the job's owner brought and wanted to start.
+    pub fn inputs(&self, job: JobId) -> Option<Inputs> {
+        let state = self.state();
+        let accepted = state.records.get(&job).and_then(|record| Some((record.input_hash()?, record)));
+        if let Some((input, record)) = accepted {
+            return Some(Inputs { input, blobs: record.reads().collect(), accepted: true });
+        }
+        let brought = state.brought.get(&job)?;
+        let input = brought.input?;
+        Some(Inputs { input, blobs: brought.blobs.iter().copied().chain([input]).collect(), accepted: false })
+    }
+
+    /// Whether nothing of a job is under way here.
+    pub fn is_idle(&self, job: JobId) -> bool {
+        let state = self.state();
+        let starting = state.starting.range((job, 0)..=(job, u32::MAX)).next().is_some();
+        !starting && !state.records.get(&job).is_some_and(|record| record.phase.is_pending())
+    }
+
+    /// Whether an attempt at a job has not ended here, in any way that another start would change nothing of.
+    pub fn is_open(&self, job: JobId, attempt: u32) -> bool {
+        let state = self.state();
+        state.records.get(&job).is_none_or(|record| {
+            let refused = record.refusal.as_ref().is_some_and(|refusal| !refusal.retry);
+            let over = record.attempt > attempt || (record.attempt == attempt && refused);
+            !over && !record.is_pending(attempt) && !record.has_receipt_of(attempt)
+        })
+    }
+
+    /// The jobs whose inputs are kept for other workers, and for how long nothing has happened to each: at most `count`, in
+    /// turn, beginning behind `last`.
+    pub fn kept_inputs(&self, last: JobId, count: usize) -> Vec<(JobId, Duration)> {
+        let state = self.state();
+        let behind = state.records.range((Bound::Excluded(last), Bound::Unbounded));
+        let kept = behind.chain(state.records.range(..=last)).filter(|(_, record)| record.keeps_inputs());
+        // What becomes of a receipt tells first.
+        let kept = kept.filter(|(_, record)| record.open_receipt().is_none());
+        kept.map(|(job, record)| (*job, record.age())).take(count).collect()
+    }
+
+    /// The chain says that a job has ended: nobody needs its inputs any more.
+    ///
+    /// # Errors
+    /// The disk's: the chain is to be asked again after a restart.
+    pub fn over(&self, job: JobId) -> Result<(), store::Error> {
+        let _lock = self.lock(job);
+        let input = {
+            let mut state = self.state();
+            let Some(record) = state.records.get_mut(&job).filter(|record| record.keeps_inputs()) else {
+                return Ok(());
+            };
+            record.over = true;
+            record.input_hash()
+        };
+        self.let_go(job, input);
+        self.persist(job)
+    }
+
+    /// Nothing of a job's inputs is kept for it any more, and nothing of its job input at all.
+    fn let_go(&self, job: JobId, input: Option<Hash>) {
+        self.store.unpin_blobs(job);
+        if let Some(input) = input {
+            self.store.remove_blob(&input);
+        }
+    }
+
+    /// The fate of an attempt's receipt is known: the job is over when that settled it. Nothing happens to the receipt of
     /// another attempt.
     ///
     /// # Errors
@@ -463,6 +618,7 @@ impl Jobs {
             let record = state.records.get_mut(&job).filter(|record| record.has_receipt_of(attempt));
             let changed = record.is_some();
             if let Some(record) = record {
+                record.over = matches!(fate, ReceiptState::Settled { .. }) && !record.phase.is_pending();
                 record.receipt = Some(KeptReceipt { attempt, state: fate });
                 record.updated = now();
             }
@@ -476,21 +632,21 @@ impl Jobs {
             change(ReceiptState::Open);
             return Err(error);
         }
-        if let Some(signed) = self.store.load_receipt(job)?.filter(|signed| signed.receipt.attempt == attempt) {
-            self.store.remove_blob(&signed.receipt.input_hash);
+        let over = self.state().records.get(&job).filter(|record| record.over).map(Record::input_hash);
+        if let Some(input) = over {
+            self.let_go(job, input);
         }
         Ok(())
     }
 
-    /// Forgets jobs that nothing has happened to for `retention`, and refused ones sooner. Those with work to do and
-    /// those with open receipts stay.
+    /// Forgets jobs that nothing has happened to for `retention`, and refused ones sooner. Those with work to do, those with
+    /// open receipts and those that may go to another worker stay.
     pub fn forget_old(&self, retention: Duration) {
-        let age = |record: &Record| Duration::from_secs(now().saturating_sub(record.updated));
         let is_old = |record: &Record| match (record.phase, &record.receipt) {
             (phase, _) if phase.is_pending() => false,
-            _ if record.open_receipt().is_some() => false,
-            (Phase::Refused, None) => age(record) > KEEP_REFUSED.min(retention),
-            _ => age(record) > retention,
+            _ if record.open_receipt().is_some() || record.keeps_inputs() => false,
+            (Phase::Refused, None) => record.age() > KEEP_REFUSED.min(retention),
+            _ => record.age() > retention,
         };
         let old: Vec<JobId> = {
             let state = self.state();
@@ -542,6 +698,7 @@ impl Start<'_> {
         }
         if !record.is_pending(attempt) {
             *record = Record { receipt: record.receipt.take(), ..Record::new(attempt, Phase::Queued) };
+            jobs.store.unpin_blobs(job);
         }
         // The first input that was accepted is the one that counts.
         record.input.get_or_insert_with(|| hex::encode(input));
@@ -554,9 +711,11 @@ impl Start<'_> {
             }
         }
         record.updated = now();
-        if record.phase.is_pending() {
-            jobs.store.pin_blobs(job, blobs.iter().copied().chain([input]));
+        jobs.store.pin_blobs(job, blobs.iter().copied().chain([input]));
+        if !record.phase.is_pending() {
+            jobs.store.keep_blobs(job);
         }
+        state.brought.remove(&job);
         jobs.count(&state);
     }
 }

@@ -18,6 +18,8 @@
 //! - Blobs, outputs and uploads together stay within the quota, those of an account within the account's; interrupted
 //!   uploads and the cache within their own. Blobs and uploads leave a share of the quota to outputs.
 //! - The index is locked for moments only: what is evicted is moved aside under the lock, and unlinked after it.
+//! - What a job reads that may run here stays. What is kept for other workers' hosts goes only when its room is needed, and then
+//!   after everything else.
 //! - A name from outside is validated before it becomes part of a path.
 //!
 //! Everything here blocks: call it through [`crate::blocking::run`].
@@ -158,8 +160,17 @@ struct State {
     used: u64,
     /// Of these, what accounts uploaded.
     accounts: BTreeMap<Account, u64>,
-    /// What each pending job needs, whether it is here or not.
-    pins: BTreeMap<JobId, BTreeSet<Hash>>,
+    /// What each job that is not over reads, whether it is here or not.
+    pins: BTreeMap<JobId, Pin>,
+}
+
+/// What a job reads.
+#[derive(Default)]
+struct Pin {
+    blobs: BTreeSet<Hash>,
+    /// Whether the job may run here: then none of them goes. Otherwise they are kept for other workers' hosts, as long as there is
+    /// room.
+    needed: bool,
 }
 
 struct Blob {
@@ -289,7 +300,7 @@ impl Store {
         reserved
     }
 
-    /// Evicts what was not used for the longest when needed: of the account for all that it announced, of all for `bytes`
+    /// Evicts what was not used for the longest when needed, what is kept for others last: of the account for all that it announced, of all for `bytes`
     /// alone. What is only announced takes nothing from others.
     fn make_room(
         &self,

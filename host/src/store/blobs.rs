@@ -32,6 +32,8 @@ pub(super) struct Unused {
     pub at: SystemTime,
     /// Whose account it counts for.
     pub owner: Option<Account>,
+    /// Whether it is kept for other workers' hosts.
+    kept: bool,
     what: What,
     bytes: u64,
 }
@@ -108,13 +110,7 @@ impl Store {
     /// # Errors
     /// The disk's.
     pub fn read_blob(&self, blob: &Hash, offset: u64, length: u32) -> Result<Option<Vec<u8>>, Error> {
-        let owner = {
-            let mut state = self.state();
-            let Some(entry) = state.blobs.get_mut(blob) else { return Ok(None) };
-            entry.used_at = SystemTime::now();
-            entry.owner
-        };
-        let Some(file) = files::open_if_exists(&self.blob_path(blob, owner))? else { return Ok(None) };
+        let Some(file) = self.open_used(blob)? else { return Ok(None) };
         if offset == 0 {
             // The order of eviction survives restarts; failing to record it harms nobody.
             let _ = file.set_modified(SystemTime::now());
@@ -122,28 +118,61 @@ impl Store {
         Ok(Some(files::read_at(&file, offset, length)?))
     }
 
-    /// Keeps blobs, here or still to come, from being removed until [`Self::unpin_blobs`].
-    pub fn pin_blobs(&self, job: JobId, blobs: impl IntoIterator<Item = Hash>) {
-        self.state().pins.entry(job).or_default().extend(blobs);
+    /// A blob, to be read to its end even if it is removed meanwhile, and its length. Counts as use.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open_blob(&self, blob: &Hash) -> Result<Option<(File, u64)>, Error> {
+        let Some(file) = self.open_used(blob)? else { return Ok(None) };
+        let bytes = file.metadata()?.len();
+        Ok(Some((file, bytes)))
     }
 
-    /// The job needs no blobs any more.
+    fn open_used(&self, blob: &Hash) -> Result<Option<File>, Error> {
+        let owner = {
+            let mut state = self.state();
+            let Some(entry) = state.blobs.get_mut(blob) else { return Ok(None) };
+            entry.used_at = SystemTime::now();
+            entry.owner
+        };
+        files::open_if_exists(&self.blob_path(blob, owner))
+    }
+
+    /// Keeps blobs that a job reads, here or still to come, from being removed until [`Self::keep_blobs`] or
+    /// [`Self::unpin_blobs`].
+    pub fn pin_blobs(&self, job: JobId, blobs: impl IntoIterator<Item = Hash>) {
+        let mut state = self.state();
+        let pin = state.pins.entry(job).or_default();
+        pin.blobs.extend(blobs);
+        pin.needed = true;
+    }
+
+    /// The job does not run here any more, and may go to another worker, whose host asks for its blobs: until
+    /// [`Self::unpin_blobs`], they make place for others when nothing else does, and do not go for being old.
+    pub fn keep_blobs(&self, job: JobId) {
+        let mut state = self.state();
+        if let Some(pin) = state.pins.get_mut(&job) {
+            pin.needed = false;
+        }
+    }
+
+    /// Nobody needs the job's blobs for it any more.
     pub fn unpin_blobs(&self, job: JobId) {
         let mut state = self.state();
         let now = SystemTime::now();
-        for blob in state.pins.remove(&job).unwrap_or_default() {
+        for blob in state.pins.remove(&job).unwrap_or_default().blobs {
             if let Some(entry) = state.blobs.get_mut(&blob) {
                 entry.used_at = now;
             }
         }
     }
 
-    /// Removes a blob that nothing needs any more. A pinned one stays.
+    /// Removes a blob that nothing needs any more. One that a job reads that is not over stays.
     pub fn remove_blob(&self, blob: &Hash) {
         let mut evicted = Evicted::default();
         {
             let mut state = self.state();
-            if state.blobs.contains_key(blob) && !state.pins.values().any(|pinned| pinned.contains(blob)) {
+            if state.blobs.contains_key(blob) && !state.pins.values().any(|pin| pin.blobs.contains(blob)) {
                 self.remove(&mut state, What::Blob(*blob), &mut evicted);
             }
         }
@@ -152,7 +181,7 @@ impl Store {
 
     /// Removes the blobs that nobody used since `before`; says how many.
     pub fn remove_unused_blobs(&self, before: SystemTime) -> usize {
-        self.remove_all(|unused| matches!(unused.what, What::Blob(_)) && unused.at < before)
+        self.remove_all(|unused| matches!(unused.what, What::Blob(_)) && !unused.kept && unused.at < before)
     }
 
     /// Removes the uploads that were interrupted before `before`; says how many.
@@ -167,8 +196,8 @@ impl Store {
         removed
     }
 
-    /// Removes unpinned blobs and interrupted uploads that `may_go`, the least recently used first, until `bytes` are free.
-    /// Says how many. Their files are free once they are unlinked.
+    /// Removes blobs that nothing here needs and interrupted uploads that `may_go`, the least recently used first and what is kept
+    /// for others last, until `bytes` are free. Says how many. Their files are free once they are unlinked.
     pub(super) fn evict(
         &self,
         state: &mut State,
@@ -179,19 +208,23 @@ impl Store {
         if bytes == 0 {
             return 0;
         }
-        let pinned: BTreeSet<&Hash> = state.pins.values().flatten().collect();
-        let blobs = state.blobs.iter().filter(|(hash, _)| !pinned.contains(hash)).map(|(hash, blob)| Unused {
+        let pinned = |needed: bool| -> BTreeSet<&Hash> {
+            state.pins.values().filter(|pin| pin.needed == needed).flat_map(|pin| &pin.blobs).collect()
+        };
+        let (needed, kept) = (pinned(true), pinned(false));
+        let blobs = state.blobs.iter().filter(|(hash, _)| !needed.contains(hash)).map(|(hash, blob)| Unused {
             at: blob.used_at,
             owner: blob.owner,
+            kept: kept.contains(hash),
             what: What::Blob(*hash),
             bytes: blob.bytes,
         });
         let uploads = state.uploads.iter().filter(|(_, upload)| !upload.under_way).map(|((hash, owner), upload)| {
             let what = What::Upload(*hash, *owner);
-            Unused { at: upload.touched_at, owner: Some(*owner), what, bytes: upload.bytes }
+            Unused { at: upload.touched_at, owner: Some(*owner), kept: false, what, bytes: upload.bytes }
         });
         let mut candidates: Vec<Unused> = blobs.chain(uploads).filter(may_go).collect();
-        candidates.sort_unstable_by_key(|unused| (unused.at, unused.what));
+        candidates.sort_unstable_by_key(|unused| (unused.kept, unused.at, unused.what));
         let (mut freed, mut removed) = (0u64, 0);
         for unused in candidates {
             if freed >= bytes {

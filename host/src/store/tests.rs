@@ -289,6 +289,53 @@ fn unused_blobs_go_and_pinned_ones_stay() {
 }
 
 #[test]
+fn what_is_kept_for_other_hosts_does_not_age_and_goes_last() {
+    let (_folder, store) = open(SMALL);
+    let blobs: Vec<Vec<u8>> = (0..3).map(|n| vec![n; 3000]).collect();
+    for (bytes, days) in blobs.iter().zip([9, 3, 2]) {
+        upload(&store, bytes).unwrap();
+        age(&store, &hash(bytes), days);
+    }
+    store.pin_blobs(7, [hash(&blobs[0])]);
+    store.pin_blobs(8, [hash(&blobs[1])]);
+    store.keep_blobs(7);
+    let present = || -> Vec<bool> { blobs.iter().map(|bytes| store.blob_bytes(&hash(bytes)).is_some()).collect() };
+    // Neither of a job that has none.
+    store.keep_blobs(9);
+    store.remove_blob(&hash(&blobs[0]));
+    assert_eq!((store.remove_unused_blobs(SystemTime::now()), present()), (1, vec![true, true, false]));
+    upload(&store, &blobs[2]).unwrap();
+    age(&store, &hash(&blobs[2]), 1);
+    // The newest that nobody needs makes place before the oldest that is kept.
+    assert!(upload_for(&store, BOB, &[9; 3000]).unwrap());
+    assert_eq!(present(), [true, true, false]);
+    assert!(upload_for(&store, BOB, &[10; 3000]).unwrap());
+    assert_eq!(present(), [false, true, false]);
+    assert!(matches!(upload_for(&store, BOB, &[11; 3000]), Err(Error::QuotaExceeded)));
+    // A job that comes back needs them again.
+    store.keep_blobs(8);
+    store.pin_blobs(8, []);
+    assert!(matches!(upload_for(&store, BOB, &[11; 3000]), Err(Error::QuotaExceeded)));
+    store.keep_blobs(8);
+    assert!(upload_for(&store, BOB, &[11; 3000]).unwrap());
+    assert_eq!(present(), [false, false, false]);
+}
+
+#[test]
+fn a_blob_that_is_open_can_be_read_when_it_is_gone() {
+    let (_folder, store) = open(SMALL);
+    upload(&store, &[1; 3000]).unwrap();
+    let blob = hash(&[1; 3000]);
+    age(&store, &blob, 2);
+    let (file, bytes) = store.open_blob(&blob).unwrap().unwrap();
+    let yesterday = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
+    assert_eq!((bytes, store.remove_unused_blobs(yesterday)), (3000, 0));
+    store.remove_blob(&blob);
+    assert_eq!(files::read_at(&file, 2000, 4000).unwrap(), [1; 1000]);
+    assert!(store.open_blob(&blob).unwrap().is_none());
+}
+
+#[test]
 fn a_restart_finds_what_is_whole_and_what_may_go_on() {
     let (folder, store) = open(SMALL);
     upload(&store, &[1; 100]).unwrap();
