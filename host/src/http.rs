@@ -1,10 +1,10 @@
-//! What users reach: uploads of ciphertext, starts, downloads; and what operators watch.
+//! What users reach: uploads of ciphertext, starts, downloads; what other hosts reach; and what operators watch.
 //!
 //! Nothing here is secret: what is uploaded is encrypted to the enclave, and only it can tell whether a start is a real one.
 //! Strangers can use up disk, connections and time, and all three are bounded:
 //!
 //! - Who uploads for a job, or starts it, shows with a token that it is one's own and this worker's (`tokens.rs`), and has a
-//!   quota.
+//!   quota. Who fetches a job's inputs shows that it is one's own worker's.
 //! - There are only so many connections (`server.rs`): a newcomer takes the place of the one that is idle for the longest. A
 //!   connection on which a request has still to come is idle.
 //! - Each kind of request has places of its own (`limits.rs`), so that none starves another. Who gets none is told when to try
@@ -14,8 +14,10 @@
 //! Errors are JSON: `{"error": {"code", "message", "hint", "retry_after"}}`.
 
 mod blobs;
+mod download;
 mod error;
 mod gatekeeper;
+mod inputs;
 mod jobs;
 mod limits;
 mod server;
@@ -128,7 +130,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/health", get(worker::health))
         .route("/v1/liveness", post(worker::liveness))
         .route("/v1/jobs/{job}/start", post(jobs::start))
-        .route("/v1/blobs/{blob}", head(blobs::head).put(blobs::put))
+        .route("/v1/blobs/{blob}", head(blobs::head).put(blobs::put).get(inputs::blob))
+        .route("/v1/jobs/{job}/inputs", get(inputs::list))
         .route("/v1/key", post(gatekeeper::key))
         .route("/v1/beacon", post(gatekeeper::beacon))
         .route("/v1/jobs/{job}/output", get(jobs::output))

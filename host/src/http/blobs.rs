@@ -17,7 +17,8 @@ use super::{
     Api, ApiError,
     error::UPLOAD_OFFSET,
     limits::{Pace, TooSlow},
-    server, tokens,
+    server,
+    tokens::Right,
 };
 use crate::{
     blocking,
@@ -44,19 +45,22 @@ pub(super) async fn head(
 ) -> Result<Response, ApiError> {
     let blob = parse(&blob)?;
     // A bad token is as good as none: this answer has no body that could say why, and the upload's has.
-    let owner = if headers.contains_key(tokens::HEADER) {
-        api.front.tokens.check(&api, &headers).await.ok().map(|(_, owner)| owner)
+    let owner = if headers.contains_key(Right::Upload.header()) {
+        api.front.tokens.check(&api, Right::Upload, &headers).await.ok()
     } else {
         None
     };
     let _place = api.front.others.enter()?;
     let store = api.store.clone();
     let held = blocking::run(move || match owner {
-        Some(owner) => (store.use_blob(&blob), store.interrupted_bytes(&blob, owner)),
+        Some((_, owner)) => (store.use_blob(&blob), store.interrupted_bytes(&blob, owner)),
         None => (store.blob_bytes(&blob), None),
     });
     let (whole, interrupted) = held.await;
     if let Some(bytes) = whole {
+        if let Some((job, _)) = owner {
+            api.jobs.brought(job, blob);
+        }
         return Ok(([(CONTENT_LENGTH, bytes)], Body::empty()).into_response());
     }
     let error = ApiError::new(StatusCode::NOT_FOUND, "no_such_blob", "the host does not have this blob");
@@ -91,10 +95,11 @@ async fn take(
 ) -> Result<bool, ApiError> {
     let blob = parse(blob)?;
     let (offset, total) = extent(headers)?;
-    let (_, owner) = api.front.tokens.check(api, headers).await?;
+    let (job, owner) = api.front.tokens.check(api, Right::Upload, headers).await?;
     let _working = server::begin_work(extensions);
     let store = api.store.clone();
     if blocking::run(move || store.use_blob(&blob)).await.is_some() {
+        api.jobs.brought(job, blob);
         return Ok(false);
     }
     let _place = api.front.uploads.enter()?;
@@ -105,7 +110,9 @@ async fn take(
         }
         ApiError::from(error)
     })?;
-    receive(api, upload, pieces).await
+    let stored = receive(api, upload, pieces).await?;
+    api.jobs.brought(job, blob);
+    Ok(stored)
 }
 
 async fn receive(api: &Api, mut upload: Upload, pieces: &mut Pieces) -> Result<bool, ApiError> {

@@ -1,28 +1,23 @@
 //! Starts, states, receipts and outputs of jobs.
 
-use std::{fs::File, io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    body::Body,
     extract::{Path, State, rejection::JsonRejection},
-    http::{
-        Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode,
-        header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE},
-    },
-    response::{IntoResponse, Response},
+    http::{Extensions, HeaderMap, StatusCode},
+    response::Response,
 };
-use bytes::Bytes;
 use codec::Encode;
-use futures::{Stream, stream};
 use phala_primitives::JobId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     Api, ApiError, blobs,
-    limits::Place,
-    server::{self, Working},
+    download::{self, etag},
+    server,
+    tokens::{self, Right},
 };
 use crate::{
     blocking,
@@ -30,9 +25,6 @@ use crate::{
     jobs::{JobReport, Phase},
     store,
 };
-
-/// How much of an output is read at once.
-const PIECE_BYTES: u32 = 64 * 1024;
 
 /// When to try a start again that the enclave does not take yet: a block is made, or finalized.
 const BLOCK: Duration = Duration::from_secs(2);
@@ -77,18 +69,15 @@ pub(super) async fn start(
         let error = ApiError::new(StatusCode::BAD_REQUEST, "bad_attempt", "the first attempt at a job is 1");
         return Err(error.hint("give the job's `attempts` on chain"));
     }
-    let (signed_for, _) = api.front.tokens.check(&api, &headers).await?;
-    if signed_for != job {
-        let message = format!("the token is for job {signed_for}, and not for job {job}");
-        let error = ApiError::new(StatusCode::FORBIDDEN, "bad_token", message);
-        return Err(error.hint("sign one for the job that is started"));
-    }
+    let (signed_for, _) = api.front.tokens.check(&api, Right::Upload, &headers).await?;
+    tokens::ensure_for(signed_for, job)?;
     let store = api.store.clone();
     if blocking::run(move || store.blob_bytes(&input)).await.is_none() {
         let error =
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "no_such_blob", "the host does not have the job's input");
         return Err(error.hint("upload it, and every file that it names, before the start"));
     }
+    api.jobs.asked(job, input);
     let place = api.front.starts.enter()?;
     api.jobs.admit(job).map_err(|crowded| {
         api.metrics.reject("jobs");
@@ -99,7 +88,12 @@ pub(super) async fn start(
     let on = api.clone();
     let started = async move {
         let _place = place;
-        on.enclave.start_job(job, attempt, input).await.map_err(|error| refused(&on, error))?;
+        if let Err(error) = on.enclave.start_job(job, attempt, input).await {
+            if matches!(&error, RequestError::Refused(refusal) if !refusal.retry) {
+                on.jobs.denied(job, &input);
+            }
+            return Err(refused(&on, error));
+        }
         let jobs = on.jobs.clone();
         blocking::run(move || jobs.keep(job)).await?;
         Ok::<_, ApiError>(())
@@ -160,74 +154,8 @@ pub(super) async fn output(
         return Err(not_there(&api, job, "no_output", "there is no output of this job here"));
     };
     // An output is put in place only if it is the one that the receipt names.
-    let etag = receipt.map(|signed| format!("\"{}\"", hex::encode(signed.receipt.output_file_hash)));
-    let first = first_byte(&headers, etag.as_deref());
-    let mut response = match first {
-        Some(first) if first >= bytes => {
-            let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "bad_range", "the output ends before that");
-            let mut response = error.into_response();
-            set(&mut response, CONTENT_RANGE, format!("bytes */{bytes}"));
-            return Ok(response);
-        }
-        Some(first) => {
-            let body = Body::from_stream(pieces(api, file, first, bytes, held));
-            let mut response = (StatusCode::PARTIAL_CONTENT, body).into_response();
-            set(&mut response, CONTENT_RANGE, format!("bytes {first}-{}/{bytes}", bytes.saturating_sub(1)));
-            response
-        }
-        None => Body::from_stream(pieces(api, file, 0, bytes, held)).into_response(),
-    };
-    set(&mut response, CONTENT_TYPE, "application/octet-stream".into());
-    set(&mut response, CONTENT_LENGTH, bytes.saturating_sub(first.unwrap_or(0)).to_string());
-    set(&mut response, ACCEPT_RANGES, "bytes".into());
-    if let Some(etag) = etag {
-        set(&mut response, ETAG, etag);
-    }
-    Ok(response)
-}
-
-fn set(response: &mut Response, name: HeaderName, value: String) {
-    // All of them are visible ASCII.
-    if let Ok(value) = HeaderValue::from_str(&value) {
-        response.headers_mut().insert(name, value);
-    }
-}
-
-/// Where the answer begins, if the request is for a part that we serve: all from one byte on, of the file that the client has
-/// the beginning of. Anything else gets the whole file.
-fn first_byte(headers: &HeaderMap, etag: Option<&str>) -> Option<u64> {
-    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    if text(IF_RANGE).is_some_and(|wanted| Some(wanted) != etag) {
-        return None;
-    }
-    text(RANGE)?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
-}
-
-/// The bytes of a file from `next` to `end`. A place is held, and the connection is at work, until they are taken.
-fn pieces(
-    api: Arc<Api>,
-    file: File,
-    next: u64,
-    end: u64,
-    held: (Place, Option<Working>),
-) -> impl Stream<Item = Result<Bytes, store::Error>> + Send {
-    let file = Arc::new(file);
-    stream::try_unfold((next, held), move |(next, held)| {
-        let (api, file) = (api.clone(), file.clone());
-        async move {
-            if next >= end {
-                return Ok(None);
-            }
-            let length = u32::try_from(end - next).unwrap_or(u32::MAX).min(PIECE_BYTES);
-            let piece = blocking::run(move || store::read_at(&file, next, length)).await?;
-            if piece.is_empty() {
-                return Err(store::Error::Io(io::ErrorKind::UnexpectedEof.into()));
-            }
-            api.metrics.count_bytes("http", "out", piece.len());
-            let next = next.saturating_add(piece.len() as u64);
-            Ok::<_, store::Error>(Some((Bytes::from(piece), (next, held))))
-        }
-    })
+    let etag = receipt.map(|signed| etag(&signed.receipt.output_file_hash));
+    Ok(download::answer(api, &headers, file, bytes, etag, held))
 }
 
 fn not_there(api: &Api, job: JobId, code: &'static str, message: &str) -> ApiError {
@@ -240,7 +168,7 @@ fn not_there(api: &Api, job: JobId, code: &'static str, message: &str) -> ApiErr
     }
 }
 
-fn parse(job: &str) -> Result<JobId, ApiError> {
+pub(super) fn parse(job: &str) -> Result<JobId, ApiError> {
     // `parse` alone would accept a sign and leading zeros: two names for one job.
     let id = job.parse::<JobId>().ok().filter(|id| id.to_string() == job);
     id.ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "bad_job", "a job is named by its number"))
@@ -249,24 +177,4 @@ fn parse(job: &str) -> Result<JobId, ApiError> {
 /// SCALE as hexadecimal with `0x`.
 pub(super) fn scale(value: &impl Encode) -> String {
     format!("0x{}", hex::encode(value.encode()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_continues_the_same_file_is_a_range() {
-        let headers = |pairs: &[(HeaderName, &'static str)]| -> HeaderMap {
-            pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
-        };
-        let etag = Some("\"ab\"");
-        assert_eq!(first_byte(&headers(&[(RANGE, "bytes=5-")]), etag), Some(5));
-        assert_eq!(first_byte(&headers(&[(RANGE, "bytes=5-"), (IF_RANGE, "\"ab\"")]), etag), Some(5));
-        assert_eq!(first_byte(&headers(&[(RANGE, "bytes=5-"), (IF_RANGE, "\"cd\"")]), etag), None);
-        assert_eq!(first_byte(&headers(&[(RANGE, "bytes=5-"), (IF_RANGE, "\"ab\"")]), None), None);
-        for other in ["bytes=-5", "bytes=1-2", "bytes=0-1,5-", "lines=5-", "bytes=x-", "bytes=99999999999999999999-"] {
-            assert_eq!(first_byte(&headers(&[(RANGE, other)]), etag), None, "{other}");
-        }
-    }
 }

@@ -1,8 +1,10 @@
-//! Who may upload for a job, and start it: its owner, while this worker has it.
+//! Who may upload for a job, and start it: its owner, while this worker has it. And who may fetch its inputs: the operator of
+//! the worker that has it.
 //!
-//! A token is `JOB.EXPIRES.SIGNATURE` in the header `phala-upload`: the job's number, the end of its validity in seconds since
-//! the Unix epoch by the chain's clock, and an sr25519 signature of the job's owner over [`signed_bytes`]. Whoever sees a
-//! token can use it until it ends, for this alone, at the expense of the owner's quota.
+//! A token is `JOB.EXPIRES.SIGNATURE` in a header of its [`Right`]: the job's number, the end of its validity in seconds since
+//! the Unix epoch by the chain's clock, and an sr25519 signature of that account over [`signed_bytes`], which differ by right.
+//! Whoever sees a token can use it until it ends, for this alone: uploads at the expense of the owner's quota; fetched inputs are
+//! ciphertext.
 //!
 //! What the chain says of a job is remembered for a few seconds, and only so many jobs are looked up at once: a flood of
 //! tokens is no flood of calls to the node.
@@ -25,12 +27,9 @@ use tokio::{
 
 use super::{Api, ApiError};
 use crate::{
-    chain::{At, Job, NodeError},
+    chain::{At, Node, NodeError},
     enclave::RequestError,
 };
-
-/// The header that holds a token.
-pub(super) const HEADER: &str = "phala-upload";
 
 /// How long it is remembered that a worker has a job. Meanwhile it may end, or go to another worker.
 const REMEMBER_ASSIGNED: Duration = Duration::from_secs(6);
@@ -53,14 +52,62 @@ const NODE_RETRY: Duration = Duration::from_secs(5);
 /// The time of a block, after which the chain may say something else.
 const BLOCK: Duration = Duration::from_secs(2);
 
+/// What a token's bearer may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Right {
+    /// Upload for a job and start it, at the worker that has it: the word of its owner.
+    Upload,
+    /// Fetch the inputs of a job, wherever they are kept: the word of the operator of the worker that has it.
+    Fetch,
+}
+
+impl Right {
+    /// The header that holds a token.
+    pub fn header(self) -> &'static str {
+        match self {
+            Self::Upload => "phala-upload",
+            Self::Fetch => "phala-fetch",
+        }
+    }
+
+    fn domain(self) -> &'static [u8] {
+        match self {
+            Self::Upload => b"phala/upload/v1",
+            Self::Fetch => b"phala/fetch/v1",
+        }
+    }
+
+    /// Who signs, in words.
+    fn signer(self) -> &'static str {
+        match self {
+            Self::Upload => "the job's owner",
+            Self::Fetch => "the operator of the worker that has the job",
+        }
+    }
+}
+
 /// What a token's signature is over.
-pub(super) fn signed_bytes(genesis_hash: &Hash, job: JobId, expires: u64) -> Vec<u8> {
-    (b"phala/upload/v1", genesis_hash, job, expires).encode()
+pub(super) fn signed_bytes(right: Right, genesis_hash: &Hash, job: JobId, expires: u64) -> Vec<u8> {
+    let mut bytes = right.domain().to_vec();
+    (genesis_hash, job, expires).encode_to(&mut bytes);
+    bytes
+}
+
+/// Whether a token is for the job that it is used for.
+///
+/// # Errors
+/// 403 when it is for another.
+pub(super) fn ensure_for(signed_for: JobId, job: JobId) -> Result<(), ApiError> {
+    if signed_for == job {
+        return Ok(());
+    }
+    let message = format!("the token is for job {signed_for}, and not for job {job}");
+    Err(ApiError::new(StatusCode::FORBIDDEN, "bad_token", message).hint("sign one for the job that it is used for"))
 }
 
 /// What is remembered of jobs.
 pub(super) struct Tokens {
-    jobs: Mutex<BTreeMap<JobId, Arc<Entry>>>,
+    jobs: Mutex<BTreeMap<(Right, JobId), Arc<Entry>>>,
     lookups: Semaphore,
 }
 
@@ -76,7 +123,8 @@ struct Remembered {
 
 #[derive(Clone, Copy)]
 struct Facts {
-    owner: Account,
+    /// Whose word counts. `None`: nobody's, as long as no worker has the job.
+    signer: Option<Account>,
     place: PlaceOfJob,
 }
 
@@ -94,14 +142,13 @@ impl Remembered {
     }
 }
 
-impl From<&Job> for Facts {
-    fn from(job: &Job) -> Self {
-        let place = match &job.status {
-            JobStatus::Queued => PlaceOfJob::Queued,
-            JobStatus::Assigned(assignment) => PlaceOfJob::With(assignment.worker),
-            JobStatus::Settled(_) | JobStatus::Cancelled { .. } | JobStatus::Expired { .. } => PlaceOfJob::Over,
-        };
-        Self { owner: job.owner, place }
+impl From<&JobStatus<Account, u32>> for PlaceOfJob {
+    fn from(status: &JobStatus<Account, u32>) -> Self {
+        match status {
+            JobStatus::Queued => Self::Queued,
+            JobStatus::Assigned(assignment) => Self::With(assignment.worker),
+            JobStatus::Settled(_) | JobStatus::Cancelled { .. } | JobStatus::Expired { .. } => Self::Over,
+        }
     }
 }
 
@@ -112,14 +159,23 @@ struct Token {
 }
 
 impl Token {
-    fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let Some(value) = headers.get(HEADER) else {
-            let message = "only a job's owner uploads for it and starts it: there is no token";
-            let error = ApiError::new(StatusCode::UNAUTHORIZED, "no_token", message);
-            return Err(error.hint("send `phala-upload: JOB.EXPIRES.SIGNATURE`, signed by the job's owner"));
+    fn read(right: Right, headers: &HeaderMap) -> Result<Self, ApiError> {
+        let unauthorized = |code, message| ApiError::new(StatusCode::UNAUTHORIZED, code, message);
+        let Some(value) = headers.get(right.header()) else {
+            let (message, hint) = match right {
+                Right::Upload => (
+                    "only a job's owner uploads for it and starts it: there is no token",
+                    "send `phala-upload: JOB.EXPIRES.SIGNATURE`, signed by the job's owner",
+                ),
+                Right::Fetch => (
+                    "only the worker that has a job gets its inputs: there is no token",
+                    "send `phala-fetch: JOB.EXPIRES.SIGNATURE`, signed by that worker's operator",
+                ),
+            };
+            return Err(unauthorized("no_token", message.to_owned()).hint(hint));
         };
         value.to_str().ok().and_then(Self::parse).ok_or_else(|| {
-            ApiError::new(StatusCode::UNAUTHORIZED, "bad_token", "the header phala-upload holds no token")
+            unauthorized("bad_token", format!("the header {} holds no token", right.header()))
                 .hint("a token is JOB.EXPIRES.SIGNATURE: two numbers and 128 hexadecimal digits")
         })
     }
@@ -141,79 +197,100 @@ impl Default for Tokens {
 }
 
 impl Tokens {
-    /// The job for which the sender may upload, and its owner.
+    /// The job for which the sender has a right, and who gave it.
     ///
     /// # Errors
-    /// 401 without a good token, 403 when its job is not this worker's, 503 when that cannot be found out.
-    pub async fn check(&self, api: &Api, headers: &HeaderMap) -> Result<(JobId, Account), ApiError> {
+    /// 401 without a good token, 403 when nobody has that right for its job here, 503 when that cannot be found out.
+    pub async fn check(&self, api: &Api, right: Right, headers: &HeaderMap) -> Result<(JobId, Account), ApiError> {
         let _place = api.front.checks.enter()?;
-        let checked = self.examine(api, headers).await;
+        let checked = self.examine(api, right, headers).await;
         if checked.is_err() {
             api.metrics.reject("tokens");
         }
         checked
     }
 
-    async fn examine(&self, api: &Api, headers: &HeaderMap) -> Result<(JobId, Account), ApiError> {
-        let token = Token::read(headers)?;
+    async fn examine(&self, api: &Api, right: Right, headers: &HeaderMap) -> Result<(JobId, Account), ApiError> {
+        let token = Token::read(right, headers)?;
         let heads = *api.heads.borrow();
         let (Some(heads), Some(genesis_hash)) = (heads, api.node.genesis_hash()) else {
             return Err(node_away(&NodeError("the node does not answer".into())));
         };
-        let this_worker = api.enclave.worker().ok_or(RequestError::Disconnected)?;
+        // Others' inputs are served while the enclave is away, which may be why they are asked for.
+        let this_worker = match right {
+            Right::Upload => Some(api.enclave.worker().ok_or(RequestError::Disconnected)?),
+            Right::Fetch => None,
+        };
         if token.expires < heads.now {
             let error = ApiError::new(StatusCode::UNAUTHORIZED, "token_expired", "the token's time is over");
             return Err(error.hint("sign another one"));
         }
-        let looked_up = timeout(LOOKUP_TIMEOUT, self.look_up(api, token.job)).await;
+        let looked_up = timeout(LOOKUP_TIMEOUT, self.look_up(api, right, token.job)).await;
         let facts = looked_up.unwrap_or_else(|_| Err(crowded()))?.ok_or_else(|| {
             ApiError::new(StatusCode::FORBIDDEN, "unknown_job", format!("the chain has no job {}", token.job))
                 .hint("the host's node may be a block behind yours")
                 .retry_after(BLOCK)
         })?;
-        let signed = signed_bytes(&genesis_hash, token.job, token.expires);
+        let signed = signed_bytes(right, &genesis_hash, token.job, token.expires);
         let signature = sr25519::Signature(token.signature);
-        if !sr25519::verify(&signature, signed, &sr25519::PublicKey(facts.owner.0)) {
-            let message = "the token is not signed by the job's owner for this chain";
+        let is_signed = |account: Account| sr25519::verify(&signature, &signed, &sr25519::PublicKey(account.0));
+        if facts.signer.is_some_and(|account| !is_signed(account)) {
+            let message = format!("the token is not signed by {} for this chain", right.signer());
             return Err(ApiError::new(StatusCode::UNAUTHORIZED, "bad_token", message)
-                .hint("sign it with the sr25519 key of the account that submitted the job"));
+                .hint("sign it with the sr25519 key of that account"));
         }
-        match facts.place {
-            PlaceOfJob::With(worker) if worker == this_worker => Ok((token.job, facts.owner)),
-            PlaceOfJob::Queued | PlaceOfJob::With(_) => {
-                let message = format!("job {} is not this worker's", token.job);
-                Err(ApiError::new(StatusCode::FORBIDDEN, "not_this_worker", message)
-                    .hint("the host's node may be a block behind yours")
-                    .retry_after(BLOCK))
+        match (facts.place, facts.signer) {
+            (PlaceOfJob::With(worker), Some(signer)) if this_worker.is_none_or(|this| this == worker) => {
+                Ok((token.job, signer))
             }
-            PlaceOfJob::Over => {
+            (PlaceOfJob::Over, _) => {
                 let message = format!("job {} has ended", token.job);
                 Err(ApiError::new(StatusCode::FORBIDDEN, "job_over", message))
+            }
+            _ => {
+                let (code, message) = match right {
+                    Right::Upload => ("not_this_worker", format!("job {} is not this worker's", token.job)),
+                    Right::Fetch => ("not_assigned", format!("no worker has job {}", token.job)),
+                };
+                Err(ApiError::new(StatusCode::FORBIDDEN, code, message)
+                    .hint("the host's node may be a block behind yours")
+                    .retry_after(BLOCK))
             }
         }
     }
 
-    async fn look_up(&self, api: &Api, job: JobId) -> Result<Option<Facts>, ApiError> {
-        let entry = self.entry(job);
+    async fn look_up(&self, api: &Api, right: Right, job: JobId) -> Result<Option<Facts>, ApiError> {
+        let entry = self.entry(right, job);
         let mut remembered = entry.lock().await;
         if let Some(remembered) = remembered.filter(Remembered::is_fresh) {
             return Ok(remembered.facts);
         }
         let _turn = self.lookups.acquire().await.map_err(ApiError::internal)?;
-        let found = api.node.job(job, At::Best).await.map_err(|error| node_away(&error))?;
-        let facts = found.as_ref().map(Facts::from);
+        let facts = ask(&*api.node, right, job).await.map_err(|error| node_away(&error))?;
         *remembered = Some(Remembered { since: Instant::now(), facts });
         Ok(facts)
     }
 
-    fn entry(&self, job: JobId) -> Arc<Entry> {
+    fn entry(&self, right: Right, job: JobId) -> Arc<Entry> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        if jobs.len() >= MAX_REMEMBERED && !jobs.contains_key(&job) {
+        if jobs.len() >= MAX_REMEMBERED && !jobs.contains_key(&(right, job)) {
             // Those that somebody waits for stay.
             jobs.retain(|_, entry| Arc::strong_count(entry) > 1);
         }
-        jobs.entry(job).or_default().clone()
+        jobs.entry((right, job)).or_default().clone()
     }
+}
+
+/// What the chain says of a job, and who signs for a right to it.
+async fn ask(node: &dyn Node, right: Right, job: JobId) -> Result<Option<Facts>, NodeError> {
+    let Some(record) = node.job(job, At::Best).await? else { return Ok(None) };
+    let place = PlaceOfJob::from(&record.status);
+    let signer = match (right, place) {
+        (Right::Upload, _) => Some(record.owner),
+        (Right::Fetch, PlaceOfJob::With(worker)) => node.worker(worker).await?.map(|worker| worker.operator),
+        (Right::Fetch, _) => None,
+    };
+    Ok(Some(Facts { signer, place }))
 }
 
 fn node_away(error: &NodeError) -> ApiError {
@@ -252,8 +329,11 @@ mod tests {
 
     #[test]
     fn what_is_signed_is_fixed() {
-        let signed = signed_bytes(&[1; 32], 2, 3);
-        let expected = [b"phala/upload/v1".as_slice(), &[1; 32], &2u64.to_le_bytes(), &3u64.to_le_bytes()].concat();
-        assert_eq!(signed, expected);
+        for (right, domain) in
+            [(Right::Upload, b"phala/upload/v1".as_slice()), (Right::Fetch, b"phala/fetch/v1".as_slice())]
+        {
+            let expected = [domain, &[1; 32], &2u64.to_le_bytes(), &3u64.to_le_bytes()].concat();
+            assert_eq!(signed_bytes(right, &[1; 32], 2, 3), expected);
+        }
     }
 }
