@@ -238,13 +238,13 @@ async fn submit(node: &dyn Node, metrics: &Metrics, submission: Submission) -> R
 
 /// Pauses that double with each failure: what the chain refuses may cost a fee.
 #[derive(Debug, Default)]
-struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// The pause after one more failure, in blocks: 2, 4, 8, …, and never more than `most`.
-    fn failed(&mut self, most: u32) -> u32 {
+    pub(crate) fn failed(&mut self, most: u32) -> u32 {
         self.failures = self.failures.saturating_add(1);
         1u32.checked_shl(self.failures).unwrap_or(most).min(most)
     }

@@ -20,6 +20,7 @@
 //! - [`jobs`]: what is known of each job.
 //! - [`chain`]: registration, heartbeats, receipts, the chain's specification.
 //! - [`gatekeeper`]: what a gatekeeper's enclave says, to the chain and to the others.
+//! - [`takeover`]: jobs that come from other workers, whose hosts have the inputs.
 //! - [`http`]: what users and operators reach.
 //! - [`config`] and [`run`]: the command line, and everything together.
 //! - [`blocking`]: work that blocks.
@@ -39,6 +40,7 @@ pub mod metrics;
 pub mod network;
 mod run;
 pub mod store;
+pub mod takeover;
 
 pub use run::run;
 

@@ -13,7 +13,9 @@ pub struct Metrics {
     pub jobs: IntGaugeVec,
     /// Jobs ended, by outcome: `completed`, or the failure's reason.
     pub job_outcomes: IntCounterVec,
-    /// Bytes by channel (`http`, `enclave`, `network`) and direction (`in`, `out`).
+    /// Jobs of other workers that were to be started without their owners, by result: `started`, `failed`.
+    pub takeovers: IntCounterVec,
+    /// Bytes by channel (`http`, `enclave`, `network`, `takeover`) and direction (`in`, `out`).
     pub bytes: IntCounterVec,
     /// TCP connections that are open for the enclave's light client.
     pub connections: IntGauge,
@@ -72,6 +74,12 @@ impl Default for Metrics {
         Self {
             jobs: gauges(r, "jobs", "Jobs by state", &["state"]),
             job_outcomes: counters(r, "job_outcomes_total", "Jobs ended, by outcome", &["outcome"]),
+            takeovers: counters(
+                r,
+                "takeovers_total",
+                "Starts of other workers' jobs without their owners",
+                &["result"],
+            ),
             bytes: counters(r, "bytes_total", "Bytes moved", &["channel", "direction"]),
             connections: gauge(r, "connections", "TCP connections of the enclave's light client"),
             enclave_peers: gauge(r, "enclave_peers", "Peers of the enclave's light client"),

@@ -26,6 +26,7 @@ use crate::{
     jobs::Jobs,
     metrics::Metrics,
     store::Store,
+    takeover::{JobsNode, Takeover},
 };
 
 const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(60);
@@ -67,9 +68,12 @@ pub async fn run(options: Options) -> Result<()> {
     );
 
     let shutdown = CancellationToken::new();
+    // Another's word is none of the operator's.
+    let signer = keys.signer.clone().filter(|_| operator.submits == Submits::Everything);
     let rpc = Arc::new(RpcNode::new(options.node.clone(), keys.signer));
     let node: Arc<dyn Node> = rpc.clone();
     let gatekeepers: Arc<dyn GatekeeperNode> = rpc.clone();
+    let jobs_node: Arc<dyn JobsNode> = rpc.clone();
     let connecting = tokio::spawn(async move { rpc.connect().await });
     let (heads_sender, heads) = watch::channel(None);
     let following = tokio::spawn(chain::follow(node.clone(), heads_sender, metrics.clone()));
@@ -89,7 +93,20 @@ pub async fn run(options: Options) -> Result<()> {
     } else {
         let registration =
             Registration::new(node.clone(), enclave.clone(), store.clone(), metrics.clone(), operator.clone());
-        tokio::spawn(registration.run(heads.clone()))
+        let takeover = Takeover {
+            node: jobs_node,
+            heads: heads.clone(),
+            enclave: enclave.clone(),
+            store: store.clone(),
+            jobs: jobs.clone(),
+            metrics: metrics.clone(),
+            operator: operator.clone(),
+            signer,
+        };
+        let heads = heads.clone();
+        tokio::spawn(async move {
+            tokio::join!(registration.run(heads), takeover.run());
+        })
     };
     let submits = operator.submits != Submits::Nothing;
     let receipts = Receipts::new(node.clone(), store.clone(), jobs.clone(), metrics.clone(), submits);

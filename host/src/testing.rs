@@ -41,6 +41,7 @@ use crate::{
     jobs::Jobs,
     metrics::Metrics,
     store::{Limits as StoreLimits, Store, evidence_hash},
+    takeover::JobsNode,
 };
 
 pub const WORKER: WorkerId = WorkerId([1; 32]);
@@ -204,7 +205,10 @@ pub struct FakeNode {
 /// What the node says, and what it was given.
 pub struct NodeState {
     pub heads: Heads,
+    /// Any worker that is not among the next.
     pub worker: Option<Worker>,
+    pub workers: HashMap<WorkerId, Worker>,
+    pub holders: HashMap<JobId, Vec<WorkerId>>,
     pub best: HashMap<JobId, Job>,
     pub finalized: HashMap<JobId, Job>,
     pub image_allowed: bool,
@@ -223,6 +227,8 @@ impl FakeNode {
         let state = NodeState {
             heads: Heads { best: 10, finalized: 8, now: 100 },
             worker: None,
+            workers: HashMap::new(),
+            holders: HashMap::new(),
             best: HashMap::new(),
             finalized: HashMap::new(),
             image_allowed: true,
@@ -257,8 +263,8 @@ impl Node for FakeNode {
         self.answer(|state| state.heads)
     }
 
-    fn worker(&self, _: WorkerId) -> BoxFuture<'_, Result<Option<Worker>, NodeError>> {
-        self.answer(|state| state.worker.clone())
+    fn worker(&self, id: WorkerId) -> BoxFuture<'_, Result<Option<Worker>, NodeError>> {
+        self.answer(|state| state.workers.get(&id).or(state.worker.as_ref()).cloned())
     }
 
     fn job(&self, id: JobId, at: At) -> BoxFuture<'_, Result<Option<Job>, NodeError>> {
@@ -294,6 +300,18 @@ impl Node for FakeNode {
         state.submissions.push(submission);
         let result = state.result.clone();
         Box::pin(async move { result })
+    }
+}
+
+impl JobsNode for FakeNode {
+    fn assigned(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<JobId>, NodeError>> {
+        let is_its =
+            move |job: &Job| matches!(&job.status, JobStatus::Assigned(assignment) if assignment.worker == worker);
+        self.answer(|state| state.finalized.iter().filter(|(_, job)| is_its(job)).map(|(id, _)| *id).collect())
+    }
+
+    fn holders(&self, job: JobId) -> BoxFuture<'_, Result<Vec<WorkerId>, NodeError>> {
+        self.answer(|state| state.holders.get(&job).cloned().unwrap_or_default())
     }
 }
 
@@ -386,6 +404,8 @@ pub enum Inbound {
 struct EnclaveState {
     /// What it says to a start of a job.
     refusal: Option<Refusal>,
+    /// Job inputs that it never takes.
+    bad_inputs: Vec<Hash>,
     pause: Option<Pause>,
     /// Jobs that it refuses right before it accepts them.
     hasty: Vec<JobId>,
@@ -441,6 +461,10 @@ impl FakeEnclave {
 
     pub fn refuse_jobs(&self, refusal: Option<Refusal>) {
         self.state.lock().unwrap().refusal = refusal;
+    }
+
+    pub fn refuse_input(&self, input: Hash) {
+        self.state.lock().unwrap().bad_inputs.push(input);
     }
 
     pub fn pause(&self, pause: Option<Pause>) {
@@ -526,6 +550,9 @@ fn answer(state: &Mutex<EnclaveState>, request: HostRequest) -> Result<EnclaveRe
             EnclaveReply::Liveness(SignedLiveness { liveness, signature: [0; 64] })
         }
         HostRequest::Key(_) => return Err(Refusal { reason: "it is no gatekeeper".into(), retry: false }),
+        HostRequest::StartJob { input, .. } if state.bad_inputs.contains(&input) => {
+            return Err(Refusal { reason: "not the job's input".into(), retry: false });
+        }
         HostRequest::StartJob { job, attempt, input } => match &state.refusal {
             Some(refusal) => return Err(refusal.clone()),
             None => {

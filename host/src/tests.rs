@@ -1,5 +1,7 @@
 //! The host with an enclave that speaks the protocol over a real socket, and users over real HTTP.
 
+mod takeover;
+
 use std::{
     os::unix::fs::PermissionsExt,
     sync::{
@@ -81,7 +83,10 @@ async fn serve(host: &FakeHost) -> Server {
 }
 
 async fn serve_with(host: &FakeHost, bounds: Bounds) -> Server {
-    let node = FakeNode::new();
+    serve_on(host, FakeNode::new(), bounds).await
+}
+
+async fn serve_on(host: &FakeHost, node: Arc<FakeNode>, bounds: Bounds) -> Server {
     node.state().best.extend(OTHER_JOBS.chain([JOB]).map(|job| (job, owned(&dev::alice(), assigned(WORKER)))));
     let heads = watch::Sender::new(Some(node.state().heads));
     let api = Api {

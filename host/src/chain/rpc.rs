@@ -12,7 +12,7 @@ use phala_sdk::{
 use tokio::time::timeout;
 
 use super::{At, Heads, Job, Node, NodeError, Submission, SubmitError, Submits, Worker};
-use crate::gatekeeper::GatekeeperNode;
+use crate::{gatekeeper::GatekeeperNode, takeover::JobsNode};
 
 /// While a node is away, the SDK's calls wait for it; the host has other things to do.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -212,6 +212,23 @@ impl Node for RpcNode {
                     Err(SubmitError::Unknown(format!("not in a block of the node at {} within {limit:?}", self.url)))
                 }
             }
+        })
+    }
+}
+
+impl JobsNode for RpcNode {
+    fn assigned(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<JobId>, NodeError>> {
+        Box::pin(async move {
+            let chain = self.chain()?;
+            self.bounded(async { chain.finalized().await?.assigned_jobs(worker).await }).await
+        })
+    }
+
+    fn holders(&self, job: JobId) -> BoxFuture<'_, Result<Vec<WorkerId>, NodeError>> {
+        Box::pin(async move {
+            let chain = self.chain()?;
+            let holders = self.bounded(async { chain.finalized().await?.holders_of(job).await }).await?;
+            Ok(holders.into_iter().map(|holder| holder.worker).collect())
         })
     }
 }
