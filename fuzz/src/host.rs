@@ -1,7 +1,8 @@
-//! What a host reads beside [requests](crate::http_requests): its own disk, which may be damaged or somebody else's, and the
-//! answers of its node.
+//! What a host reads beside [requests](crate::http_requests): its own disk, which may be damaged or somebody else's, the
+//! answers of its node, and headers of job inputs from other hosts.
 
 use codec::Encode;
+use phala_app_encryption::{BODY_BYTES, MAX_HEADER_BYTES, targets};
 use phala_attestation::{Evidence, Role, Statement, simulated::development_root};
 use phala_host::{
     chain::enclave_spec,
@@ -20,6 +21,13 @@ use std::{
 use crate::{Target, canonical, evidence, signed};
 
 pub(crate) const TARGETS: &[Target] = &[
+    Target {
+        name: "age_headers",
+        run: age_headers,
+        seeds: age_header_seeds,
+        tokens: &[b"age-encryption.org/v1\n", b"-> ", b"phala", b" job ", b" file ", b"X25519", b"\n--- ", b"\n", b"A"],
+        memory_per_byte: Some(64),
+    },
     Target {
         name: "node_specs",
         run: node_specs,
@@ -140,6 +148,33 @@ fn stored_record_seeds() -> Vec<Vec<u8>> {
     files.into_iter().map(|(kind, content)| [&[kind][..], &content].concat()).collect()
 }
 
+/// The beginning of an age file that another host gives as a job input. What it is said to be encrypted to is written there, and as
+/// often.
+pub fn age_headers(data: &[u8]) {
+    let Ok(found) = targets(data) else { return };
+    let header = &data[..data.len().min(MAX_HEADER_BYTES)];
+    assert!(found.len() * BODY_BYTES <= header.len(), "more stanzas than there is room for");
+    for target in found {
+        let app = hex::encode(target.app.0);
+        assert!(header.windows(app.len()).any(|text| text == app.as_bytes()), "an app that the header does not name");
+    }
+}
+
+fn age_header_seeds() -> Vec<Vec<u8>> {
+    let line = "A".repeat(64);
+    let stanza = |purpose: &str, epoch: u32| {
+        format!("-> phala {purpose} {epoch} {} 0\n{line}\n{line}\n{line}\n{}\n", "06".repeat(32), "A".repeat(22))
+    };
+    let other = format!("-> X25519 {}\n{}\n", "A".repeat(43), "A".repeat(43));
+    let header = |stanzas: &str| format!("age-encryption.org/v1\n{stanzas}--- {}\nnonce", "A".repeat(43)).into_bytes();
+    vec![
+        header(&stanza("job", 3)),
+        header(&[stanza("file", 0), other.clone(), stanza("job", u32::MAX)].concat()),
+        header(&other),
+        header("-> x-grease y\n\n"),
+    ]
+}
+
 /// What a node says of its chain: its URL and addresses in the first line, its specification in the rest. What the host
 /// makes of it for the enclave has no checkpoint, and the enclave can read it.
 pub fn node_specs(data: &[u8]) {
@@ -173,6 +208,12 @@ fn node_spec_seeds() -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_headers_name_their_apps() {
+        let found: Vec<_> = age_header_seeds().iter().map(|seed| targets(seed).unwrap().len()).collect();
+        assert_eq!(found, [1, 2, 0, 0]);
+    }
 
     #[test]
     fn the_seeds_are_read() {

@@ -34,7 +34,7 @@ pub use enclave::{age_files, chain_specs, chain_values, job_inputs, programs, se
 pub use evidence::evidence;
 pub use gatekeepers::{app_files, key_requests};
 #[cfg(feature = "host")]
-pub use host::{node_specs, stored_records};
+pub use host::{age_headers, node_specs, stored_records};
 #[cfg(feature = "host")]
 pub use http::http_requests;
 pub use mutate::{MAX_INPUT_BYTES, Random, mutate};

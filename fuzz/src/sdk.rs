@@ -6,7 +6,7 @@ use phala_primitives::{Outcome, input::is_file_name};
 use phala_sdk::{
     Account, Signer, amount,
     encryption::{Identity, parse_recipient},
-    host::Host,
+    host::{FetchToken, Host},
     job::Output,
     key::keystore_account,
 };
@@ -201,6 +201,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A host that answers every request in the same way.
 struct Liar {
     host: Host,
+    token: FetchToken,
     answer: Arc<Mutex<Vec<u8>>>,
     runtime: Runtime,
 }
@@ -218,7 +219,8 @@ static LIAR: LazyLock<Mutex<Liar>> = LazyLock::new(|| {
     });
     let host = Host::new(&format!("http://{address}")).expect("it is a URL");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    Mutex::new(Liar { host, answer, runtime })
+    let operator = Signer::from_uri("//Alice").expect("it is a key");
+    Mutex::new(Liar { host, token: FetchToken::sign(&operator, [1; 32], 5, u64::MAX), answer, runtime })
 });
 
 /// Answers requests without a body until the client hangs up.
@@ -240,16 +242,17 @@ fn serve(stream: TcpStream, answer: &Mutex<Vec<u8>>) {
 pub fn host_answers(data: &[u8]) {
     let Some((kind, body)) = data.split_first() else { return };
     let statuses = ["200 OK", "404 Not Found", "409 Conflict", "429 Too Many Requests", "503 Service Unavailable"];
-    let status = statuses[usize::from(kind / 4) % statuses.len()];
+    let status = statuses[usize::from(kind / 5) % statuses.len()];
     let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
     let liar = LIAR.lock().unwrap_or_else(PoisonError::into_inner);
     *liar.answer.lock().unwrap_or_else(PoisonError::into_inner) = [head.as_bytes(), body].concat();
     let asked = async {
-        match kind % 4 {
+        match kind % 5 {
             0 => liar.host.evidence().await.map(drop),
             1 => liar.host.registration().await.map(drop),
             2 => liar.host.job(5).await.map(drop),
-            _ => liar.host.receipt(5).await.map(drop),
+            3 => liar.host.receipt(5).await.map(drop),
+            _ => liar.host.inputs(5, &liar.token).await.map(drop),
         }
     };
     let answered = liar.runtime.block_on(async { timeout(PATIENCE, asked).await });
@@ -267,6 +270,7 @@ fn host_answer_seeds() -> Vec<Vec<u8>> {
     let (statement, evidence) = (hex(&statement), hex(&evidence));
     let performance = hex(&signed::performance());
     let receipt = hex(&signed::receipt(Outcome::Completed { exit_code: 0 }));
+    let hash = "05".repeat(32);
     let bodies = [
         (0, format!(r#"{{"statement":"{statement}","evidence":"{evidence}"}}"#)),
         (
@@ -277,9 +281,10 @@ fn host_answer_seeds() -> Vec<Vec<u8>> {
         ),
         (2, r#"{"job":5,"state":"refused","refusal":{"reason":"not now","retry":true},"receipt_block":null}"#.into()),
         (3, format!(r#"{{"receipt":"{receipt}"}}"#)),
+        (4, format!(r#"{{"job":5,"input":"{hash}","blobs":[{{"sha256":"{hash}","bytes":5}}]}}"#)),
     ];
     let refusal = r#"{"error":{"code":"busy","message":"too many","hint":"wait","retry_after":5}}"#;
-    let refusals = (1..5).map(|status| (4 * status, refusal.to_owned()));
+    let refusals = (1..5).map(|status| (5 * status, refusal.to_owned()));
     bodies.into_iter().chain(refusals).map(|(kind, body)| [&[kind][..], body.as_bytes()].concat()).collect()
 }
 

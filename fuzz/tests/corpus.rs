@@ -37,6 +37,7 @@ macro_rules! tests {
 
 tests! {
     age_files
+    age_headers
     amounts
     archives
     calls
