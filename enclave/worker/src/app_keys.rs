@@ -26,6 +26,7 @@ use phala_keys::{AppKey, CombineError, OpenError, PendingRequest, SharingError, 
 use phala_primitives::{
     AppId, GatekeeperId, JobId,
     gatekeeper::{APP_KEY_VERSION, EpochId, KeyRequest, NetworkKey, Sharing, SignedKeyRequest},
+    input::MAX_EPOCHS,
 };
 use phala_protocol::{EnclaveRequest, HostReply, LogLevel, Refusal};
 use std::{
@@ -49,9 +50,6 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// The pause before one is asked again that may know more by then: its view of the chain may be a block behind.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// The most epochs that the files of one job may be encrypted in: each costs a round of requests.
-const MAX_EPOCHS: usize = 4;
 
 /// Fixed sentences with numbers and ids.
 struct Said<T>(T);
