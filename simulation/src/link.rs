@@ -389,6 +389,7 @@ pub fn describe(message: &EnclaveMessage) -> Option<String> {
             EnclaveRequest::StoreSealed { name, .. } => format!("stores {}", kind(name)),
             EnclaveRequest::ReadCache { .. } => "reads the cache".into(),
             EnclaveRequest::WriteCache { last, .. } => format!("writes the cache, last: {last}"),
+            EnclaveRequest::Key { .. } => "asks a gatekeeper for its part of a key".into(),
         },
         Message::Reply { reply: Ok(reply), .. } => match reply {
             EnclaveReply::Started { .. } => "is started".into(),

@@ -445,7 +445,7 @@ fn fetch(
         id,
         job,
         app: &app,
-        measurement: Some(MEASUREMENT),
+        measurement: Ok(MEASUREMENT),
         input_hash: Some(settlement.input_hash),
         output,
     };
