@@ -59,8 +59,8 @@ const ARCHIVE_OVERHEAD: u64 = 64 * 1024 * 1024;
 /// The manifest of an app that has none of its own.
 const DEFAULT_MANIFEST: &[u8] = b"{}";
 
-/// How many blocks a submission may take to get into one, and the job to be assigned.
-const SUBMISSION_BLOCKS: u64 = 5;
+/// How many blocks a submission may take to get into one, and the random beacon to draw a worker.
+const SUBMISSION_BLOCKS: u64 = 15;
 
 /// How many times the median price is offered where the user names no price.
 const OFFER: Balance = 2;
@@ -1042,9 +1042,9 @@ mod tests {
         assert!(matches!(check_request(&missing), Err(JobError::File { .. })));
         let none = Limits { fuel: 0, ..Limits::DEFAULT };
         assert!(matches!(check_request(&Request { limits: none, ..request(&[]) }), Err(JobError::Limits)));
-        let near = Request { deadline_blocks: Some(64), ..request(&[]) };
-        assert!(matches!(check_request(&near), Err(JobError::DeadlineTooNear(65))));
-        assert!(check_request(&Request { deadline_blocks: Some(65), ..near }).is_ok());
+        let near = Request { deadline_blocks: Some(74), ..request(&[]) };
+        assert!(matches!(check_request(&near), Err(JobError::DeadlineTooNear(75))));
+        assert!(check_request(&Request { deadline_blocks: Some(75), ..near }).is_ok());
         let missing = Some("/nonexistent".into());
         assert!(matches!(check_request(&Request { stdin: missing, ..request(&[]) }), Err(JobError::File { .. })));
         let crowd = vec![Identity::generate().recipient(); MAX_RECIPIENTS];

@@ -7,8 +7,8 @@ use ed25519_dalek::{Signer, SigningKey};
 use phala_primitives::{
     AppId, GatekeeperId, WorkerId,
     gatekeeper::{
-        Answer, Beacon, Ceremony, CeremonyId, Confirmation, Content, Dealing, KeyReply, KeyRequest, NetworkKey, Phase,
-        PublicKey, Sharing, threshold,
+        Answer, Beacon, CeremonyId, Confirmation, Content, Dealing, KeyReply, KeyRequest, NetworkKey, Phase, PublicKey,
+        Sharing, threshold,
     },
 };
 use proptest::prelude::*;
