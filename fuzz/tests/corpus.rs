@@ -39,6 +39,7 @@ tests! {
     age_files
     age_headers
     amounts
+    app_files
     archives
     calls
     chain_specs
@@ -53,6 +54,7 @@ tests! {
     host_frames
     http_requests
     job_inputs
+    key_requests
     keys
     names
     node_specs

@@ -25,7 +25,7 @@ fn key<'a>(keys: &'a Value, name: &str) -> Option<&'a Value> {
 const WORKERS: [&str; 4] = ["host-1", "enclave-1", "host-2", "enclave-2"];
 
 /// A file is encrypted to an app, and a job of it submitted, while there is no worker; then there are some.
-fn an_app_is_encrypted_to_before_it_has_a_worker(network: &Network, keys: &Value) -> Result<()> {
+fn an_app_is_encrypted_to_before_it_has_a_worker(network: &Network) -> Result<()> {
     wait_until("nobody works", 120, || {
         let workers = network.phala(&["worker", "list", "--json"])?.ok()?.json()?;
         let is_active = |worker: &Value| worker["status"] == "active";
@@ -36,8 +36,12 @@ fn an_app_is_encrypted_to_before_it_has_a_worker(network: &Network, keys: &Value
     let published = network.phala(&["app", "publish", program, "--json"])?.ok()?.json()?;
     let app = published["app"].as_str().context("the app's id")?.to_owned();
     // By somebody who has the network's public keys, and no chain.
+    let keys = wait_until("a finalized key for inputs", 60, || {
+        let keys = keys(network)?;
+        Ok(keys["input_key"].is_object().then_some(keys))
+    })?;
     let keys = network.file("keys.json", keys.to_string())?;
-    let data = network.file("data", "what the data's owner sends")?;
+    let data = network.file("plain", "what the data's owner sends")?;
     let encrypted = network.path().join("data.age").display().to_string();
     let encrypt =
         ["--node", "ws://127.0.0.1:1", "encrypt", "--app", &app, "--network-keys", &keys, &data, "-o", &encrypted];
@@ -180,7 +184,7 @@ fn gatekeepers_are_elected_and_share_the_networks_keys() -> Result<()> {
         Ok(beacon["round"].as_u64().filter(|newest| *newest >= round + 9 && beacon["stalled"] == false))
     })?;
 
-    an_app_is_encrypted_to_before_it_has_a_worker(&network, &first)?;
+    an_app_is_encrypted_to_before_it_has_a_worker(&network)?;
     a_job_goes_on_without_another_upload(&network)?;
 
     // The next era: the shares of the root key are dealt anew, and another epoch has another key.

@@ -10,7 +10,8 @@ use phala_primitives::{
 };
 use phala_sdk::{
     Account, NetworkKeys, amount,
-    chain::{Call, Gatekeeper, Seat, call, seat_id},
+    chain::{Call, Chain, Gatekeeper, Seat, call, seat_id},
+    host::Attestation,
 };
 use serde_json::{Value, json};
 
@@ -278,7 +279,6 @@ async fn submit(
 
 /// `phala network keys`.
 pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
-    use phala_primitives::gatekeeper::NetworkKey;
     let chain = context.chain().await?;
     let input_key = NetworkKeys::read(&chain).await?;
     let state = chain.best().await?;

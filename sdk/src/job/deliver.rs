@@ -8,7 +8,7 @@ use age::EncryptError;
 use age_core::format::{FileKey, Stanza};
 use phala_primitives::{
     AppId,
-    gatekeeper::EpochId,
+    gatekeeper::{EpochId, NetworkKey},
     input::{EncryptedFile, JobInput, MAX_EPOCHS, NamedFile},
     job::JobStatus,
     units,
