@@ -1,9 +1,10 @@
 //! The confidential part of a job.
 //!
-//! A user sends a worker one `age` file that holds a [`JobInput`] as JSON, encrypted to the worker, and one `age` file
-//! for the standard input and for each input file, encrypted to a key of the job's own, which the job input holds. So
-//! whoever names somebody else's file in a job of his own gets nothing: the worker's key opens job inputs only, and a job
-//! input opens its own files only.
+//! A user sends a worker one `age` file that holds a [`JobInput`] as JSON, encrypted to the app in an epoch of the network's keys (or
+//! to the worker, where the network has none), and one `age` file for the standard input and for each input file, encrypted to a key
+//! of the job's own, which the job input holds. So whoever names somebody else's file in a job of his own gets nothing: what opens
+//! job inputs opens nothing else, and a job input opens its own files only. A file may be encrypted to the app instead, by
+//! anybody: then a job of the app that names it reads it.
 //!
 //! The job input names each file by the SHA-256 of its ciphertext, so that the hash of the encrypted job input commits to
 //! everything. It also names its chain, job and app, and holds the secret whose
@@ -71,7 +72,7 @@ pub struct JobInput {
     pub recipients: Vec<String>,
 }
 
-/// An `age` file that was uploaded beside the job input, encrypted to the recipient of [`JobInput::identity`].
+/// An `age` file that was uploaded beside the job input, encrypted to the recipient of [`JobInput::identity`], or to the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncryptedFile {
