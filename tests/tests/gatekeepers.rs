@@ -146,7 +146,7 @@ fn a_fifth_takes_the_place_of_one_that_leaves(network: &Network, root: &Value) -
     let status = |key| network.phala(&["gatekeeper", "status", "--key", key, "--json"]);
     let fifth = wait_until("the fifth gatekeeper", 180, || {
         let run = status("//Gatekeeper5")?;
-        Ok((run.status == Some(0)).then(|| run.json()).transpose()?)
+        (run.status == Some(0)).then(|| run.json()).transpose()
     })?;
     let first = status("//Gatekeeper1")?.ok()?.json()?;
     network.phala(&["gatekeeper", "leave", "--key", "//Gatekeeper1"])?.ok()?;
