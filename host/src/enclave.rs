@@ -48,6 +48,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long it may take for everything else.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the enclave may take for a start of a job: it waits for the chain, and for gatekeepers.
+const START_JOB_TIMEOUT: Duration = Duration::from_secs(90);
+
 /// Of a socket folder that the host makes: its group, which the enclave joins, may enter it.
 const SOCKET_FOLDER_MODE: u32 = 0o710;
 
@@ -176,7 +179,7 @@ impl Enclave {
     async fn start_job_on(&self, link: &Link, pending: Pending) -> Result<(), RequestError> {
         let Pending { job, attempt, input } = pending;
         let start = self.jobs.begin(job, attempt);
-        match link.request(HostRequest::StartJob { job, attempt, input }, REQUEST_TIMEOUT).await? {
+        match link.request(HostRequest::StartJob { job, attempt, input }, START_JOB_TIMEOUT).await? {
             EnclaveReply::JobAccepted { blobs } => {
                 start.accepted(input, &blobs);
                 Ok(())

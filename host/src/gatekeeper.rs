@@ -24,7 +24,7 @@ use phala_sdk::{
 };
 use sha2::{Digest, Sha256};
 use tokio::{
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
     time::{Instant, timeout},
 };
@@ -49,6 +49,9 @@ const ANSWER: Duration = Duration::from_secs(6);
 
 /// The most hosts of gatekeepers to which connections are kept.
 const MOST_HOSTS: usize = 256;
+
+/// The most questions that one gatekeeper has not answered yet: those that are silent must not keep the others from being asked.
+const MOST_UNANSWERED: usize = 8;
 
 /// The most of the enclave's words that are under way at once.
 const MOST_AT_ONCE: usize = 256;
@@ -82,13 +85,26 @@ pub struct Carrier {
     hosts: Arc<Hosts>,
 }
 
-/// Hosts of gatekeepers, by endpoint.
+/// Hosts of gatekeepers.
 #[derive(Default)]
-struct Hosts(Mutex<BTreeMap<String, Arc<Host>>>);
+struct Hosts {
+    by_endpoint: Mutex<BTreeMap<String, Arc<Host>>>,
+    places: Mutex<BTreeMap<GatekeeperId, Arc<Semaphore>>>,
+}
 
 impl Hosts {
+    /// A place for a question to a gatekeeper, if there is one.
+    fn enter(&self, gatekeeper: GatekeeperId) -> Option<OwnedSemaphorePermit> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.len() >= MOST_HOSTS {
+            places.retain(|_, places| places.available_permits() < MOST_UNANSWERED);
+        }
+        let places = places.entry(gatekeeper).or_insert_with(|| Arc::new(Semaphore::new(MOST_UNANSWERED)));
+        places.clone().try_acquire_owned().ok()
+    }
+
     fn at(&self, endpoint: &str) -> Result<Arc<Host>, HostError> {
-        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(host) = hosts.get(endpoint) {
             return Ok(host.clone());
         }
@@ -201,9 +217,13 @@ async fn submit(node: Arc<dyn GatekeeperNode>, metrics: Arc<Metrics>, submission
 /// Asks the gatekeeper, and tells the enclave what it says. An answer that comes too late is for nobody.
 async fn answer(node: Arc<dyn GatekeeperNode>, hosts: Arc<Hosts>, metrics: Arc<Metrics>, question: KeyQuestion) {
     let KeyQuestion { gatekeeper, request, answer } = question;
+    let refusal = |reason, retry| Err(Refusal { reason, retry });
+    let Some(_place) = hosts.enter(gatekeeper) else {
+        drop(answer.send(refusal(format!("gatekeeper {gatekeeper} has not answered others yet"), true)));
+        return;
+    };
     let begun = Instant::now();
     let asked = timeout(ANSWER, ask(&*node, &hosts, gatekeeper, &request)).await;
-    let refusal = |reason, retry| Err(Refusal { reason, retry });
     let reply = asked.unwrap_or_else(|_| refusal(format!("gatekeeper {gatekeeper} did not answer in time"), true));
     let result = if reply.is_ok() { "given" } else { "refused" };
     metrics.key_parts.with_label_values(&[result]).observe(begun.elapsed().as_secs_f64());

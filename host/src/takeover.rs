@@ -139,6 +139,8 @@ struct History {
     useless: BTreeSet<Hash>,
     /// How often each holder was of no use.
     failures: BTreeMap<WorkerId, u32>,
+    /// What came from each before it failed for the first time.
+    fetched: BTreeMap<WorkerId, Vec<Hash>>,
 }
 
 /// Why a go at a job came to nothing.
@@ -284,10 +286,14 @@ impl Takeover {
                 }
                 ended => return ended.map(Ok),
             },
-            // What came so far may be gone on with.
-            Err(error @ (HolderError::Slow | HolderError::Host(_))) => return Ok(Err(error)),
+            // What came so far may be gone on with, once.
+            Err(error @ HolderError::Host(_)) if !history.failures.contains_key(&holder) => {
+                history.fetched.insert(holder, asking.fetched);
+                return Ok(Err(error));
+            }
             Err(error) => error,
         };
+        asking.fetched.extend(history.fetched.remove(&holder).unwrap_or_default());
         asking.remove_fetched().await;
         Ok(Err(error))
     }

@@ -108,6 +108,11 @@ pub fn sharing_key(key: NetworkKey) -> Vec<u8> {
     [&twox_128(b"Keys")[..], &twox_128(b"Sharings"), &twox_64(&key), &key].concat()
 }
 
+/// Where it stores the oldest epoch whose key is still shared.
+pub fn oldest_epoch_key() -> Vec<u8> {
+    [twox_128(b"Keys"), twox_128(b"OldestEpoch")].concat()
+}
+
 /// Reads and decodes a value at the finalized block `at`.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use phala_primitives::{
     gatekeeper::{BEACON_INTERVAL, Beacon, BeaconPart, Round, SignedBeaconPart},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -42,6 +42,22 @@ struct State {
     sharing: Option<Arc<VerifiedSharing>>,
     parts: BTreeMap<GatekeeperId, VerifiedPartial>,
     beacon: Option<Beacon>,
+    /// Who has signed a false part.
+    liars: BTreeSet<GatekeeperId>,
+}
+
+impl State {
+    /// Whether a part is of any use: of this round and sharing, by who has a share and has said nothing yet.
+    fn wants(&self, part: &BeaconPart) -> bool {
+        let fits = |sharing: &Arc<VerifiedSharing>| {
+            part.ceremony == sharing.ceremony() && sharing.players().contains(&part.gatekeeper)
+        };
+        part.round == self.round
+            && self.beacon.is_none()
+            && self.sharing.as_ref().is_some_and(fits)
+            && !self.parts.contains_key(&part.gatekeeper)
+            && !self.liars.contains(&part.gatekeeper)
+    }
 }
 
 impl Rounds {
@@ -77,10 +93,19 @@ impl Rounds {
     /// When it is not what it says. One of another round, or a second one, is ignored.
     pub(crate) fn take(&self, signed: &SignedBeaconPart) -> Result<(), PartError> {
         let part = &signed.part;
+        // First: strangers sign as much as they like.
+        if !lock(&self.state).wants(part) {
+            return Ok(());
+        }
         let key = VerifyingKey::from_bytes(&part.gatekeeper.0).map_err(|_| PartError::Signature)?;
         key.verify_strict(&part.signed_bytes(), &Signature::from_bytes(&signed.signature))
             .map_err(|_| PartError::Signature)?;
-        Ok(add(&mut lock(&self.state), part)?)
+        let mut state = lock(&self.state);
+        let added = add(&mut state, part);
+        if added.is_err() {
+            state.liars.insert(part.gatekeeper);
+        }
+        Ok(added?)
     }
 
     /// The round, once there are enough parts of it.
@@ -91,7 +116,7 @@ impl Rounds {
 
 fn add(state: &mut State, part: &BeaconPart) -> Result<(), PartialError> {
     let Some(sharing) = state.sharing.clone() else { return Ok(()) };
-    if part.round != state.round || state.beacon.is_some() || state.parts.contains_key(&part.gatekeeper) {
+    if !state.wants(part) {
         return Ok(());
     }
     let message = Message::Beacon { genesis_hash: part.genesis_hash, round: part.round };

@@ -10,7 +10,7 @@ use phala_enclave::{
 };
 use phala_keys::{Facts, Refused};
 use phala_primitives::{
-    GatekeeperId, Hash, WorkerId,
+    GatekeeperId, Hash, JobId, WorkerId,
     gatekeeper::{APP_KEY_VERSION, KeyRequest, Releases, SignedReleases},
     job::JobStatus,
     worker::WorkerStatus,
@@ -28,6 +28,10 @@ use crate::board::{Epochs, Reader};
 
 /// How many parts one worker gets in [`WINDOW`]: each job needs two, and more when parts are lost on their way.
 const MOST_PER_WORKER: usize = 64;
+
+/// How many of them for one assignment: one for each key, and some that were lost on their way. Whoever has a job starts it as often as
+/// he likes, and must not use up what others' jobs need.
+const MOST_PER_ASSIGNMENT: usize = 6;
 
 /// See [`MOST_PER_WORKER`].
 const WINDOW: Duration = Duration::from_secs(60);
@@ -136,12 +140,18 @@ pub(crate) struct Log {
 
 #[derive(Default)]
 struct State {
-    recent: BTreeMap<WorkerId, VecDeque<Duration>>,
+    recent: BTreeMap<WorkerId, VecDeque<Given>>,
     unlogged: Vec<KeyRequest>,
     /// What was last said to the chain.
     said: Option<Said>,
     released: u64,
     refused: u64,
+}
+
+/// A part that a worker got: when, and for which assignment.
+struct Given {
+    at: Duration,
+    assignment: (JobId, u32),
 }
 
 struct Said {
@@ -170,19 +180,23 @@ impl Log {
             return Err(refusal(true, "the chain takes no log of what was given; nothing is given meanwhile"));
         }
         if !state.recent.contains_key(&request.worker) && state.recent.len() >= MOST_WORKERS {
-            let longest = state.recent.iter().min_by_key(|(_, times)| times.back().copied());
+            let longest = state.recent.iter().min_by_key(|(_, times)| times.back().map(|given| given.at));
             if let Some(longest) = longest.map(|(worker, _)| *worker) {
                 state.recent.remove(&longest);
             }
         }
         let times = state.recent.entry(request.worker).or_default();
-        while times.front().is_some_and(|time| now.saturating_sub(*time) >= WINDOW) {
+        while times.front().is_some_and(|given| now.saturating_sub(given.at) >= WINDOW) {
             times.pop_front();
+        }
+        let assignment = (request.job, request.attempt);
+        if times.iter().filter(|given| given.assignment == assignment).count() >= MOST_PER_ASSIGNMENT {
+            return Err(refusal(true, "keys were asked for this assignment too often; try again in a minute"));
         }
         if times.len() >= MOST_PER_WORKER {
             return Err(refusal(true, "this worker has asked for too many keys; try again in a minute"));
         }
-        times.push_back(now);
+        times.push_back(Given { at: now, assignment });
         state.unlogged.push(request.clone());
         state.released = state.released.saturating_add(1);
         Ok(())
@@ -277,6 +291,18 @@ mod tests {
         log.admit(&request(2, 99), Duration::from_secs(69)).unwrap();
         log.admit(&request(1, 99), Duration::from_secs(70)).unwrap();
         assert_eq!(log.counts().0, MOST_PER_WORKER as u64 + 2);
+    }
+
+    #[test]
+    fn one_assignment_does_not_use_up_what_others_need() {
+        let log = Log::default();
+        for _ in 0..MOST_PER_ASSIGNMENT {
+            log.admit(&request(1, 7), Duration::ZERO).unwrap();
+        }
+        assert!(log.admit(&request(1, 7), Duration::from_secs(59)).unwrap_err().retry);
+        log.admit(&KeyRequest { attempt: 2, ..request(1, 7) }, Duration::from_secs(59)).unwrap();
+        log.admit(&request(1, 8), Duration::from_secs(59)).unwrap();
+        log.admit(&request(1, 7), Duration::from_secs(60)).unwrap();
     }
 
     #[test]

@@ -9,8 +9,8 @@
 //! - A key is asked for only when a file of the job needs it, and lives as long as the job: a worker that is broken tomorrow has no
 //!   keys of yesterday's apps.
 //! - Only parts that verify against the chain's sharing are put together, and what comes out verifies against its public key.
-//! - Gatekeepers that do not answer refuse the job, and say nothing of its files. A file to a key that the chain does not have is the
-//!   user's fault.
+//! - Gatekeepers that do not answer refuse the job, and say nothing of its files; nor does it when the time of a file's epoch is over, which
+//!   a host may have waited for. A file in an epoch that the chain has not come to is the user's fault.
 //! - A job input opens as nothing but a job input, and a file as nothing but a file ([`Purpose`]): nobody reads another's job input
 //!   by naming it as a file of his own job.
 
@@ -30,7 +30,7 @@ use phala_primitives::{
 };
 use phala_protocol::{EnclaveRequest, HostReply, LogLevel, Refusal};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex},
     time::Duration,
@@ -38,14 +38,14 @@ use std::{
 
 use phala_enclave::{
     TeeRng,
-    chain::{Chain, no_finality, read, sharing_key},
+    chain::{Chain, no_finality, oldest_epoch_key, read, sharing_key},
     host::{lock, refusal},
     text::{Public, Text, text},
 };
 
 use crate::{files::Opener, jobs::Context};
 
-/// How long the gatekeepers are asked. A start of a job has to be answered within half a minute.
+/// How long the gatekeepers are asked for one key. A host waits for a start of a job for a minute and a half.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// The pause before one is asked again that may know more by then: its view of the chain may be a block behind.
@@ -75,8 +75,10 @@ pub(crate) struct AppKeys {
 
 #[derive(Default)]
 struct Known {
-    /// By epoch; `None` where the chain has no such key.
-    identities: BTreeMap<EpochId, Option<Arc<Identities>>>,
+    /// By epoch.
+    identities: BTreeMap<EpochId, Arc<Identities>>,
+    /// Epochs that the chain has not come to, as far as it was looked.
+    future: BTreeSet<EpochId>,
     /// Why one could not be had, the last time.
     refusal: Option<Refusal>,
 }
@@ -98,33 +100,39 @@ impl AppKeys {
         {
             let known = lock(&self.known);
             if let Some(identities) = known.identities.get(&epoch) {
-                return Ok(identities.clone());
+                return Ok(Some(identities.clone()));
             }
-            if known.identities.len() >= MAX_EPOCHS {
+            if known.future.contains(&epoch) || known.future.len() >= MAX_EPOCHS || known.identities.len() >= MAX_EPOCHS
+            {
                 return Ok(None);
             }
         }
-        let identities = match self.context.tasks.block_on(self.ask(epoch))? {
-            None => None,
-            Some(key) => {
-                let of = |purpose| key.inputs(purpose, epoch);
-                let both = of(Purpose::JobInput).and_then(|job_input| Ok((job_input, of(Purpose::File)?)));
-                let (job_input, file) = both.map_err(|_| refusal(true, "the app's key does not verify"))?;
-                Some(Arc::new(Identities { job_input, file }))
-            }
+        let Some(key) = self.context.tasks.block_on(self.ask(epoch))? else {
+            lock(&self.known).future.insert(epoch);
+            return Ok(None);
         };
+        let of = |purpose| key.inputs(purpose, epoch);
+        let both = of(Purpose::JobInput).and_then(|job_input| Ok((job_input, of(Purpose::File)?)));
+        let (job_input, file) = both.map_err(|_| refusal(true, "the app's key does not verify"))?;
+        let identities = Arc::new(Identities { job_input, file });
         lock(&self.known).identities.insert(epoch, identities.clone());
-        Ok(identities)
+        Ok(Some(identities))
     }
 
-    /// Asks all who have a share, until a threshold has answered.
+    /// Asks all who have a share, until a threshold has answered. `None` for an epoch that the chain has not come to.
     async fn ask(&self, epoch: EpochId) -> Result<Option<AppKey>, Refusal> {
         let phala_enclave::Context { tee, host, keys, chain, .. } = &self.context.enclave;
         let block = chain.finalized().ok_or_else(no_finality)?;
         let key = NetworkKey::Epoch(epoch);
         let sharing = read::<Sharing<u32>>(&**chain, block.hash, sharing_key(key), "sharing").await;
         let unreadable = |error| refusal(true, text!("how the network's key is shared could not be read: ", error));
-        let Some(sharing) = sharing.map_err(unreadable)? else { return Ok(None) };
+        let Some(sharing) = sharing.map_err(unreadable)? else {
+            let oldest = read::<EpochId>(&**chain, block.hash, oldest_epoch_key(), "epoch").await;
+            if epoch < oldest.map_err(unreadable)?.unwrap_or_default() {
+                return Err(refusal(false, text!("the time of epoch ", epoch, " is over: encrypt anew")));
+            }
+            return Ok(None);
+        };
         let sharing = VerifiedSharing::new(&sharing).map_err(|error| refusal(true, text!(Said(error))))?;
         let request = KeyRequest {
             genesis_hash: chain.genesis_hash(),
@@ -231,7 +239,16 @@ impl age::Identity for JobOpener {
         if target != ours {
             return None;
         }
-        match self.keys.identities(target.epoch) {
+        let identities = self.keys.identities(target.epoch);
+        let identities = match (identities, self.purpose) {
+            // The user's node may be ahead of this enclave.
+            (Ok(None), Purpose::JobInput) => Err(refusal(
+                true,
+                text!("the chain has not come to epoch ", target.epoch, " as far as it is known here"),
+            )),
+            (identities, _) => identities,
+        };
+        match identities {
             Ok(identities) => {
                 let identities = identities?;
                 let identity = match self.purpose {

@@ -12,7 +12,7 @@ use futures_lite::future::block_on;
 use phala_app_encryption::{AppRecipient, Purpose, Target};
 use phala_enclave::{
     Enclave, End, OPEN_REQUESTS, OPEN_STARTS, Threads,
-    chain::{Block, Chain, StartError, app_key, job_key, sealed_name, sharing_key, worker_key},
+    chain::{Block, Chain, StartError, app_key, job_key, oldest_epoch_key, sealed_name, sharing_key, worker_key},
     host::{lock, refusal},
     keys,
     testing::{FakeChain, ISOLATION, TestTee, registered},
@@ -783,7 +783,6 @@ fn what_is_encrypted_for_something_else_does_not_open() {
     world.assign(4, app, worker, 1);
     for other in [
         Target { purpose: Purpose::File, ..target },
-        Target { epoch: 1, ..target },
         Target { version: 1, ..target },
         Target { app: AppId([9; 32]), ..target },
     ] {
@@ -791,6 +790,20 @@ fn what_is_encrypted_for_something_else_does_not_open() {
         let refused = host.ask(start_job(4, input)).unwrap_err();
         assert!(!refused.retry && refused.reason.contains("encrypted to another recipient"), "{other:?}: {refused:?}");
     }
+
+    // An epoch of which the enclave does not know yet, and one whose time is over.
+    let later = world.upload_to_app(Target { epoch: 1, ..target }, &key, &json).sha256;
+    let refused = host.ask(start_job(4, later)).unwrap_err();
+    assert!(refused.retry && refused.reason.contains("not come to epoch 1"), "{refused:?}");
+    world.chain.store(oldest_epoch_key(), 2u32.encode());
+    let refused = host.ask(start_job(4, later)).unwrap_err();
+    assert!(!refused.retry && refused.reason.contains("the time of epoch 1 is over"), "{refused:?}");
+    let old = world.upload_to_app(Target { purpose: Purpose::File, epoch: 1, ..target }, &key, b"x");
+    world.assign(7, app, worker, 1);
+    let input = JobInput { files: vec![NamedFile::new("old".into(), old)], ..world.input(7, app) };
+    host.ask(start_job(7, world.upload_input(&recipient, &input))).unwrap();
+    assert!(host.receipt(7).is_err(), "who waits until an epoch is over gets no receipt");
+    world.chain.store(oldest_epoch_key(), 0u32.encode());
 
     // Somebody else's job input, named as a file of one's own job.
     let stolen = world.upload_to_app(target, &key, &json);
