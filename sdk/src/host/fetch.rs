@@ -1,6 +1,5 @@
 //! What the host of the worker that has a job now gets from those that had the job before.
 
-use codec::Encode;
 use phala_primitives::{Hash, JobId, input::hex_bytes};
 use reqwest::Method;
 use serde::Deserialize;
@@ -8,7 +7,7 @@ use std::fmt;
 
 use super::{
     Host, HostError,
-    transfer::{Download, blob, signature},
+    transfer::{Download, Token, blob},
 };
 use crate::Signer;
 
@@ -18,23 +17,18 @@ const TOKEN: &str = "phala-fetch";
 /// What lets its bearer fetch the inputs of a job from any host that keeps them, while the job is with a worker of the operator
 /// who signed it. Displayed as the value of the header `phala-fetch`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchToken {
-    job: JobId,
-    expires: u64,
-    signature: String,
-}
+pub struct FetchToken(Token);
 
 impl FetchToken {
     /// Signs one that is good until `expires`, in Unix seconds.
     pub fn sign(operator: &Signer, genesis_hash: [u8; 32], job: JobId, expires: u64) -> Self {
-        let message = (b"phala/fetch/v1", genesis_hash, job, expires).encode();
-        Self { job, expires, signature: signature(operator, &message) }
+        Self(Token::sign(operator, b"phala/fetch/v1", genesis_hash, job, expires))
     }
 }
 
 impl fmt::Display for FetchToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.job, self.expires, self.signature)
+        self.0.fmt(f)
     }
 }
 

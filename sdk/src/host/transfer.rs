@@ -44,36 +44,60 @@ const UNDER_WAY: &str = "upload_under_way";
 /// How often an upload begins elsewhere because the host says so.
 const OFFSETS: u32 = 3;
 
-/// What lets its bearer upload for a job and start it, at whichever worker has it: the word of the job's owner. Displayed
-/// as the value of the header `phala-upload`.
+/// An account's word about a job until a time. What it says is in its domain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UploadToken {
+pub(super) struct Token {
     job: JobId,
     expires: u64,
     signature: String,
 }
 
+impl Token {
+    /// Signs one that is good until `expires`, in Unix seconds.
+    pub(super) fn sign<const N: usize>(
+        signer: &Signer,
+        domain: &[u8; N],
+        genesis_hash: [u8; 32],
+        job: JobId,
+        expires: u64,
+    ) -> Self {
+        let message = (domain, genesis_hash, job, expires).encode();
+        Self { job, expires, signature: hex::encode(signer.pair().sign(&message).0) }
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.job, self.expires, self.signature)
+    }
+}
+
+/// What lets its bearer upload for a job and start it, at whichever worker has it: the word of the job's owner. Displayed
+/// as the value of the header `phala-upload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UploadToken(Token);
+
 impl UploadToken {
     /// Signs one that is good until `expires`, in Unix seconds.
     pub fn sign(owner: &Signer, genesis_hash: [u8; 32], job: JobId, expires: u64) -> Self {
-        let message = (b"phala/upload/v1", genesis_hash, job, expires).encode();
-        Self { job, expires, signature: signature(owner, &message) }
+        Self(Token::sign(owner, b"phala/upload/v1", genesis_hash, job, expires))
     }
 
     /// The job that it is for.
     pub fn job(&self) -> JobId {
-        self.job
+        self.0.job
     }
 
     /// Until when it is good, in Unix seconds.
     pub fn expires(&self) -> u64 {
-        self.expires
+        self.0.expires
     }
 }
 
 impl fmt::Display for UploadToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.job, self.expires, self.signature)
+        self.0.fmt(f)
     }
 }
 
@@ -293,11 +317,6 @@ async fn receive(
         progress(download.received, download.total);
     }
     Ok(())
-}
-
-/// An account's word, as tokens hold it.
-pub(super) fn signature(signer: &Signer, message: &[u8]) -> String {
-    hex::encode(signer.pair().sign(message).0)
 }
 
 /// The path of a blob.
