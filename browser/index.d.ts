@@ -95,7 +95,7 @@ export interface Accepted {
   platform: string | null;
   /** For people. */
   hardware: string;
-  /** The platforms that share its weaknesses: `fmspc:00a067110000`, `generation:milan` or `simulated`. */
+  /** The platforms that share its weaknesses: `fmspc:00a067110000`, `generation:milan` or `simulated:development`. */
   family: string;
   /** What the policy thinks of the platform. */
   tier: "full" | "limited";
@@ -113,7 +113,7 @@ export interface Accepted {
 
 /** What a worker's evidence binds. Compare it with what the chain has of the worker before you send anything. */
 export interface Bound {
-  vendor: "intel" | "amd" | "simulated";
+  vendor: "intel" | "amd" | `simulated:${string}`;
   /** Whether there is no TEE: whoever runs the host can read everything. */
   simulated: boolean;
   /** Who to encrypt to with `age`, so that only this enclave can read it. */

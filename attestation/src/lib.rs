@@ -56,6 +56,7 @@ mod statement;
 #[path = "../tests/verifier/mod.rs"]
 mod tests;
 mod unverified;
+mod vendor;
 mod verdict;
 
 pub use collateral::{Collateral, DcapCollateral, SevSnpCollateral};
@@ -66,14 +67,13 @@ pub use documents::{
 };
 pub use error::{Document, Error};
 pub use measurement::{Measurement, Measurements};
-pub use platform::{
-    Family, Generation, Hardware, Kind, ParseKindError, Platform, PlatformId, SigningKey, SnpTcb, Tcb, Vendor,
-};
+pub use platform::{Family, Generation, Hardware, Kind, ParseKindError, Platform, PlatformId, SigningKey, SnpTcb, Tcb};
 pub use policy::{DcapPolicy, MinimumTcb, Policy, Requirements, SevSnpPolicy, TcbStatus, Tier, VendorRoots};
 pub use sev_snp::EndorsementId;
 pub use signatures::{KnownSignatures, NoneKnown, SignatureId};
 pub use statement::{Role, Statement};
 pub use unverified::Unverified;
+pub use vendor::{ParseVendorError, ParseVendorNameError, Vendor, VendorName};
 pub use verdict::{Claim, ClaimStatus, Verdict, VerifiedEvidence};
 
 use alloc::vec::Vec;

@@ -6,22 +6,7 @@ use core::{fmt, str::FromStr};
 use scale_info::TypeInfo;
 use sha2::{Digest, Sha256};
 
-use crate::TcbStatus;
-
-/// Who made the TEE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
-pub enum Vendor {
-    /// Intel: SGX and TDX.
-    #[codec(index = 1)]
-    Intel,
-    /// AMD: SEV-SNP.
-    #[codec(index = 2)]
-    Amd,
-    /// Nobody: there is no TEE, for development only.
-    #[codec(index = 255)]
-    Simulated,
-}
+use crate::{TcbStatus, Vendor, VendorName};
 
 /// The kind of TEE that made evidence.
 #[derive(
@@ -38,17 +23,6 @@ pub enum Kind {
     /// No TEE at all: development only.
     #[codec(index = 255)]
     Simulated,
-}
-
-impl Kind {
-    /// Who made it.
-    pub fn vendor(self) -> Vendor {
-        match self {
-            Self::Sgx | Self::Tdx => Vendor::Intel,
-            Self::SevSnp => Vendor::Amd,
-            Self::Simulated => Vendor::Simulated,
-        }
-    }
 }
 
 impl fmt::Display for Kind {
@@ -173,6 +147,8 @@ pub enum Hardware {
     },
     /// None: the evidence is simulated.
     Simulated {
+        /// Who is said to have made it.
+        vendor: VendorName,
         /// What its certificate says.
         tcb_level: u16,
     },
@@ -184,7 +160,16 @@ impl Hardware {
         match self {
             Self::Intel { fmspc, .. } => Family::Fmspc(*fmspc),
             Self::Amd { generation, .. } => Family::Generation(*generation),
-            Self::Simulated { .. } => Family::Simulated,
+            Self::Simulated { vendor, .. } => Family::Simulated(*vendor),
+        }
+    }
+
+    /// Who made it.
+    pub fn vendor(&self) -> Vendor {
+        match self {
+            Self::Intel { .. } => Vendor::Intel,
+            Self::Amd { .. } => Vendor::Amd,
+            Self::Simulated { vendor, .. } => Vendor::Simulated(*vendor),
         }
     }
 }
@@ -200,12 +185,12 @@ pub enum Family {
     /// AMD's.
     #[codec(index = 2)]
     Generation(Generation),
-    /// Without hardware.
+    /// Without hardware: all of one simulated vendor.
     #[codec(index = 255)]
-    Simulated,
+    Simulated(VendorName),
 }
 
-/// As `fmspc:00a067110000`, `generation:milan`, or `simulated`.
+/// As `fmspc:00a067110000`, `generation:milan`, or `simulated:NAME`.
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -216,7 +201,7 @@ impl fmt::Display for Family {
             Self::Generation(Generation::Milan) => f.write_str("generation:milan"),
             Self::Generation(Generation::Genoa) => f.write_str("generation:genoa"),
             Self::Generation(Generation::Turin) => f.write_str("generation:turin"),
-            Self::Simulated => f.write_str("simulated"),
+            Self::Simulated(vendor) => write!(f, "simulated:{vendor}"),
         }
     }
 }

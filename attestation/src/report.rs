@@ -8,7 +8,7 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Claim, ClaimStatus, Error, Hardware, Measurements, SigningKey, UnixSeconds, Vendor, VerifiedEvidence};
+use crate::{Claim, ClaimStatus, Error, Hardware, Measurements, SigningKey, UnixSeconds, VerifiedEvidence};
 
 /// The outcome of a verification at the time `at` as JSON: what `phala verify evidence --json` prints.
 ///
@@ -104,7 +104,7 @@ fn claim_detail(evidence: &VerifiedEvidence, claim: Claim, status: ClaimStatus) 
     let hardware = &evidence.platform().hardware;
     let tcb = evidence.tcb();
     match (claim, status, hardware) {
-        (Claim::CertificateChain, ..) if evidence.vendor() == Vendor::Simulated => {
+        (Claim::CertificateChain, ..) if evidence.vendor().is_simulated() => {
             "up to the SIMULATED root that the chain's genesis names".into()
         }
         (Claim::CertificateChain, _, Hardware::Intel { .. }) => {
@@ -129,7 +129,7 @@ fn claim_detail(evidence: &VerifiedEvidence, claim: Claim, status: ClaimStatus) 
         (Claim::QuotingEnclave, ..) => "as in Intel's signed QE identity".into(),
         (Claim::Tcb, ..) => match (&tcb.status, tcb.evaluation_number, hardware) {
             (Some(status), Some(number), _) => format!("{status:?}, by evaluation {number}"),
-            (_, _, Hardware::Simulated { tcb_level }) => format!("SIMULATED level {tcb_level}"),
+            (_, _, Hardware::Simulated { tcb_level, .. }) => format!("SIMULATED level {tcb_level}"),
             _ => "not below the policy's minimum".into(),
         },
         (Claim::Advisories, ..) if tcb.advisories.is_empty() => "none".into(),
@@ -166,7 +166,7 @@ pub fn hardware_name(hardware: &Hardware) -> String {
             Some(provider) => format!("{product}, key given to {provider}"),
             None => product.clone(),
         },
-        Hardware::Simulated { .. } => "SIMULATED".into(),
+        Hardware::Simulated { vendor, .. } => format!("SIMULATED {vendor}"),
     }
 }
 
@@ -213,14 +213,14 @@ pub fn measurements(measurements: &Measurements) -> Vec<(&'static str, String)> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Collateral, Evidence, Policy, mint, simulated, verify};
+    use crate::{Collateral, Evidence, Policy, VendorName, mint, simulated, verify};
 
     #[test]
     fn every_claim_is_reported_by_the_name_that_it_has_in_json() {
         let root = simulated::development_root();
         let policy = Policy { simulated_root: Some(root.public()), ..Policy::default() };
         let report = simulated::Report { measurement: crate::Measurement([9; 32]), debug: false, report_data: [7; 64] };
-        let platform = root.certify([7; 32], 1, mint::VALID_FROM, mint::VALID_UNTIL);
+        let platform = root.certify([7; 32], VendorName::DEVELOPMENT, 1, mint::VALID_FROM, mint::VALID_UNTIL);
         let evidence = Evidence::Simulated(platform.quote(report));
         let verified = verify(&evidence, &Collateral::None, &policy, mint::VALID_FROM).unwrap();
         let value = verification(Ok(&verified), mint::VALID_FROM);

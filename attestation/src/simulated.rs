@@ -11,11 +11,11 @@ use scale_info::TypeInfo;
 
 use crate::{
     Claim, ClaimStatus, Document, Error, Hardware, Kind, Measurement, Measurements, PlatformId, Tcb, Tier, UnixSeconds,
-    VerifiedEvidence,
+    VendorName, VerifiedEvidence,
 };
 
 /// The version of [`Quote`] that this module makes and verifies.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Evidence of the simulated vendor.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
@@ -35,8 +35,10 @@ pub struct Quote {
 /// A platform's identity, certified by the simulated root.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct Certificate {
-    /// The platform.
+    /// The platform: of this key and this vendor.
     pub platform: PlatformId,
+    /// Who is said to have made it.
+    pub vendor: VendorName,
     /// The platform's Ed25519 public key.
     pub platform_key: [u8; 32],
     /// The platform's TCB level. Level 0 is out of date and refused.
@@ -60,7 +62,7 @@ pub struct Report {
 
 impl Certificate {
     fn signed_bytes(&self) -> alloc::vec::Vec<u8> {
-        (b"phala/simulated/certificate/v1", self).encode()
+        (b"phala/simulated/certificate/v2", self).encode()
     }
 }
 
@@ -97,7 +99,7 @@ pub(crate) fn verify(quote: &Quote, root: &[u8; 32], now: UnixSeconds) -> Result
         measurements: Measurements::Simulated(quote.report.measurement),
         platform: crate::Platform {
             id: Some(certificate.platform),
-            hardware: Hardware::Simulated { tcb_level: certificate.tcb_level },
+            hardware: Hardware::Simulated { vendor: certificate.vendor, tcb_level: certificate.tcb_level },
         },
         tier: Tier::Full,
         tcb: Tcb { status: None, advisories: vec![], evaluation_number: None },
@@ -153,10 +155,11 @@ mod mint {
             self.0.verifying_key().to_bytes()
         }
 
-        /// Certifies a platform made from `seed`.
+        /// Certifies a platform made from `seed` as `vendor`'s.
         pub fn certify(
             &self,
             seed: [u8; 32],
+            vendor: VendorName,
             tcb_level: u16,
             not_before: UnixSeconds,
             not_after: UnixSeconds,
@@ -164,9 +167,13 @@ mod mint {
             let key = SigningKey::from_bytes(&seed);
             let platform_key = key.verifying_key().to_bytes();
             let platform = PlatformId(
-                Sha256::new().chain_update(b"phala/simulated/platform/v1").chain_update(platform_key).finalize().into(),
+                Sha256::new_with_prefix(b"phala/simulated/platform/v2")
+                    .chain_update(vendor.encode())
+                    .chain_update(platform_key)
+                    .finalize()
+                    .into(),
             );
-            let certificate = Certificate { platform, platform_key, tcb_level, not_before, not_after };
+            let certificate = Certificate { platform, vendor, platform_key, tcb_level, not_before, not_after };
             let certificate_signature = self.0.sign(&certificate.signed_bytes()).to_bytes();
             Platform { key, certificate, certificate_signature }
         }
@@ -202,7 +209,7 @@ mod mint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Collateral, Evidence, Policy, Role, Statement};
+    use crate::{Collateral, Evidence, Policy, Role, Statement, Vendor};
 
     const NOW: UnixSeconds = 1_800_000_000;
 
@@ -223,7 +230,7 @@ mod tests {
     }
 
     fn platform(tcb_level: u16) -> Platform {
-        development_root().certify([7; 32], tcb_level, NOW - 10, NOW + 10)
+        development_root().certify([7; 32], VendorName::DEVELOPMENT, tcb_level, NOW - 10, NOW + 10)
     }
 
     fn check(quote: Quote, now: UnixSeconds) -> Result<crate::Verdict, Error> {
@@ -251,15 +258,25 @@ mod tests {
     #[test]
     fn each_failed_check_has_its_error() {
         let good = platform(1).quote(report());
-        assert_eq!(check(Quote { version: 2, ..good.clone() }, NOW), Err(Error::QuoteVersion(2)));
+        assert_eq!(check(Quote { version: 1, ..good.clone() }, NOW), Err(Error::QuoteVersion(1)));
         assert_eq!(check(good.clone(), NOW - 11), Err(Error::NotYetValid(Document::SimulatedPlatform)));
         assert_eq!(check(good.clone(), NOW + 10), Err(Error::Expired(Document::SimulatedPlatform)));
         assert_eq!(check(platform(0).quote(report()), NOW), Err(Error::TcbTooOld));
         assert_eq!(check(platform(1).quote(Report { debug: true, ..report() }), NOW), Err(Error::Debug));
         let other = Report { report_data: [0; 64], ..report() };
         assert_eq!(check(platform(1).quote(other), NOW), Err(Error::StatementMismatch));
-        let forged = Root::from_seed([1; 32]).certify([7; 32], 1, NOW - 10, NOW + 10).quote(report());
+        let forged =
+            Root::from_seed([1; 32]).certify([7; 32], VendorName::DEVELOPMENT, 1, NOW - 10, NOW + 10).quote(report());
         assert_eq!(check(forged, NOW), Err(Error::Chain(Document::SimulatedPlatform)));
+    }
+
+    #[test]
+    fn a_platform_is_of_one_vendor() {
+        let of = |name: &str| development_root().certify([7; 32], name.parse().unwrap(), 1, 0, u64::MAX);
+        assert_eq!(of("a").id(), of("a").id());
+        assert_ne!(of("a").id(), of("b").id());
+        let verdict = check(of("b").quote(report()), NOW).unwrap();
+        assert_eq!(verdict.vendor(), Vendor::Simulated("b".parse().unwrap()));
     }
 
     /// Every byte of the encoding is covered by a check.

@@ -79,9 +79,10 @@ impl VerifiedEvidence {
         self.kind
     }
 
-    /// Who made the TEE. Evidence under simulated roots is [`Vendor::Simulated`]'s, of whatever kind.
+    /// Who made the TEE. Evidence under simulated roots is a [simulated](Vendor::Simulated) vendor's, of whatever kind.
     pub fn vendor(&self) -> Vendor {
-        if self.simulated { Vendor::Simulated } else { self.kind.vendor() }
+        let vendor = self.platform.hardware.vendor();
+        if self.simulated { vendor.imitated() } else { vendor }
     }
 
     /// Says that the roots were simulated ones.

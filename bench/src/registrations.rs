@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use ed25519_dalek::{Signer as _, SigningKey};
 use futures::future::try_join_all;
 use phala_attestation::{
-    Evidence, Kind, Measurement, Role, Statement,
+    Evidence, Kind, Measurement, Role, Statement, VendorName,
     mint::Mint,
     simulated::{Report, development_root},
     verify_document,
@@ -123,7 +123,7 @@ fn registration(
         Some((evidence, _)) => evidence,
         None => {
             let report = Report { measurement: Measurement(IMAGE), debug: false, report_data };
-            Evidence::Simulated(development_root().certify(seed, 1, 0, u64::MAX).quote(report))
+            Evidence::Simulated(development_root().certify(seed, VendorName::DEVELOPMENT, 1, 0, u64::MAX).quote(report))
         }
     };
     let report = PerformanceReport {

@@ -23,7 +23,7 @@ use alloc::{
 use bech32::{Bech32, Hrp};
 use codec::{Decode, DecodeAll};
 use phala_attestation::{
-    Error, Evidence, Policy, Role, Statement, UnixSeconds, Vendor, Verdict, collect_collateral,
+    Error, Evidence, Policy, Role, Statement, UnixSeconds, Verdict, collect_collateral,
     files::{self, FileError, Files},
     report::{self, Check, hex},
     verify, verify_document,
@@ -147,7 +147,7 @@ fn bound(verdict: &Verdict) -> [(&'static str, Value); 5] {
     });
     [
         ("vendor", json!(verdict.vendor())),
-        ("simulated", json!(verdict.vendor() == Vendor::Simulated)),
+        ("simulated", json!(verdict.vendor().is_simulated())),
         ("recipient", json!(recipient(&verdict.statement().encryption_key))),
         ("statement", statement),
         ("checks", json!(checks)),

@@ -6,7 +6,8 @@ mod recorded;
 
 use codec::Encode;
 use phala_attestation::{
-    Evidence, Policy, Role, SignedDocument, Statement, files::Files, mint, report, simulated, verify, verify_document,
+    Evidence, Policy, Role, SignedDocument, Statement, VendorName, files::Files, mint, report, simulated, verify,
+    verify_document,
 };
 use phala_attestation_browser::answer;
 use phala_primitives::attestation::{HardwarePolicy, KeptDocument};
@@ -103,7 +104,7 @@ impl Worker {
     /// In simulated hardware.
     fn simulated() -> Self {
         let root = simulated::development_root();
-        let platform = root.certify([7; 32], 1, mint::VALID_FROM, mint::VALID_UNTIL + 1);
+        let platform = root.certify([7; 32], VendorName::DEVELOPMENT, 1, mint::VALID_FROM, mint::VALID_UNTIL + 1);
         let measurement = phala_attestation::Measurement([9; 32]);
         let report = simulated::Report { measurement, debug: false, report_data: statement().report_data() };
         Self {

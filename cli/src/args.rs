@@ -458,7 +458,8 @@ pub(crate) enum Worker {
     },
 }
 
-/// A class is `image:0x…`, `platform:0x…`, `fmspc:00a067110000`, `generation:milan` (genoa, turin), or `simulated`.
+/// A class is `image:0x…`, `platform:0x…`, `fmspc:00a067110000`, `generation:milan` (genoa, turin), or `simulated:development`, with
+/// the name of a simulated vendor.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Class {
     /// List the classes that are declared broken.
@@ -481,7 +482,7 @@ pub(crate) enum Class {
     ///
     /// The chain knows that of all jobs that it still keeps: of each for a week after its end.
     #[command(
-        after_help = "Examples:\n  phala class exposure generation:milan\n  phala class exposure simulated --json"
+        after_help = "Examples:\n  phala class exposure generation:milan\n  phala class exposure simulated:development --json"
     )]
     Exposure {
         /// The class.

@@ -1,6 +1,6 @@
 use codec::Encode;
 use phala_attestation::{
-    Collateral, Error, Evidence, Measurement, Policy, Role, Statement, UnixSeconds,
+    Collateral, Error, Evidence, Measurement, Policy, Role, Statement, UnixSeconds, VendorName,
     simulated::{Report, Root, development_root},
     verify,
 };
@@ -69,7 +69,7 @@ pub(crate) fn bundle(
     debug: bool,
 ) -> (Statement, Evidence) {
     let report = Report { measurement: Measurement([9; 32]), debug, report_data: statement.report_data() };
-    let platform = root.certify([7; 32], tcb_level, NOW - 10, not_after);
+    let platform = root.certify([7; 32], VendorName::DEVELOPMENT, tcb_level, NOW - 10, not_after);
     (statement.clone(), Evidence::Simulated(platform.quote(report)))
 }
 

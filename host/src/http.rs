@@ -25,8 +25,9 @@ mod tls;
 mod tokens;
 mod worker;
 
+pub use crate::pace::MinimumRate;
 pub use error::ApiError;
-pub use limits::{Bounds, MinimumRate};
+pub use limits::Bounds;
 pub use tls::{Tls, TlsError};
 
 use std::sync::Arc;

@@ -6,14 +6,15 @@
 //! it may come before the acceptance.
 //!
 //! The inputs of a job are kept until the chain says that the job has ended: until then it may go to another worker, whose
-//! host gets them here, or come back. Of a job that was never accepted, what its owner brought is remembered in memory only.
+//! host gets them here, or come back. So are those that its owner brought for a start that the enclave has not accepted yet, but
+//! these are remembered in memory only.
 //!
 //! Everything that is kept durably of a job is written under that job's lock, from what is known at that moment: an older
 //! state never replaces a newer one. Receipts of different attempts are different receipts: what becomes of one is nothing
 //! to the other, and a receipt never replaces one of a later attempt.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -254,6 +255,12 @@ pub struct Inputs {
     pub accepted: bool,
 }
 
+/// Blobs on which a takeover or an upload counts, until dropped: none of them goes with what another takeover fetched in vain.
+pub struct Wanted {
+    jobs: Arc<Jobs>,
+    blobs: Vec<Hash>,
+}
+
 /// Every job that this host knows.
 pub struct Jobs {
     store: Arc<Store>,
@@ -269,6 +276,8 @@ struct State {
     starting: BTreeMap<(JobId, u32), Starting>,
     /// Jobs that were not accepted.
     brought: BTreeMap<JobId, Brought>,
+    /// How many takeovers and uploads count on a blob.
+    wanted: BTreeMap<Hash, usize>,
     /// How long jobs run, lately.
     average_run: Duration,
 }
@@ -287,6 +296,41 @@ struct Brought {
     /// With which the owner wanted to start it.
     input: Option<Hash>,
     at: Instant,
+}
+
+impl Brought {
+    fn add(&mut self, blob: Hash) {
+        if self.blobs.len() < MAX_BLOBS {
+            self.blobs.insert(blob);
+        }
+    }
+
+    /// What the job reads, as far as is known.
+    fn reads(&self) -> impl Iterator<Item = Hash> {
+        self.blobs.iter().copied().chain(self.input)
+    }
+}
+
+impl State {
+    /// Whether a job's owner, a takeover or an upload counts on a blob.
+    fn is_wanted(&self, blob: &Hash) -> bool {
+        let is_brought = |brought: &Brought| brought.blobs.contains(blob) || brought.input.as_ref() == Some(blob);
+        self.wanted.contains_key(blob) || self.brought.values().any(is_brought)
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        let mut state = self.jobs.state();
+        for blob in &self.blobs {
+            if let Entry::Occupied(mut count) = state.wanted.entry(*blob) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
+    }
 }
 
 /// A start that the enclave has not answered yet. Dropped without [`Start::accepted`], it leaves nothing behind.
@@ -313,19 +357,22 @@ impl Jobs {
         for job in known {
             let record: Option<Record> = store.load_record(job, |json| serde_json::from_slice(json).ok())?;
             let receipt = store.load_receipt(job)?.map(|signed| signed.receipt.attempt);
-            let Some(record) = restored(record, receipt) else { continue };
-            if record.phase.is_pending() || record.keeps_inputs() {
-                store.pin_blobs(job, record.reads());
-            }
-            if record.keeps_inputs() {
-                store.keep_blobs(job);
-            }
-            records.insert(job, record);
+            records.extend(restored(record, receipt).map(|record| (job, record)));
         }
-        let state = State { records, starting: BTreeMap::new(), brought: BTreeMap::new(), average_run: FIRST_GUESS };
+        let state = State {
+            records,
+            starting: BTreeMap::new(),
+            brought: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            average_run: FIRST_GUESS,
+        };
         let jobs =
             Self { store, metrics, state: Mutex::new(state), locks: Default::default(), receipt_added: Notify::new() };
-        jobs.count(&jobs.state());
+        {
+            let state = jobs.state();
+            state.records.keys().for_each(|job| jobs.pin(&state, *job));
+            jobs.count(&state);
+        }
         Ok(jobs)
     }
 
@@ -425,9 +472,9 @@ impl Jobs {
             record.phase = Phase::Ended;
             record.refusal = None;
             record.running_since = None;
-            self.store.keep_blobs(job);
         }
         record.updated = now();
+        self.pin(&state, job);
         if let Some(ran) = ran {
             state.average_run = (state.average_run.saturating_mul(7).saturating_add(ran)) / 8;
         }
@@ -459,7 +506,7 @@ impl Jobs {
         }
         if let Some(record) = state.records.get_mut(&job).filter(|record| record.is_pending(attempt)) {
             record.refuse(report);
-            self.store.keep_blobs(job);
+            self.pin(&state, job);
         }
         self.count(&state);
         drop(state);
@@ -502,42 +549,86 @@ impl Jobs {
         state.records.iter().filter_map(|(job, record)| Some((*job, record.open_receipt()?))).collect()
     }
 
-    /// Notes that the owner of a job brought a blob for it, or has found it here.
-    pub fn brought(&self, job: JobId, blob: Hash) {
-        self.note(job, |brought| {
-            if brought.blobs.len() < MAX_BLOBS {
-                brought.blobs.insert(blob);
-            }
-        });
+    /// The length of a blob, if it is here: the owner of a job counts on it from now on.
+    pub fn find(&self, job: JobId, blob: &Hash) -> Option<u64> {
+        let mut state = self.state();
+        let bytes = self.store.use_blob(blob)?;
+        self.note(&mut state, job, |brought| brought.add(*blob));
+        Some(bytes)
     }
 
-    /// Notes that the owner of a job wants to start it with this input.
+    /// Notes that the owner of a job brought a blob for it.
+    pub fn brought(&self, job: JobId, blob: Hash) {
+        self.note(&mut self.state(), job, |brought| brought.add(blob));
+    }
+
+    /// Notes that the owner of a job wants to start it with this input: what he brought for it is kept from now on. Counts as
+    /// use of that.
     pub fn asked(&self, job: JobId, input: Hash) {
-        self.note(job, |brought| brought.input = Some(input));
+        self.note(&mut self.state(), job, |brought| {
+            brought.input = Some(input);
+            brought.reads().for_each(|blob| _ = self.store.use_blob(&blob));
+        });
     }
 
     /// The enclave will never start a job with the input that its owner brought.
     pub fn denied(&self, job: JobId, input: &Hash) {
-        self.note(job, |brought| brought.input = brought.input.filter(|brought| brought != input));
-    }
-
-    /// Whether the owner of a job counts on a blob that is here.
-    pub fn has_brought(&self, job: JobId, blob: &Hash) -> bool {
-        self.state().brought.get(&job).is_some_and(|brought| brought.blobs.contains(blob))
-    }
-
-    fn note(&self, job: JobId, change: impl FnOnce(&mut Brought)) {
         let mut state = self.state();
+        if let Some(brought) = state.brought.get_mut(&job).filter(|brought| brought.input.as_ref() == Some(input)) {
+            brought.input = None;
+            self.pin(&state, job);
+        }
+    }
+
+    fn note(&self, state: &mut State, job: JobId, change: impl FnOnce(&mut Brought)) {
         if state.brought.len() >= MAX_BROUGHT
             && !state.brought.contains_key(&job)
             && let Some(oldest) = state.brought.iter().min_by_key(|(_, brought)| brought.at).map(|(job, _)| *job)
         {
             state.brought.remove(&oldest);
+            self.pin(state, oldest);
         }
         let at = Instant::now();
         let brought = state.brought.entry(job).or_insert_with(|| Brought { blobs: BTreeSet::new(), input: None, at });
         brought.at = at;
         change(brought);
+        self.pin(state, job);
+    }
+
+    /// Pins what is kept for a job: what it reads, as long as it may run here. Then, until it is over, what it read, and what
+    /// its owner brought to start it.
+    fn pin(&self, state: &State, job: JobId) {
+        let record = state.records.get(&job);
+        let needed = record.is_some_and(|record| record.phase.is_pending());
+        let mut blobs = BTreeSet::new();
+        if let Some(record) = record.filter(|record| needed || record.keeps_inputs()) {
+            blobs.extend(record.reads());
+        }
+        if let Some(brought) = state.brought.get(&job).filter(|brought| !needed && brought.input.is_some()) {
+            blobs.extend(brought.reads());
+        }
+        self.store.pin_blobs(job, blobs, needed);
+    }
+
+    /// Notes that a takeover or an upload counts on blobs, here or still to come.
+    pub fn want(self: &Arc<Self>, blobs: impl IntoIterator<Item = Hash>) -> Wanted {
+        let blobs: Vec<Hash> = blobs.into_iter().collect();
+        let mut state = self.state();
+        for blob in &blobs {
+            let count = state.wanted.entry(*blob).or_default();
+            *count = count.saturating_add(1);
+        }
+        drop(state);
+        Wanted { jobs: self.clone(), blobs }
+    }
+
+    /// Removes blobs, unless another job reads them, or its owner, a takeover or an upload counts on them.
+    pub fn remove_unwanted(&self, blobs: impl IntoIterator<Item = Hash>) {
+        let removed = {
+            let state = self.state();
+            self.store.remove_blobs(blobs.into_iter().filter(|blob| !state.is_wanted(blob)))
+        };
+        removed.unlink();
     }
 
     /// What a job reads: what an enclave accepted here, else what the job's owner brought and wanted to start.
@@ -573,11 +664,15 @@ impl Jobs {
     /// turn, beginning behind `last`.
     pub fn kept_inputs(&self, last: JobId, count: usize) -> Vec<(JobId, Duration)> {
         let state = self.state();
-        let behind = state.records.range((Bound::Excluded(last), Bound::Unbounded));
-        let kept = behind.chain(state.records.range(..=last)).filter(|(_, record)| record.keeps_inputs());
         // What becomes of a receipt tells first.
-        let kept = kept.filter(|(_, record)| record.open_receipt().is_none());
-        kept.map(|(job, record)| (*job, record.age())).take(count).collect()
+        let may_end = |record: &Record| !record.phase.is_pending() && record.open_receipt().is_none();
+        let read = behind(&state.records, last).filter(|(_, record)| record.keeps_inputs() && may_end(record));
+        let read = read.map(|(job, record)| (*job, record.age())).take(count);
+        let brought = behind(&state.brought, last)
+            .filter(|(job, brought)| brought.input.is_some() && state.records.get(job).is_none_or(may_end));
+        let brought = brought.map(|(job, brought)| (*job, brought.at.elapsed())).take(count);
+        let kept: BTreeMap<_, _> = brought.chain(read).map(|(job, age)| ((job <= last, job), age)).collect();
+        kept.into_iter().map(|((_, job), age)| (job, age)).take(count).collect()
     }
 
     /// The chain says that a job has ended: nobody needs its inputs any more.
@@ -586,24 +681,25 @@ impl Jobs {
     /// The disk's: the chain is to be asked again after a restart.
     pub fn over(&self, job: JobId) -> Result<(), store::Error> {
         let _lock = self.lock(job);
-        let input = {
-            let mut state = self.state();
-            let Some(record) = state.records.get_mut(&job).filter(|record| record.keeps_inputs()) else {
-                return Ok(());
-            };
-            record.over = true;
-            record.input_hash()
-        };
-        self.let_go(job, input);
+        match self.state().records.get_mut(&job) {
+            Some(record) if record.phase.is_pending() => return Ok(()),
+            Some(record) => record.over = true,
+            None => {}
+        }
+        self.let_go(job);
         self.persist(job)
     }
 
-    /// Nothing of a job's inputs is kept for it any more, and nothing of its job input at all.
-    fn let_go(&self, job: JobId, input: Option<Hash>) {
-        self.store.unpin_blobs(job);
-        if let Some(input) = input {
-            self.store.remove_blob(&input);
-        }
+    /// Nothing of the inputs of a job that is over is kept for it any more, and nothing of its job input at all.
+    fn let_go(&self, job: JobId) {
+        let inputs = {
+            let mut state = self.state();
+            let brought = state.brought.remove(&job).and_then(|brought| brought.input);
+            let read = state.records.get(&job).and_then(Record::input_hash);
+            self.pin(&state, job);
+            [brought, read]
+        };
+        self.remove_unwanted(inputs.into_iter().flatten());
     }
 
     /// The fate of an attempt's receipt is known: the job is over when that settled it. Nothing happens to the receipt of
@@ -632,9 +728,9 @@ impl Jobs {
             change(ReceiptState::Open);
             return Err(error);
         }
-        let over = self.state().records.get(&job).filter(|record| record.over).map(Record::input_hash);
-        if let Some(input) = over {
-            self.let_go(job, input);
+        let is_over = self.state().records.get(&job).is_some_and(|record| record.over);
+        if is_over {
+            self.let_go(job);
         }
         Ok(())
     }
@@ -698,7 +794,6 @@ impl Start<'_> {
         }
         if !record.is_pending(attempt) {
             *record = Record { receipt: record.receipt.take(), ..Record::new(attempt, Phase::Queued) };
-            jobs.store.unpin_blobs(job);
         }
         // The first input that was accepted is the one that counts.
         record.input.get_or_insert_with(|| hex::encode(input));
@@ -711,11 +806,8 @@ impl Start<'_> {
             }
         }
         record.updated = now();
-        jobs.store.pin_blobs(job, blobs.iter().copied().chain([input]));
-        if !record.phase.is_pending() {
-            jobs.store.keep_blobs(job);
-        }
         state.brought.remove(&job);
+        jobs.pin(&state, job);
         jobs.count(&state);
     }
 }
@@ -764,6 +856,11 @@ fn restored(record: Option<Record>, receipt: Option<u32>) -> Option<Record> {
         record.refuse(RefusalReport { reason, retry: true });
     }
     Some(record)
+}
+
+/// What is behind `last`, and then the rest.
+fn behind<V>(jobs: &BTreeMap<JobId, V>, last: JobId) -> impl Iterator<Item = (&JobId, &V)> {
+    jobs.range((Bound::Excluded(last), Bound::Unbounded)).chain(jobs.range(..=last))
 }
 
 fn parse_hash(digits: &str) -> Option<Hash> {

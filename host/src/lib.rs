@@ -38,6 +38,7 @@ pub mod http;
 pub mod jobs;
 pub mod metrics;
 pub mod network;
+mod pace;
 mod run;
 pub mod store;
 pub mod takeover;

@@ -26,7 +26,7 @@ use crate::{
     jobs::Jobs,
     metrics::Metrics,
     store::Store,
-    takeover::{JobsNode, Takeover},
+    takeover::{self, JobsNode, Takeover},
 };
 
 const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(60);
@@ -102,6 +102,7 @@ pub async fn run(options: Options) -> Result<()> {
             metrics: metrics.clone(),
             operator: operator.clone(),
             signer,
+            rate: takeover::RATE,
         };
         let heads = heads.clone();
         tokio::spawn(async move {

@@ -160,11 +160,11 @@ struct State {
     used: u64,
     /// Of these, what accounts uploaded.
     accounts: BTreeMap<Account, u64>,
-    /// What each job that is not over reads, whether it is here or not.
+    /// What is kept for each job that is not over, whether it is here or not.
     pins: BTreeMap<JobId, Pin>,
 }
 
-/// What a job reads.
+/// What is kept for a job.
 #[derive(Default)]
 struct Pin {
     blobs: BTreeSet<Hash>,
@@ -191,11 +191,11 @@ struct Interrupted {
 /// Files that were moved aside because their entries are gone. They still take up disk.
 #[derive(Default)]
 #[must_use = "the files are still there"]
-struct Evicted(Vec<PathBuf>);
+pub(crate) struct Evicted(Vec<PathBuf>);
 
 impl Evicted {
     /// Frees their disk, which takes long for large files: not under the lock.
-    fn unlink(self) {
+    pub(crate) fn unlink(self) {
         for path in self.0 {
             if let Err(error) = files::remove_if_exists(&path) {
                 tracing::warn!(path = %path.display(), %error, "could not remove a file");

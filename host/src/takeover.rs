@@ -24,13 +24,19 @@
 //!   is in the way of no upload; and no start is made while another is under way. Whichever start the enclave accepts, counts.
 //! - What is fetched has the hash under which it is kept. Whether a job input is the job's, the enclave finds out, and refuses any
 //!   that does not hold the job's secret.
-//! - Nothing is fetched for a job that is not this worker's in a finalized block, or is due.
+//! - Nothing is fetched for a job that is not this worker's in a finalized block, and nothing is started once less than the job's
+//!   wall time is left until it is due.
+//! - What is fetched is removed when its holder is found out, unless anything else here refers to it: another job, an owner who
+//!   brings the same or has found it here, another takeover.
 //!
 //! # Attacks
 //! Holders, and who is at their endpoints, are strangers.
 //! - *Answers without end, or slow ones*: lists have their bounds, blobs the length that was announced, and all together that of
-//!   an account's quota. A holder has half of the blocks that are left until the job is due, the last one all of them; who was
-//!   of no use is asked last the next time.
+//!   an account's quota. Who sends less than [`RATE`] is given up. A holder has half of the blocks that are left to start the job,
+//!   the last one all of them; who was of no use is asked last the next time.
+//! - *Jobs lost on purpose, to keep all places busy*: each holder is asked by one takeover at a time, and to wait for it, or for a
+//!   blob that another fetches, takes no place. The cost: of what one holder keeps, a large job holds up the small ones, for as
+//!   long as the holder may take; they are looked at again as soon as a takeover ends.
 //! - *Junk that fills the disk*: it is within the quota of the operator's own account, and removed once its holder is found out.
 //! - *Endpoints that are somebody else's*: all that they get is `GET` of two fixed paths; no redirect is followed, and no answer is
 //!   shown to anybody.
@@ -40,7 +46,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     mem,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -53,18 +59,26 @@ use phala_sdk::{
 };
 use tokio::{
     sync::watch,
-    task::{AbortHandle, JoinError, JoinSet},
-    time::{sleep, timeout},
+    task::{self, AbortHandle, JoinError, JoinSet},
+    time::timeout,
 };
 
 use crate::{
     blocking,
     chain::{At, Backoff, Heads, Node, NodeError, OperatorConfig},
     enclave::{Enclave, RequestError},
-    jobs::{Crowded, Inputs, Jobs, MAX_BLOBS},
+    jobs::{Crowded, Inputs, Jobs, MAX_BLOBS, Wanted},
     metrics::Metrics,
+    pace::{MinimumRate, Pace, TooSlow},
     store::{self, Limits, Store},
 };
+
+/// The least that a holder has to send: half of what a line of one megabit a second uploads. A takeover has the minute that
+/// the chain gives a job beyond its wall time; at less than this, it would not get 4 MiB.
+pub const RATE: MinimumRate = MinimumRate { bytes: 640 << 10, over: Duration::from_secs(10) };
+
+/// What a blob counts for beside its bytes: to ask for it takes a round trip, and most blobs are small.
+const BLOB_BYTES: usize = 64 << 10;
 
 /// Takeovers that are under way at once.
 const CONCURRENT: usize = 4;
@@ -81,9 +95,6 @@ const TOKEN_LIFE: u64 = 300;
 /// The longest encrypted job input that an enclave takes, in bytes.
 const MAX_INPUT_BYTES: u64 = 2 * MAX_JOB_INPUT_BYTES as u64;
 
-/// When to look again whether another takeover has fetched a blob.
-const AGAIN_AFTER: Duration = Duration::from_millis(500);
-
 /// Kept inputs about which the chain is asked at each finalized block.
 const KEPT_LOOKS: usize = 4;
 
@@ -97,6 +108,9 @@ pub trait JobsNode: Node {
 
     /// Who was given a job, in turn, at the newest finalized block.
     fn holders(&self, job: JobId) -> BoxFuture<'_, Result<Vec<WorkerId>, NodeError>>;
+
+    /// The time between two blocks, in milliseconds, as the chain counts.
+    fn block_ms(&self) -> BoxFuture<'_, Result<u64, NodeError>>;
 }
 
 /// What takeovers need.
@@ -117,19 +131,49 @@ pub struct Takeover {
     pub operator: OperatorConfig,
     /// The operator's key. Without it, holders give nothing.
     pub signer: Option<Signer>,
+    /// The least that a holder has to send.
+    pub rate: MinimumRate,
+}
+
+/// The holders that are asked at the moment, each by one takeover.
+#[derive(Default)]
+struct Asked(Mutex<BTreeSet<WorkerId>>);
+
+/// A turn at a holder, until dropped.
+struct Turn<'a> {
+    asked: &'a Asked,
+    holder: WorkerId,
+}
+
+impl Asked {
+    fn holders(&self) -> MutexGuard<'_, BTreeSet<WorkerId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A turn at a holder, unless another takeover has it.
+    fn begin(&self, holder: WorkerId) -> Option<Turn<'_>> {
+        self.holders().insert(holder).then(|| Turn { asked: self, holder })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.asked.holders().remove(&self.holder);
+    }
 }
 
 /// An assignment of a job: the job and the attempt.
 type Key = (JobId, u32);
 
 /// An assignment that nobody has started here.
-#[derive(Clone, Copy)]
 struct Task {
-    worker: WorkerId,
     job: JobId,
     attempt: u32,
     app: AppId,
-    due: u32,
+    /// See [`too_late`].
+    too_late: u32,
+    /// Who had the job before, newest first.
+    holders: Vec<WorkerId>,
 }
 
 /// What earlier goes at an assignment have shown.
@@ -139,8 +183,24 @@ struct History {
     useless: BTreeSet<Hash>,
     /// How often each holder was of no use.
     failures: BTreeMap<WorkerId, u32>,
-    /// What came from each before it failed for the first time.
+    /// What came from each that may still be of use.
     fetched: BTreeMap<WorkerId, Vec<Hash>>,
+    /// What the enclave may take later.
+    ready: Option<Ready>,
+}
+
+/// Inputs of which a holder gave what was lacking.
+struct Ready {
+    holder: WorkerId,
+    inputs: Inputs,
+    _wanted: Option<Wanted>,
+}
+
+impl History {
+    fn failed(&mut self, holder: WorkerId) {
+        let failures = self.failures.entry(holder).or_default();
+        *failures = failures.saturating_add(1);
+    }
 }
 
 /// Why a go at a job came to nothing.
@@ -162,6 +222,8 @@ enum Failure {
     NoHolder,
     #[error("it is started by somebody else, or over")]
     Elsewhere,
+    #[error("less time is left than it may take")]
+    TooLate,
     /// Of each holder, why it was of no use.
     #[error("{}", .0.iter().map(|(worker, error)| format!("worker {worker}: {error}")).collect::<Vec<_>>().join("; "))]
     Holders(Vec<(WorkerId, HolderError)>),
@@ -172,6 +234,11 @@ impl Failure {
     fn is_final(&self) -> bool {
         matches!(self, Self::Enclave(RequestError::Refused(refusal)) if !refusal.retry)
     }
+
+    /// Whether it was only in the way that other takeovers are under way.
+    fn is_busy(&self) -> bool {
+        matches!(self, Self::Holders(errors) if errors.iter().all(|(_, error)| matches!(error, HolderError::Busy)))
+    }
 }
 
 /// Why a holder was of no use.
@@ -181,6 +248,8 @@ enum HolderError {
     Gone,
     #[error("its endpoint is this host's own")]
     Own,
+    #[error("another takeover asks it, or fetches the same")]
+    Busy,
     #[error("it took too long")]
     Slow,
     #[error(transparent)]
@@ -205,18 +274,20 @@ impl Takeover {
         let mut heads = self.heads.clone();
         let mut rounds = Rounds::new(self);
         loop {
-            tokio::select! {
+            let now = tokio::select! {
                 biased;
-                Some(done) = rounds.under_way.join_next() => rounds.finished(done),
-                changed = heads.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let now = *heads.borrow_and_update();
-                    if let Some(now) = now {
-                        rounds.step(now).await;
-                    }
-                }
+                // Others may have waited for it.
+                Some(done) = rounds.under_way.join_next_with_id() => match rounds.finished(done) {
+                    true => *heads.borrow(),
+                    false => None,
+                },
+                changed = heads.changed() => match changed {
+                    Ok(()) => *heads.borrow_and_update(),
+                    Err(_) => return,
+                },
+            };
+            if let Some(now) = now {
+                rounds.step(now).await;
             }
         }
     }
@@ -227,19 +298,34 @@ impl Takeover {
         blocking::run(move || blobs.iter().all(|blob| store.use_blob(blob).is_some())).await
     }
 
-    /// What is known here of a job's inputs, if all of it is here and may be of use.
+    /// The job input of inputs that are here as a whole and may be of use: those that are known of the job, or that a holder
+    /// gave. What the enclave said that goes with a job input counts, not what a holder gave with it.
     async fn complete(&self, job: JobId, history: &History) -> Option<Hash> {
-        let known = self.jobs.inputs(job).filter(|known| !history.useless.contains(&known.input))?;
-        self.are_here(&known.blobs).await.then_some(known.input)
+        let known = self.jobs.inputs(job);
+        let accepted = known.as_ref().filter(|known| known.accepted).map(|known| known.input);
+        let ready = history.ready.as_ref().map(|ready| ready.inputs.clone());
+        let ready = ready.filter(|ready| Some(ready.input) != accepted);
+        for Inputs { input, blobs, .. } in known.into_iter().chain(ready) {
+            if !history.useless.contains(&input) && self.are_here(&blobs).await {
+                return Some(input);
+            }
+        }
+        None
     }
 
     /// One go at a job: starts it with inputs that are here, or with those of an earlier holder.
-    async fn go(&self, task: &Task, history: &mut History) -> Result<(), Failure> {
-        if let Some(input) = self.complete(task.job, history).await {
+    async fn go(&self, task: &Task, asked: &Asked, history: &mut History) -> Result<(), Failure> {
+        while let Some(input) = self.complete(task.job, history).await {
             match self.start(task, input).await {
                 Err(error) if error.is_final() => {
                     history.useless.insert(input);
-                    self.jobs.denied(task.job, &input);
+                    let (jobs, job) = (self.jobs.clone(), task.job);
+                    blocking::run(move || jobs.denied(job, &input)).await;
+                    let given = history.ready.as_ref().filter(|ready| ready.inputs.input == input);
+                    if let Some(holder) = given.map(|ready| ready.holder) {
+                        history.failed(holder);
+                        self.remove_fetched(holder, history).await;
+                    }
                     if task.attempt == 1 {
                         return Err(error);
                     }
@@ -248,19 +334,27 @@ impl Takeover {
             }
         }
         let signer = self.signer.as_ref().ok_or(Failure::NoKey)?;
-        let mut holders = earlier(self.node.holders(task.job).await?, task.worker);
+        let mut holders = task.holders.clone();
         holders.sort_by_key(|holder| history.failures.get(holder).copied().unwrap_or_default());
         let mut errors = Vec::new();
         for (index, holder) in holders.iter().enumerate() {
             self.ensure_open(task)?;
             let last = index + 1 == holders.len();
-            let asking = Asking { takeover: self, signer, task, fetched: Vec::new() };
-            match self.try_holder(asking, *holder, last, history).await? {
+            let Some(turn) = asked.begin(*holder) else {
+                errors.push((*holder, HolderError::Busy));
+                continue;
+            };
+            let pace = Pace::new(self.rate);
+            let asking = Asking { takeover: self, signer, task, turn, pace, fetched: Vec::new(), wanted: None };
+            match self.try_holder(asking, last, history).await? {
                 Ok(()) => return Ok(()),
-                Err(error) => errors.push((*holder, error)),
+                Err(error) => {
+                    if !matches!(error, HolderError::Busy) {
+                        history.failed(*holder);
+                    }
+                    errors.push((*holder, error));
+                }
             }
-            let failures = history.failures.entry(*holder).or_default();
-            *failures = failures.saturating_add(1);
         }
         Err(if errors.is_empty() { Failure::NoHolder } else { Failure::Holders(errors) })
     }
@@ -269,33 +363,48 @@ impl Takeover {
     async fn try_holder(
         &self,
         mut asking: Asking<'_>,
-        holder: WorkerId,
         last: bool,
         history: &mut History,
     ) -> Result<Result<(), HolderError>, Failure> {
         let task = asking.task;
-        let best = (*self.heads.borrow()).map_or(0, |heads| heads.best);
-        let left = task.due.saturating_sub(best);
-        let end = if last { task.due } else { best.saturating_add((left / 2).max(1)) };
-        let asked = self.until(end, asking.ask(holder, history)).await;
+        let best = self.best();
+        let left = task.too_late.saturating_sub(best);
+        let end = if last { task.too_late } else { best.saturating_add((left / 2).max(1)) };
+        let asked = self.until(end, asking.ask(history)).await;
+        let Asking { turn, fetched, wanted, .. } = asking;
+        let holder = turn.holder;
+        // Others may ask it while the enclave looks at what came.
+        drop(turn);
+        let may_go_on = !history.failures.contains_key(&holder);
+        history.fetched.entry(holder).or_default().extend(fetched);
         let error = match asked {
-            Ok(input) => match self.start(task, input).await {
+            Ok(inputs) => match self.start(task, inputs.input).await {
                 Err(error) if error.is_final() => {
-                    history.useless.insert(input);
+                    history.useless.insert(inputs.input);
                     HolderError::Refused(error)
                 }
-                ended => return ended.map(Ok),
+                Err(error) => {
+                    history.ready = Some(Ready { holder, inputs, _wanted: wanted });
+                    return Err(error);
+                }
+                Ok(()) => return Ok(Ok(())),
             },
             // What came so far may be gone on with, once.
-            Err(error @ HolderError::Host(_)) if !history.failures.contains_key(&holder) => {
-                history.fetched.insert(holder, asking.fetched);
-                return Ok(Err(error));
-            }
+            Err(error @ (HolderError::Host(_) | HolderError::Slow)) if may_go_on => return Ok(Err(error)),
+            Err(HolderError::Busy) => return Ok(Err(HolderError::Busy)),
             Err(error) => error,
         };
-        asking.fetched.extend(history.fetched.remove(&holder).unwrap_or_default());
-        asking.remove_fetched().await;
+        drop(wanted);
+        self.remove_fetched(holder, history).await;
         Ok(Err(error))
+    }
+
+    /// Removes what came from a holder that is of no use, unless anything else refers to it.
+    async fn remove_fetched(&self, holder: WorkerId, history: &mut History) {
+        drop(history.ready.take_if(|ready| ready.holder == holder));
+        let fetched = history.fetched.remove(&holder).unwrap_or_default();
+        let jobs = self.jobs.clone();
+        blocking::run(move || jobs.remove_unwanted(fetched)).await;
     }
 
     /// What `asking` gives before a block.
@@ -313,10 +422,17 @@ impl Takeover {
         }
     }
 
-    /// Whether nobody else starts the job, or has.
+    /// The best block's number, as far as is known.
+    fn best(&self) -> u32 {
+        (*self.heads.borrow()).map_or(0, |heads| heads.best)
+    }
+
+    /// Whether nobody else starts the job, or has, and there is time for it.
     fn ensure_open(&self, task: &Task) -> Result<(), Failure> {
-        let open = self.jobs.is_idle(task.job) && self.jobs.is_open(task.job, task.attempt);
-        if open { Ok(()) } else { Err(Failure::Elsewhere) }
+        if !self.jobs.is_idle(task.job) || !self.jobs.is_open(task.job, task.attempt) {
+            return Err(Failure::Elsewhere);
+        }
+        if self.best() < task.too_late { Ok(()) } else { Err(Failure::TooLate) }
     }
 
     /// Starts an attempt at a job. It goes on when the takeover is ended: what the enclave accepts has to be on record.
@@ -339,15 +455,19 @@ struct Asking<'a> {
     takeover: &'a Takeover,
     signer: &'a Signer,
     task: &'a Task,
+    turn: Turn<'a>,
+    pace: Pace,
     /// What it gave that nobody else brought.
     fetched: Vec<Hash>,
+    /// What it says that it keeps.
+    wanted: Option<Wanted>,
 }
 
 impl Asking<'_> {
-    /// Gets what is not here of the job's inputs, and gives the job input's hash.
-    async fn ask(&mut self, holder: WorkerId, history: &mut History) -> Result<Hash, HolderError> {
+    /// Gets what is not here of the job's inputs.
+    async fn ask(&mut self, history: &mut History) -> Result<Inputs, HolderError> {
         let Takeover { node, store, jobs, operator, .. } = self.takeover;
-        let endpoint = node.worker(holder).await?.ok_or(HolderError::Gone)?.endpoint;
+        let endpoint = node.worker(self.turn.holder).await?.ok_or(HolderError::Gone)?.endpoint;
         let endpoint = String::from_utf8_lossy(&endpoint);
         if endpoint.trim_end_matches('/').eq_ignore_ascii_case(&operator.endpoint) {
             return Err(HolderError::Own);
@@ -355,6 +475,8 @@ impl Asking<'_> {
         let host = Host::new(&endpoint)?;
         let token = self.token()?;
         let kept = timeout(LIST_TIMEOUT, host.inputs(self.task.job, &token)).await.map_err(|_| HolderError::Slow)??;
+        // Before it is looked what of it is here.
+        self.wanted = Some(jobs.want(kept.blobs.iter().map(|blob| blob.sha256).take(MAX_BLOBS)));
         // What the enclave has accepted tells best what there must be.
         let known = jobs.inputs(self.task.job).filter(|known| known.accepted);
         let known = known.filter(|known| !history.useless.contains(&known.input));
@@ -363,7 +485,7 @@ impl Asking<'_> {
         let chosen = blocking::run(move || {
             choose(&kept, known.as_ref(), &useless, &limits, |blob| disk.use_blob(blob).is_some())
         });
-        let Choice { input, lacking } = chosen.await?;
+        let Choice { input, blobs, lacking } = chosen.await?;
         for blob in lacking.iter().filter(|blob| blob.sha256 == input) {
             self.fetch(&host, *blob).await?;
         }
@@ -375,7 +497,7 @@ impl Asking<'_> {
         for blob in lacking.iter().filter(|blob| blob.sha256 != input) {
             self.fetch(&host, *blob).await?;
         }
-        Ok(input)
+        Ok(Inputs { input, blobs, accepted: false })
     }
 
     /// Whether a job input is encrypted to the job's app, as one.
@@ -408,7 +530,8 @@ impl Asking<'_> {
             match self.receive(host, blob, begun).await {
                 // What was here of it, perhaps from another holder, is no part of it, and is gone.
                 Err(HolderError::Store(store::Error::HashMismatch { .. })) if begun > 0 => {}
-                Err(HolderError::Store(store::Error::UploadUnderWay)) => sleep(AGAIN_AFTER).await,
+                // To wait for that would take a place.
+                Err(HolderError::Store(store::Error::UploadUnderWay)) => return Err(HolderError::Busy),
                 received => {
                     self.fetched.extend(received?.then_some(blob.sha256));
                     return Ok(());
@@ -418,10 +541,12 @@ impl Asking<'_> {
     }
 
     /// Gets a blob from an offset on, and says whether it is new.
-    async fn receive(&self, host: &Host, blob: KeptBlob, begun: u64) -> Result<bool, HolderError> {
+    async fn receive(&mut self, host: &Host, blob: KeptBlob, begun: u64) -> Result<bool, HolderError> {
         let KeptBlob { sha256, bytes } = blob;
         let Takeover { store, metrics, operator, .. } = self.takeover;
-        let mut download = host.blob(&sha256, begun, &self.token()?).await?;
+        let token = self.token()?;
+        let mut download = self.moving(host.blob(&sha256, begun, &token)).await?;
+        self.pace.count(BLOB_BYTES);
         if download.as_ref().and_then(Download::total).is_some_and(|total| total != bytes) {
             return Err(HolderError::Offer("a blob is not as long as it says"));
         }
@@ -430,7 +555,8 @@ impl Asking<'_> {
         let begin = move || store.begin_upload(sha256, account, offset, Some(bytes));
         let mut upload = blocking::run(begin).await?;
         if let Some(download) = &mut download {
-            while let Some(piece) = download.next().await? {
+            while let Some(piece) = self.moving(download.next()).await? {
+                self.pace.count(piece.len());
                 metrics.count_bytes("takeover", "in", piece.len());
                 let write = move || {
                     let written = upload.write(&piece);
@@ -444,20 +570,18 @@ impl Asking<'_> {
         Ok(blocking::run(move || upload.finish()).await?)
     }
 
+    /// What the holder gives next, unless it is too slow.
+    async fn moving<T>(&mut self, next: impl Future<Output = Result<T, HostError>>) -> Result<T, HolderError> {
+        let given = self.pace.wait(next).await.map_err(|TooSlow| HolderError::Slow)?;
+        Ok(given?)
+    }
+
     /// A token for the job, good from now on for a while.
     fn token(&self) -> Result<FetchToken, NodeError> {
         let Takeover { node, heads, .. } = self.takeover;
         let known = (*heads.borrow()).zip(node.genesis_hash());
         let (heads, genesis_hash) = known.ok_or_else(|| NodeError("it does not answer".into()))?;
         Ok(FetchToken::sign(self.signer, genesis_hash, self.task.job, heads.now.saturating_add(TOKEN_LIFE)))
-    }
-
-    /// Removes what came from a holder that is of no use, unless the job's owner has found it here.
-    async fn remove_fetched(self) {
-        let Takeover { store, jobs, .. } = self.takeover;
-        let (store, jobs, job) = (store.clone(), jobs.clone(), self.task.job);
-        let unwanted = self.fetched.into_iter().filter(move |blob| !jobs.has_brought(job, blob));
-        blocking::run(move || unwanted.for_each(|blob| store.remove_blob(&blob))).await;
     }
 }
 
@@ -466,6 +590,8 @@ impl Asking<'_> {
 struct Choice {
     /// The job input.
     input: Hash,
+    /// All blobs, the job input among them.
+    blobs: BTreeSet<Hash>,
     /// What is not here.
     lacking: Vec<KeptBlob>,
 }
@@ -490,6 +616,7 @@ fn choose(
         Some(known) => known.blobs.iter().copied().collect(),
         None => [input].into_iter().chain(offered.keys().copied().filter(|blob| *blob != input)).collect(),
     };
+    let blobs = wanted.iter().copied().collect();
     let mut lacking = Vec::new();
     let mut total = 0u64;
     for sha256 in wanted.into_iter().filter(|blob| !is_here(blob)) {
@@ -500,7 +627,13 @@ fn choose(
         }
         lacking.push(KeptBlob { sha256, bytes });
     }
-    Ok(Choice { input, lacking })
+    Ok(Choice { input, blobs, lacking })
+}
+
+/// The first block in which less is left of the time for a job, which ends in block `due`, than its wall time.
+pub(crate) fn too_late(due: u32, wall_ms: u64, block_ms: u64) -> u32 {
+    let wall_blocks = u32::try_from(wall_ms.div_ceil(block_ms.max(1))).unwrap_or(u32::MAX);
+    due.saturating_sub(wall_blocks).saturating_add(1)
 }
 
 /// Who had a job before a worker, newest first.
@@ -519,6 +652,10 @@ pub(crate) struct Rounds {
     takeover: Arc<Takeover>,
     rounds: BTreeMap<Key, Round>,
     under_way: JoinSet<Done>,
+    asked: Arc<Asked>,
+    block_ms: Option<u64>,
+    /// The job whose go began last.
+    last_begun: JobId,
     /// The finalized block at which the chain was asked about kept inputs last.
     kept_at: u32,
     /// The job that it was asked about.
@@ -526,11 +663,12 @@ pub(crate) struct Rounds {
 }
 
 /// How a go ended.
-type Done = (Key, History, Result<(), Failure>);
+type Done = (History, Result<(), Failure>);
 
 /// Goes at one assignment.
 struct Round {
-    due: u32,
+    /// See [`too_late`].
+    too_late: u32,
     /// The next is not before this best block.
     not_before: u32,
     backoff: Backoff,
@@ -541,24 +679,29 @@ struct Round {
 }
 
 impl Round {
-    fn new(due: u32) -> Self {
+    fn new(too_late: u32) -> Self {
         let (backoff, history) = (Backoff::default(), History::default());
-        Self { due, not_before: 0, backoff, history, going: None, logged: String::new() }
+        Self { too_late, not_before: 0, backoff, history, going: None, logged: String::new() }
     }
 
-    fn is_going(&self) -> bool {
-        self.going.as_ref().is_some_and(|going| !going.is_finished())
+    fn pause(&mut self, best: u32) {
+        self.not_before = best.saturating_add(self.backoff.failed(MAX_PAUSE));
     }
 }
 
 impl Rounds {
     pub(crate) fn new(takeover: Takeover) -> Self {
         let takeover = Arc::new(takeover);
-        Self { takeover, rounds: BTreeMap::new(), under_way: JoinSet::new(), kept_at: 0, last_kept: 0 }
+        let (rounds, under_way, asked) = (BTreeMap::new(), JoinSet::new(), Arc::default());
+        Self { takeover, rounds, under_way, asked, block_ms: None, last_begun: 0, kept_at: 0, last_kept: 0 }
     }
 
     /// Looks at this worker's jobs, and at inputs that are kept for others.
     pub(crate) async fn step(&mut self, heads: Heads) {
+        // What has ended makes place.
+        while let Some(done) = self.under_way.try_join_next_with_id() {
+            self.finished(done);
+        }
         if let Err(error) = self.try_step(heads).await {
             tracing::debug!(%error, "cannot ask the chain about jobs that come from other workers");
         }
@@ -569,8 +712,10 @@ impl Rounds {
         let takeover = self.takeover.clone();
         let Some(session) = takeover.enclave.session() else { return Ok(()) };
         let worker = WorkerId(session.identity.signing_key);
-        let assigned = takeover.node.assigned(worker).await?;
-        self.end(|(job, _), round| !assigned.contains(job) || heads.best >= round.due);
+        let mut assigned = takeover.node.assigned(worker).await?;
+        self.end(|(job, _), round| !assigned.contains(job) || heads.best >= round.too_late);
+        // In turn: some may only find that others are in their way.
+        assigned.sort_unstable_by_key(|job| (*job <= self.last_begun, *job));
         for job in assigned {
             if takeover.jobs.is_idle(job) {
                 self.consider(job, worker, heads).await?;
@@ -584,24 +729,39 @@ impl Rounds {
         let Some(record) = takeover.node.job(job, At::Finalized).await? else { return Ok(()) };
         let (attempt, app) = (record.attempts, record.app);
         let JobStatus::Assigned(assignment) = record.status else { return Ok(()) };
-        let due = assignment.due;
-        if assignment.worker != worker || heads.best >= due || !takeover.jobs.is_open(job, attempt) {
+        let block_ms = match self.block_ms {
+            Some(known) => known,
+            None => *self.block_ms.insert(takeover.node.block_ms().await?),
+        };
+        let too_late = too_late(assignment.due, record.limits.wall_ms, block_ms);
+        if assignment.worker != worker || heads.best >= too_late || !takeover.jobs.is_open(job, attempt) {
             return Ok(());
         }
         let key = (job, attempt);
         self.end(|other, _| other.0 == job && *other != key);
-        let round = self.rounds.entry(key).or_insert_with(|| Round::new(due));
-        if round.is_going() || heads.best < round.not_before || self.under_way.len() >= CONCURRENT {
+        let round = self.rounds.entry(key).or_insert_with(|| Round::new(too_late));
+        if round.going.is_some() || heads.best < round.not_before || self.under_way.len() >= CONCURRENT {
             return Ok(());
         }
+        let is_here = takeover.complete(job, &round.history).await.is_some();
         // In the first attempt they are here, or their owner brings them.
-        if attempt == 1 && takeover.complete(job, &round.history).await.is_none() {
+        if attempt == 1 && !is_here {
             return Ok(());
         }
-        let mut history = mem::take(&mut round.history);
+        let holders = earlier(takeover.node.holders(job).await?, worker);
+        let are_busy = {
+            let asked = self.asked.holders();
+            !holders.is_empty() && holders.iter().all(|holder| asked.contains(holder))
+        };
+        if are_busy && !is_here {
+            return Ok(());
+        }
+        self.last_begun = job;
+        let (asked, mut history) = (self.asked.clone(), mem::take(&mut round.history));
         round.going = Some(self.under_way.spawn(async move {
-            let result = takeover.go(&Task { worker, job, attempt, app, due }, &mut history).await;
-            (key, history, result)
+            let task = Task { job, attempt, app, too_late, holders };
+            let result = takeover.go(&task, &asked, &mut history).await;
+            (history, result)
         }));
         Ok(())
     }
@@ -617,22 +777,36 @@ impl Rounds {
         });
     }
 
-    fn finished(&mut self, done: Result<Done, JoinError>) {
-        let ((job, attempt), history, result) = match done {
-            Ok(done) => done,
-            Err(error) if error.is_cancelled() => return,
+    /// Takes note of how a go ended. Says whether others may go on now.
+    fn finished(&mut self, done: Result<(task::Id, Done), JoinError>) -> bool {
+        let (id, done) = match done {
+            Ok((id, done)) => (id, Some(done)),
             Err(error) => {
-                tracing::error!(%error, "the task of a takeover failed");
-                return;
+                if !error.is_cancelled() {
+                    tracing::error!(%error, "the task of a takeover failed");
+                }
+                (error.id(), None)
             }
         };
-        let Some(round) = self.rounds.get_mut(&(job, attempt)) else { return };
-        let Takeover { heads, jobs, metrics, .. } = &*self.takeover;
+        let is_going = |round: &Round| round.going.as_ref().is_some_and(|going| going.id() == id);
+        // What was ended may have begun anew.
+        let Some((key, round)) = self.rounds.iter_mut().find(|(_, round)| is_going(round)) else { return true };
+        let (job, attempt) = *key;
+        let best = self.takeover.best();
+        let Takeover { jobs, metrics, .. } = &*self.takeover;
         round.going = None;
+        let Some((history, result)) = done else {
+            round.pause(best);
+            return true;
+        };
         round.history = history;
+        if result.as_ref().is_err_and(Failure::is_busy) {
+            tracing::debug!(job, attempt, "other takeovers ask those that had a job, or fetch the same");
+            // It would find the same.
+            return false;
+        }
         // Also after a success: the enclave may find later that it cannot run the job now.
-        let pause = round.backoff.failed(MAX_PAUSE);
-        round.not_before = (*heads.borrow()).map_or(0, |heads| heads.best.saturating_add(pause));
+        round.pause(best);
         match result {
             Ok(()) => {
                 metrics.takeovers.with_label_values(&["started"]).inc();
@@ -653,6 +827,7 @@ impl Rounds {
                 }
             }
         }
+        true
     }
 
     /// Lets go of inputs that are kept for other workers and whose jobs have ended, some at each finalized block.
@@ -681,7 +856,7 @@ impl Rounds {
     /// Waits for the goes that are under way.
     #[cfg(test)]
     pub(crate) async fn settle(&mut self) {
-        while let Some(done) = self.under_way.join_next().await {
+        while let Some(done) = self.under_way.join_next_with_id().await {
             self.finished(done);
         }
     }

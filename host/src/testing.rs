@@ -9,7 +9,7 @@ use std::{
 
 use codec::{Decode, Encode};
 use futures::future::BoxFuture;
-use phala_attestation::{Evidence, Family, Measurement, PlatformId, Role, Statement, Vendor, simulated};
+use phala_attestation::{Evidence, Family, Measurement, PlatformId, Role, Statement, Vendor, VendorName, simulated};
 use phala_primitives::{
     AppId, Hash, JobId, Limits, Outcome, Receipt, SignedReceipt, WorkerId,
     attestation::Class,
@@ -75,6 +75,7 @@ pub fn registration(number: u8) -> Registration {
     };
     let certificate = simulated::Certificate {
         platform: PlatformId([0; 32]),
+        vendor: VendorName::DEVELOPMENT,
         platform_key: [0; 32],
         tcb_level: 1,
         not_before: 0,
@@ -148,8 +149,8 @@ pub fn worker(number: u8) -> Worker {
         status: WorkerStatus::Active,
         measurement: Measurement(MEASUREMENT),
         platform: PlatformId([0; 32]),
-        family: phala_attestation::Family::Simulated,
-        vendor: Vendor::Simulated,
+        family: phala_attestation::Family::Simulated(VendorName::DEVELOPMENT),
+        vendor: Vendor::Simulated(VendorName::DEVELOPMENT),
         tier: phala_attestation::Tier::Full,
         verified_at: 9_100,
         verdict_expires: 10_000,
@@ -312,6 +313,10 @@ impl JobsNode for FakeNode {
 
     fn holders(&self, job: JobId) -> BoxFuture<'_, Result<Vec<WorkerId>, NodeError>> {
         self.answer(|state| state.holders.get(&job).cloned().unwrap_or_default())
+    }
+
+    fn block_ms(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
+        self.answer(|_| 2_000)
     }
 }
 

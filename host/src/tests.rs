@@ -686,7 +686,7 @@ async fn what_a_job_reads_is_kept_until_it_ends() {
     enclave.need_blobs(&[input, file]);
     server.start(6, 1, &input).await;
     let present = |host: &FakeHost| [input, file].map(|blob| host.store.blob_bytes(&blob).is_some());
-    let remove = |host: &FakeHost| [input, file].iter().for_each(|blob| host.store.remove_blob(blob));
+    let remove = |host: &FakeHost| host.store.remove_blobs([input, file]).unlink();
     remove(&host);
     assert_eq!(present(&host), [true, true]);
     // After a restart, even before an enclave says it again.

@@ -150,7 +150,7 @@ impl FromStr for Class {
             ("generation", "milan") => Self::Family(Family::Generation(Generation::Milan)),
             ("generation", "genoa") => Self::Family(Family::Generation(Generation::Genoa)),
             ("generation", "turin") => Self::Family(Family::Generation(Generation::Turin)),
-            ("simulated", "") => Self::Family(Family::Simulated),
+            ("simulated", _) => Self::Family(Family::Simulated(name.parse().map_err(|_| ParseClassError)?)),
             _ => return Err(ParseClassError),
         })
     }
@@ -160,7 +160,7 @@ impl FromStr for Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a class is image:0x and 64 hexadecimal digits, platform:0x and 64, fmspc: and 12, generation:milan, generation:genoa, \
-     generation:turin, or simulated"
+     generation:turin, or simulated: and a vendor's name"
 )]
 pub struct ParseClassError;
 
@@ -241,6 +241,7 @@ impl EarlyDocument {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use phala_attestation::VendorName;
 
     #[test]
     fn a_class_is_read_as_it_is_written() {
@@ -252,14 +253,22 @@ mod tests {
             family(Family::Generation(Generation::Milan)),
             family(Family::Generation(Generation::Genoa)),
             family(Family::Generation(Generation::Turin)),
-            family(Family::Simulated),
+            family(Family::Simulated(VendorName::DEVELOPMENT)),
         ] {
             assert_eq!(alloc::format!("{class}").parse(), Ok(class));
         }
         assert_eq!("fmspc:00A067110000".parse(), Ok(family(Family::Fmspc([0, 0xa0, 0x67, 0x11, 0, 0]))));
-        for text in
-            ["", "image:", "image:0x12", "fmspc:00", "fmspc:+0A067110000", "generation:rome", "simulated:1", "x"]
-        {
+        for text in [
+            "",
+            "image:",
+            "image:0x12",
+            "fmspc:00",
+            "fmspc:+0A067110000",
+            "generation:rome",
+            "simulated",
+            "simulated:A",
+            "x",
+        ] {
             assert_eq!(text.parse::<Class>(), Err(ParseClassError), "{text}");
         }
     }

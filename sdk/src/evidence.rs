@@ -195,7 +195,7 @@ impl VerifiedWorker {
 
     /// Whether the TEE is only simulated: whoever runs the host can read everything.
     pub fn is_simulated(&self) -> bool {
-        self.verdict.vendor() == Vendor::Simulated
+        self.verdict.vendor().is_simulated()
     }
 
     /// What was proved.
@@ -396,7 +396,7 @@ fn check_statement(
 mod tests {
     use super::*;
     use ed25519_dalek::{Signer as _, SigningKey};
-    use phala_attestation::{ClaimStatus, Policy, simulated};
+    use phala_attestation::{ClaimStatus, Policy, VendorName, simulated};
     use phala_primitives::worker::Performance;
 
     const NOW: u64 = 1_800_000_000;
@@ -415,7 +415,7 @@ mod tests {
 
     fn verdict(statement: &Statement) -> Verdict {
         let root = simulated::development_root();
-        let platform = root.certify([7; 32], 1, NOW - 10, NOW + 10);
+        let platform = root.certify([7; 32], VendorName::DEVELOPMENT, 1, NOW - 10, NOW + 10);
         let report = simulated::Report {
             measurement: phala_attestation::Measurement([9; 32]),
             debug: false,
@@ -437,7 +437,7 @@ mod tests {
             status: WorkerStatus::Active,
             measurement: verdict.measurement(),
             platform: verdict.platform(),
-            family: phala_attestation::Family::Simulated,
+            family: phala_attestation::Family::Simulated(VendorName::DEVELOPMENT),
             vendor: verdict.vendor(),
             tier: phala_attestation::Tier::Full,
             verified_at: NOW,

@@ -748,6 +748,17 @@ impl Jobs {
         self.store.forget_ciphertext(record);
     }
 
+    /// Where a worker was that has deregistered since it settled a job at `block`: its host serves outputs beyond that. Known as long
+    /// as the node keeps the state of then.
+    async fn endpoint_before(&self, block: u32, worker: WorkerId) -> Result<String, JobError> {
+        let registered = match self.chain.at_number(block.saturating_sub(1)).await {
+            Ok(state) => state.worker(worker).await.ok().flatten(),
+            Err(_) => None,
+        };
+        let registered = registered.ok_or(JobError::WorkerGone(worker))?;
+        Ok(String::from_utf8_lossy(&registered.endpoint).into_owned())
+    }
+
     /// Fetches, decrypts and checks the result of a settled job.
     ///
     /// # Errors
@@ -783,7 +794,7 @@ impl Jobs {
         let endpoint = match (state.worker(settlement.worker).await?, &worker) {
             (Some(worker), _) => String::from_utf8_lossy(&worker.endpoint).into_owned(),
             (None, Ok(report)) => report.endpoint.clone(),
-            (None, Err(_)) => return Err(JobError::WorkerGone(settlement.worker)),
+            (None, Err(_)) => self.endpoint_before(settlement.at, settlement.worker).await?,
         };
         let host = self.hosts.at(&endpoint)?;
         let receipt = patiently(progress, || host.receipt(id)).await?;

@@ -6,7 +6,7 @@ use chacha20poly1305::{
 };
 use futures::future::BoxFuture;
 use phala_attestation::{
-    Evidence, Measurement,
+    Evidence, Measurement, VendorName,
     simulated::{Platform, Report, development_root},
 };
 use phala_enclave::{EvidenceError, Sealing, Tee, UnsealError};
@@ -43,7 +43,7 @@ impl WorldTee {
     /// A process on the platform of `seed`. Each look at its clock takes `tick`, so that what measures itself and never waits
     /// comes to an end. The enclave's keys become what `canary` looks for.
     pub fn new(seed: [u8; 32], dice: Dice, canary: Arc<Canary>, tick: Duration) -> Self {
-        let platform = development_root().certify(seed, 1, 0, u64::MAX);
+        let platform = development_root().certify(seed, VendorName::DEVELOPMENT, 1, 0, u64::MAX);
         Self { platform, seal_key: seed, dice, canary, start: Instant::now(), tick, ticks: AtomicU32::new(0) }
     }
 

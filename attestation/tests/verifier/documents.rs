@@ -251,12 +251,14 @@ fn evidence_under_simulated_roots_is_simulated() {
     let (intel, evidence, collateral) = Dcap::tdx().build();
     let (amd, report, of_amd) = Snp::milan().build();
     let policy = Policy { simulated_vendors: Some(VendorRoots { intel, amd }), ..Policy::default() };
-    for (kind, evidence, collateral) in [(Kind::Tdx, evidence, collateral), (Kind::SevSnp, report, of_amd)] {
+    for (kind, vendor, evidence, collateral) in
+        [(Kind::Tdx, "simulated:intel", evidence, collateral), (Kind::SevSnp, "simulated:amd", report, of_amd)]
+    {
         for document in documents(&evidence, &collateral) {
             assert!(verify_document(&document, &policy, NOW).is_ok());
         }
         let verified = verify(&evidence, &collateral, &policy, NOW).unwrap();
-        assert_eq!((verified.kind(), verified.vendor()), (kind, Vendor::Simulated));
+        assert_eq!((verified.kind(), verified.vendor().to_string()), (kind, vendor.to_owned()));
         assert!(verified.claims().contains(&(Claim::HardwareIsolation, ClaimStatus::NotChecked)));
     }
     let Some(folder) = folder() else { return };

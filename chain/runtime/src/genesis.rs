@@ -42,7 +42,7 @@ pub const DEVELOPMENT_SESSIONS_PER_ERA: u32 = 2;
 /// The set on development networks: as few as can do without one of them, at best.
 pub const DEVELOPMENT_SIZE: Size = Size { desired: 4, minimum: 2 };
 
-/// The caps on development networks: of four, each is of another operator.
+/// The caps on development networks: of four, each is of another operator and of another simulated vendor.
 pub const DEVELOPMENT_CAPS: Caps =
     Caps { operator: Permill::from_percent(25), ..pallet_phala_gatekeepers::DEFAULT_CAPS };
 

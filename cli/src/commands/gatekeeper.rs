@@ -15,6 +15,7 @@ use phala_sdk::{
 };
 use serde_json::{Value, json};
 
+use super::worker::vendor;
 use crate::{
     Status, args,
     context::Context,
@@ -76,10 +77,11 @@ async fn list(context: &Context, output: &Output) -> Status {
                 if *in_set { "yes" } else { "no" }.into(),
                 amount::format(seat.bond),
                 amount::format(*backing),
+                gatekeeper.as_ref().map_or_else(String::new, |record| vendor(record.vendor)),
                 endpoint.into(),
             ]
         });
-        table(&["seat", "operator", "gatekeeper", "status", "in the set", "bond", "backing", "endpoint"], lines)
+        table(&["seat", "operator", "gatekeeper", "status", "in the set", "bond", "backing", "tee", "endpoint"], lines)
     })?;
     Ok(0)
 }
@@ -96,6 +98,7 @@ fn describe(id: Account, seat: &Seat, gatekeeper: Option<&Gatekeeper>, backing: 
         "backing": backing.to_string(),
         "endpoint": gatekeeper.map(|record| String::from_utf8_lossy(&record.endpoint).into_owned()),
         "measurement": gatekeeper.map(|record| format!("0x{}", hex::encode(record.measurement.0))),
+        "vendor": gatekeeper.map(|record| record.vendor),
         "family": gatekeeper.map(|record| record.family.to_string()),
         "verdict_expires": gatekeeper.map(|record| record.verdict_expires),
     })
@@ -151,7 +154,7 @@ async fn seat_status(index: u16, context: &Context, output: &Output) -> Status {
             ("Backing", amount::format(backing)),
             ("Gatekeeper", seat.gatekeeper.to_string()),
             ("Endpoint", of(|record| String::from_utf8_lossy(&record.endpoint).into_owned())),
-            ("TEE", of(|record| format!("{:?}, {}", record.vendor, record.family))),
+            ("TEE", of(|record| format!("{}, {}", vendor(record.vendor), record.family))),
             ("Image", of(|record| format!("0x{}", hex::encode(record.measurement.0)))),
             ("Verdict", verdict),
             ("Shares of", if shares.is_empty() { "no key".into() } else { shares.join(", ") }),

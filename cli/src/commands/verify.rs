@@ -28,7 +28,7 @@ pub(crate) async fn run(command: args::Verify, context: &Context, output: &Outpu
 pub(crate) fn verdict(report: &WorkerReport) -> String {
     match report.simulated {
         true => "SIMULATED: no TEE protects this job; whoever runs the worker's host can read everything".into(),
-        false => format!("{:?} TEE, genuine and up to date", report.vendor),
+        false => format!("{} TEE, genuine and up to date", worker::vendor(report.vendor)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use codec::Encode;
-use phala_attestation::Tier;
+use phala_attestation::{Tier, Vendor, VendorName};
 use phala_primitives::{WorkerId, worker::WorkerStatus};
 use phala_sdk::{
     amount,
@@ -85,7 +85,7 @@ fn value(id: &WorkerId, worker: &Worker, now: u64) -> Value {
         "capacity": worker.performance.capacity,
         "running": worker.running,
         "vendor": worker.vendor,
-        "simulated": worker.vendor == phala_attestation::Vendor::Simulated,
+        "simulated": worker.vendor.is_simulated(),
         "measurement": format!("0x{}", hex::encode(worker.measurement.0)),
         "platform": format!("0x{}", hex::encode(worker.platform.0)),
         "family": worker.family.to_string(),
@@ -123,7 +123,7 @@ async fn list(all: bool, context: &Context, output: &Output) -> Status {
                 format!("{}/{}", worker.running, worker.performance.capacity),
                 amount::format(worker.price),
                 format!("{} M/s", number(worker.performance.fuel_per_second / 1_000_000)),
-                vendor(worker),
+                vendor(worker.vendor),
                 endpoint(worker),
             ]
         });
@@ -132,11 +132,13 @@ async fn list(all: bool, context: &Context, output: &Output) -> Status {
     Ok(0)
 }
 
-fn vendor(worker: &Worker) -> String {
-    match worker.vendor {
-        phala_attestation::Vendor::Simulated => "SIMULATED".into(),
-        phala_attestation::Vendor::Intel => "Intel".into(),
-        phala_attestation::Vendor::Amd => "AMD".into(),
+/// Who made a TEE, for people.
+pub(crate) fn vendor(vendor: Vendor) -> String {
+    match vendor {
+        Vendor::Intel => "Intel".into(),
+        Vendor::Amd => "AMD".into(),
+        Vendor::Simulated(VendorName::DEVELOPMENT) => "SIMULATED".into(),
+        Vendor::Simulated(name) => format!("SIMULATED {name}"),
     }
 }
 
@@ -188,7 +190,7 @@ async fn show(text: &str, context: &Context, output: &Output) -> Status {
             ("Price", format!("{} per 10⁹ fuel", amount::format(worker.price))),
             ("Speed", format!("{} fuel per second and job", number(worker.performance.fuel_per_second))),
             ("Jobs", format!("{} of {}", worker.running, worker.performance.capacity)),
-            ("TEE", vendor(&worker)),
+            ("TEE", vendor(worker.vendor)),
             ("Image", format!("0x{}", hex::encode(worker.measurement.0))),
             ("Platform", format!("0x{}", hex::encode(worker.platform.0))),
             ("Family", worker.family.to_string()),

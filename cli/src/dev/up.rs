@@ -374,9 +374,11 @@ impl Builder<'_> {
             let special = strings(&["--gatekeeper", "--bond", &bond]);
             let started =
                 self.start_host(ports, &host, &base, &format!("gatekeeper-{number}"), &node, &operator, &special)?;
-            let program = self.binaries.gatekeeper.clone();
-            self.start(&enclave, Role::Enclave, program, &started.enclave)?;
-            self.network.gatekeepers.push(DevWorker { host, operator, endpoint: started.endpoint });
+            let StartedHost { endpoint, enclave: mut arguments } = started;
+            // Who breaks one vendor has one of them.
+            arguments.extend(strings(&["--vendor", &format!("vendor-{number}")]));
+            self.start(&enclave, Role::Enclave, self.binaries.gatekeeper.clone(), &arguments)?;
+            self.network.gatekeepers.push(DevWorker { host, operator, endpoint });
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use chacha20poly1305::{
 };
 use codec::Decode;
 use futures::future::BoxFuture;
-use phala_attestation::{Evidence, Measurement, PlatformId, Vendor, simulated};
+use phala_attestation::{Evidence, Measurement, PlatformId, Vendor, VendorName, simulated};
 use phala_primitives::{
     Hash,
     worker::{Isolation, Performance, WorkerStatus},
@@ -100,7 +100,8 @@ impl Tee for TestTee {
     }
 
     fn evidence(&self, report_data: [u8; 64]) -> Result<Evidence, EvidenceError> {
-        let platform = simulated::development_root().certify([self.platform; 32], 1, 0, u64::MAX);
+        let platform =
+            simulated::development_root().certify([self.platform; 32], VendorName::DEVELOPMENT, 1, 0, u64::MAX);
         let report = simulated::Report { measurement: self.measurement(), debug: false, report_data };
         Ok(Evidence::Simulated(platform.quote(report)))
     }
@@ -206,8 +207,8 @@ pub fn registered(last_heartbeat: u32) -> ChainWorker {
         status: WorkerStatus::Active,
         measurement: Measurement([0xaa; 32]),
         platform: PlatformId([0; 32]),
-        family: phala_attestation::Family::Simulated,
-        vendor: Vendor::Simulated,
+        family: phala_attestation::Family::Simulated(VendorName::DEVELOPMENT),
+        vendor: Vendor::Simulated(VendorName::DEVELOPMENT),
         tier: phala_attestation::Tier::Full,
         verified_at: 1,
         verdict_expires: u64::MAX,

@@ -9,7 +9,7 @@ mod tee;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use phala_attestation::Kind;
+use phala_attestation::{Kind, VendorName};
 use phala_enclave::{DutySource, Enclave, Tee};
 use phala_enclave_process::{RETRY_AFTER, say_panics, serve};
 use std::{
@@ -36,6 +36,11 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     platform: PathBuf,
 
+    /// The name of the simulated vendor that made the platform: 1 to 16 of the characters a to z, 0 to 9 and `-`. The chain elects
+    /// only so many gatekeepers of one vendor as its caps allow: of four, one.
+    #[arg(long, value_name = "NAME", default_value_t, conflicts_with = "imitate")]
+    vendor: VendorName,
+
     /// The kind of TEE to imitate: sgx, tdx, sev-snp, or simulated for none of them. Its evidence has everything that real one
     /// has, under the roots of simulated vendors, which a chain accepts only where its genesis names them.
     #[arg(long, value_name = "KIND", default_value = "simulated")]
@@ -60,7 +65,7 @@ pub fn run(name: &'static str, duties: impl DutySource) -> anyhow::Result<()> {
     say_panics(say);
     let arguments = Arguments::parse();
     isolation::close_inherited_files()?;
-    let tee = SimulatedTee::open(&arguments.platform, arguments.imitate)?;
+    let tee = SimulatedTee::open(&arguments.platform, arguments.vendor, arguments.imitate)?;
     say(&format!(
         "SIMULATED TEE: nothing protects this enclave's memory from root. Platform {}, measurement {}",
         tee.platform(),

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use futures::future::BoxFuture;
 use phala_attestation::{
-    Evidence, Kind, Measurement,
+    Evidence, Kind, Measurement, VendorName,
     mint::Mint,
     simulated::{Platform, Report, development_root},
 };
@@ -35,15 +35,15 @@ pub struct SimulatedTee {
 }
 
 impl SimulatedTee {
-    /// The platform whose seed is in `file`, which is created where there is none. Reads all that it needs of the machine.
-    pub fn open(file: &Path, kind: Kind) -> anyhow::Result<Self> {
-        Ok(Self::new(&*seed(file)?, kind, crate::measure()?))
+    /// The platform of `vendor` whose seed is in `file`, which is created where there is none. Reads all that it needs of the machine.
+    pub fn open(file: &Path, vendor: VendorName, kind: Kind) -> anyhow::Result<Self> {
+        Ok(Self::new(&*seed(file)?, vendor, kind, crate::measure()?))
     }
 
-    fn new(seed: &[u8; 32], kind: Kind, executable: [u8; 32]) -> Self {
+    fn new(seed: &[u8; 32], vendor: VendorName, kind: Kind, executable: [u8; 32]) -> Self {
         let measurement = Mint { measurement: executable, ..Mint::default() }.image(kind);
         let sealing_key = SealingKey::derive(b"phala/simulated/seal/v1", seed, &measurement);
-        let platform = development_root().certify(*seed, 1, 0, u64::MAX);
+        let platform = development_root().certify(*seed, vendor, 1, 0, u64::MAX);
         let (memory_bytes, isolation) = (memory::available(), Isolation::default());
         let system = System::start();
         Self { platform, kind, executable, measurement, sealing_key, system, memory_bytes, isolation }
@@ -164,7 +164,9 @@ mod tests {
 
     #[test]
     fn sealing_is_bound_to_platform_measurement_and_name() {
-        let tee = |seed, measurement| SimulatedTee::new(&[seed; 32], Kind::Simulated, [measurement; 32]);
+        let tee = |seed, measurement| {
+            SimulatedTee::new(&[seed; 32], VendorName::DEVELOPMENT, Kind::Simulated, [measurement; 32])
+        };
         let sealed = tee(1, 1).seal("keys", b"secret");
         assert_eq!(&tee(1, 1).unseal("keys", &sealed).unwrap()[..], b"secret");
         assert!(tee(2, 1).unseal("keys", &sealed).is_err());
@@ -175,7 +177,7 @@ mod tests {
 
     #[test]
     fn isolation_is_what_the_process_found_and_nothing_before() {
-        let tee = SimulatedTee::new(&[1; 32], Kind::Simulated, [2; 32]);
+        let tee = SimulatedTee::new(&[1; 32], VendorName::DEVELOPMENT, Kind::Simulated, [2; 32]);
         assert_eq!(tee.isolation(), Some(Isolation::default()));
         let isolation = Isolation { seccomp: true, ..Isolation::default() };
         assert_eq!(tee.isolated(isolation).isolation(), Some(isolation));
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn evidence_verifies_under_the_development_root() {
-        let tee = SimulatedTee::new(&[1; 32], Kind::Simulated, [2; 32]);
+        let tee = SimulatedTee::new(&[1; 32], VendorName::DEVELOPMENT, Kind::Simulated, [2; 32]);
         let evidence = tee.evidence([3; 64]).unwrap();
         let policy =
             phala_attestation::Policy { simulated_root: Some(development_root().public()), ..Default::default() };
@@ -198,7 +200,8 @@ mod tests {
             ..phala_attestation::Policy::default()
         };
         for kind in [Kind::Sgx, Kind::Tdx, Kind::SevSnp] {
-            let [tee, other] = [1, 2].map(|seed| SimulatedTee::new(&[seed; 32], kind, [2; 32]));
+            let [tee, other] =
+                [1, 2].map(|seed| SimulatedTee::new(&[seed; 32], VendorName::DEVELOPMENT, kind, [2; 32]));
             let now = tee.unix_time().as_secs();
             let documents = Mint::at(now).of_kind(kind, &[0; 64]).unwrap().1;
             let find = |id| {
@@ -213,7 +216,8 @@ mod tests {
                 phala_attestation::verify(&evidence, &collateral, &policy, now).unwrap()
             };
             let verified = verify(&tee);
-            assert_eq!((verified.kind(), verified.vendor()), (kind, phala_attestation::Vendor::Simulated));
+            let vendor = if kind == Kind::SevSnp { "simulated:amd" } else { "simulated:intel" };
+            assert_eq!((verified.kind(), verified.vendor().to_string()), (kind, vendor.to_owned()));
             assert_eq!((verified.measurement(), verified.report_data()), (tee.measurement(), &[3; 64]));
             assert_ne!(verified.platform().id, verify(&other).platform().id);
         }

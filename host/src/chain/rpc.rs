@@ -231,6 +231,13 @@ impl JobsNode for RpcNode {
             Ok(holders.into_iter().map(|holder| holder.worker).collect())
         })
     }
+
+    fn block_ms(&self) -> BoxFuture<'_, Result<u64, NodeError>> {
+        Box::pin(async {
+            let chain = self.chain()?;
+            self.bounded(async { chain.best().await?.block_ms() }).await
+        })
+    }
 }
 
 impl GatekeeperNode for RpcNode {

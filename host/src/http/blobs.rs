@@ -13,15 +13,10 @@ use futures::{StreamExt, stream::ReadyChunks};
 use phala_primitives::Hash;
 use tokio::time::timeout;
 
-use super::{
-    Api, ApiError,
-    error::UPLOAD_OFFSET,
-    limits::{Pace, TooSlow},
-    server,
-    tokens::Right,
-};
+use super::{Api, ApiError, error::UPLOAD_OFFSET, server, tokens::Right};
 use crate::{
     blocking,
+    pace::{Pace, TooSlow},
     store::{self, Upload},
 };
 
@@ -51,16 +46,13 @@ pub(super) async fn head(
         None
     };
     let _place = api.front.others.enter()?;
-    let store = api.store.clone();
+    let (store, jobs) = (api.store.clone(), api.jobs.clone());
     let held = blocking::run(move || match owner {
-        Some((_, owner)) => (store.use_blob(&blob), store.interrupted_bytes(&blob, owner)),
+        Some((job, owner)) => (jobs.find(job, &blob), store.interrupted_bytes(&blob, owner)),
         None => (store.blob_bytes(&blob), None),
     });
     let (whole, interrupted) = held.await;
     if let Some(bytes) = whole {
-        if let Some((job, _)) = owner {
-            api.jobs.brought(job, blob);
-        }
         return Ok(([(CONTENT_LENGTH, bytes)], Body::empty()).into_response());
     }
     let error = ApiError::new(StatusCode::NOT_FOUND, "no_such_blob", "the host does not have this blob");
@@ -97,9 +89,10 @@ async fn take(
     let (offset, total) = extent(headers)?;
     let (job, owner) = api.front.tokens.check(api, Right::Upload, headers).await?;
     let _working = server::begin_work(extensions);
-    let store = api.store.clone();
-    if blocking::run(move || store.use_blob(&blob)).await.is_some() {
-        api.jobs.brought(job, blob);
+    // Until it is noted that it was brought.
+    let _wanted = api.jobs.want([blob]);
+    let jobs = api.jobs.clone();
+    if blocking::run(move || jobs.find(job, &blob)).await.is_some() {
         return Ok(false);
     }
     let _place = api.front.uploads.enter()?;
@@ -111,7 +104,8 @@ async fn take(
         ApiError::from(error)
     })?;
     let stored = receive(api, upload, pieces).await?;
-    api.jobs.brought(job, blob);
+    let jobs = api.jobs.clone();
+    blocking::run(move || jobs.brought(job, blob)).await;
     Ok(stored)
 }
 

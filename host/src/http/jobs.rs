@@ -71,13 +71,19 @@ pub(super) async fn start(
     }
     let (signed_for, _) = api.front.tokens.check(&api, Right::Upload, &headers).await?;
     tokens::ensure_for(signed_for, job)?;
-    let store = api.store.clone();
-    if blocking::run(move || store.blob_bytes(&input)).await.is_none() {
+    let (store, jobs) = (api.store.clone(), api.jobs.clone());
+    let ask = move || {
+        let is_here = store.blob_bytes(&input).is_some();
+        if is_here {
+            jobs.asked(job, input);
+        }
+        is_here
+    };
+    if !blocking::run(ask).await {
         let error =
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "no_such_blob", "the host does not have the job's input");
         return Err(error.hint("upload it, and every file that it names, before the start"));
     }
-    api.jobs.asked(job, input);
     let place = api.front.starts.enter()?;
     api.jobs.admit(job).map_err(|crowded| {
         api.metrics.reject("jobs");
@@ -88,13 +94,13 @@ pub(super) async fn start(
     let on = api.clone();
     let started = async move {
         let _place = place;
+        let jobs = on.jobs.clone();
         if let Err(error) = on.enclave.start_job(job, attempt, input).await {
             if matches!(&error, RequestError::Refused(refusal) if !refusal.retry) {
-                on.jobs.denied(job, &input);
+                blocking::run(move || jobs.denied(job, &input)).await;
             }
             return Err(refused(&on, error));
         }
-        let jobs = on.jobs.clone();
         blocking::run(move || jobs.keep(job)).await?;
         Ok::<_, ApiError>(())
     };

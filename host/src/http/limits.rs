@@ -1,7 +1,6 @@
 //! How much of everything there is.
 
 use std::{
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,11 +11,11 @@ use std::{
 use axum::http::StatusCode;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
+    time::Instant,
 };
 
 use super::ApiError;
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, pace::MinimumRate};
 
 /// The longest that somebody who got no place is told to wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -65,15 +64,6 @@ impl Default for Bounds {
             drain: Duration::from_secs(10),
         }
     }
-}
-
-/// The least that has to move while the host waits for the other side.
-#[derive(Clone, Copy, Debug)]
-pub struct MinimumRate {
-    /// So many bytes…
-    pub bytes: u64,
-    /// …in this time.
-    pub over: Duration,
 }
 
 /// So many places for one kind of request.
@@ -128,48 +118,10 @@ impl Drop for Place {
     }
 }
 
-/// Watches that a body comes at a [`MinimumRate`].
-pub(super) struct Pace {
-    rate: MinimumRate,
-    ends: Instant,
-    bytes: u64,
-}
-
-/// Too little came.
-#[derive(Debug)]
-pub(super) struct TooSlow;
-
-impl Pace {
-    pub fn new(rate: MinimumRate) -> Self {
-        Self { rate, ends: Instant::now() + rate.over, bytes: 0 }
-    }
-
-    /// Counts what came.
-    pub fn count(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_add(bytes as u64);
-    }
-
-    /// What `next` gives, unless too little has come lately.
-    pub async fn wait<T>(&mut self, next: impl Future<Output = T>) -> Result<T, TooSlow> {
-        let mut next = pin!(next);
-        loop {
-            if let Ok(value) = timeout_at(self.ends, next.as_mut()).await {
-                return Ok(value);
-            }
-            if self.bytes < self.rate.bytes {
-                return Err(TooSlow);
-            }
-            *self = Self::new(self.rate);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use tokio::time::sleep;
-
-    const RATE: MinimumRate = MinimumRate { bytes: 1000, over: Duration::from_secs(10) };
 
     #[tokio::test(start_paused = true)]
     async fn a_gate_says_when_a_place_is_likely_to_be_free() {
@@ -185,24 +137,5 @@ mod tests {
         assert_eq!(metrics.http_rejected.with_label_values(&["starts"]).get(), 1);
         drop(places);
         assert!(gate.enter().is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_may_pause_but_not_trickle() {
-        let mut pace = Pace::new(RATE);
-        for _ in 0..10 {
-            pace.wait(sleep(Duration::from_secs(9))).await.unwrap();
-            pace.count(1000);
-        }
-        let mut pace = Pace::new(RATE);
-        let trickle = async {
-            loop {
-                pace.wait(sleep(Duration::from_millis(500))).await?;
-                pace.count(10);
-            }
-        };
-        let result: Result<(), TooSlow> = trickle.await;
-        result.unwrap_err();
-        Pace::new(RATE).wait(std::future::pending::<()>()).await.unwrap_err();
     }
 }

@@ -43,12 +43,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use super::{
-    ApiError, MAX_BODY_BYTES,
-    limits::{Bounds, MinimumRate},
-    tls::Tls,
-};
-use crate::metrics::Metrics;
+use super::{ApiError, MAX_BODY_BYTES, limits::Bounds, tls::Tls};
+use crate::{metrics::Metrics, pace::MinimumRate};
 
 /// The most bytes of a request's head, and of what is read or written at once.
 const BUFFER_BYTES: usize = 64 * 1024;

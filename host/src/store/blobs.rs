@@ -18,7 +18,7 @@ use phala_primitives::{Hash, JobId};
 use phala_sdk::Account;
 use sha2::{Digest, Sha256};
 
-use super::{Blob, Error, Evicted, Interrupted, State, Store, files};
+use super::{Blob, Error, Evicted, Interrupted, Pin, State, Store, files};
 
 /// How much of the quota an upload takes at a time: what was announced need never come.
 const RESERVATION: u64 = 1024 * 1024;
@@ -138,45 +138,34 @@ impl Store {
         files::open_if_exists(&self.blob_path(blob, owner))
     }
 
-    /// Keeps blobs that a job reads, here or still to come, from being removed until [`Self::keep_blobs`] or
-    /// [`Self::unpin_blobs`].
-    pub fn pin_blobs(&self, job: JobId, blobs: impl IntoIterator<Item = Hash>) {
+    /// Keeps blobs for a job, here or still to come, and no others any more: as long as they are `needed` here, none of them
+    /// goes; otherwise they make place for others when nothing else does, and do not go for being old. What was needed, or kept,
+    /// and is not so any more counts as used now.
+    pub fn pin_blobs(&self, job: JobId, blobs: BTreeSet<Hash>, needed: bool) {
         let mut state = self.state();
-        let pin = state.pins.entry(job).or_default();
-        pin.blobs.extend(blobs);
-        pin.needed = true;
-    }
-
-    /// The job does not run here any more, and may go to another worker, whose host asks for its blobs: until
-    /// [`Self::unpin_blobs`], they make place for others when nothing else does, and do not go for being old.
-    pub fn keep_blobs(&self, job: JobId) {
-        let mut state = self.state();
-        if let Some(pin) = state.pins.get_mut(&job) {
-            pin.needed = false;
-        }
-    }
-
-    /// Nobody needs the job's blobs for it any more.
-    pub fn unpin_blobs(&self, job: JobId) {
-        let mut state = self.state();
+        let before = state.pins.remove(&job).unwrap_or_default();
         let now = SystemTime::now();
-        for blob in state.pins.remove(&job).unwrap_or_default().blobs {
-            if let Some(entry) = state.blobs.get_mut(&blob) {
+        let is_needed_no_more = before.needed && !needed;
+        for blob in before.blobs.iter().filter(|blob| is_needed_no_more || !blobs.contains(*blob)) {
+            if let Some(entry) = state.blobs.get_mut(blob) {
                 entry.used_at = now;
             }
         }
+        if !blobs.is_empty() {
+            state.pins.insert(job, Pin { blobs, needed });
+        }
     }
 
-    /// Removes a blob that nothing needs any more. One that a job reads that is not over stays.
-    pub fn remove_blob(&self, blob: &Hash) {
+    /// Removes blobs that nothing needs any more. One that is kept for a job stays.
+    pub(crate) fn remove_blobs(&self, blobs: impl IntoIterator<Item = Hash>) -> Evicted {
         let mut evicted = Evicted::default();
-        {
-            let mut state = self.state();
-            if state.blobs.contains_key(blob) && !state.pins.values().any(|pin| pin.blobs.contains(blob)) {
-                self.remove(&mut state, What::Blob(*blob), &mut evicted);
+        let mut state = self.state();
+        for blob in blobs {
+            if state.blobs.contains_key(&blob) && !state.pins.values().any(|pin| pin.blobs.contains(&blob)) {
+                self.remove(&mut state, What::Blob(blob), &mut evicted);
             }
         }
-        evicted.unlink();
+        evicted
     }
 
     /// Removes the blobs that nobody used since `before`; says how many.

@@ -1,5 +1,5 @@
 use super::*;
-use phala_attestation::{Evidence, Measurement, PlatformId, Role, Statement, simulated};
+use phala_attestation::{Evidence, Measurement, PlatformId, Role, Statement, VendorName, simulated};
 use phala_protocol::sealed_receipt_name;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -56,6 +56,10 @@ fn files(folder: &TempDir) -> Vec<String> {
 fn age(store: &Store, blob: &Hash, days: u64) {
     let used_at = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
     store.state().blobs.get_mut(blob).unwrap().used_at = used_at;
+}
+
+fn pin(store: &Store, job: JobId, blobs: &[impl AsRef<[u8]>], needed: bool) {
+    store.pin_blobs(job, blobs.iter().map(|bytes| hash(bytes.as_ref())).collect(), needed);
 }
 
 #[test]
@@ -209,10 +213,10 @@ fn the_quota_evicts_the_oldest_unused_blobs_only() {
     }
     // All were used just now.
     assert!(matches!(upload_for(&store, BOB, &[9; 3000]), Err(Error::QuotaExceeded)));
+    pin(&store, 7, &blobs[1..2], true);
     age(&store, &hash(&blobs[0]), 1);
     age(&store, &hash(&blobs[1]), 3);
     age(&store, &hash(&blobs[2]), 2);
-    store.pin_blobs(7, [hash(&blobs[1])]);
     assert!(upload_for(&store, BOB, &[9; 3000]).unwrap());
     let present: Vec<bool> = blobs.iter().map(|bytes| store.blob_bytes(&hash(bytes)).is_some()).collect();
     assert_eq!(present, [true, true, false]);
@@ -275,14 +279,14 @@ fn unused_blobs_go_and_pinned_ones_stay() {
     age(&store, &one, 2);
     age(&store, &two, 2);
     for job in [1, 2] {
-        store.pin_blobs(job, [two]);
+        pin(&store, job, &[[2; 10]], true);
     }
     let yesterday = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
     assert_eq!(store.remove_unused_blobs(yesterday), 1);
     // As long as any job needs it.
     for (job, left) in [(1, Some(10)), (1, Some(10)), (2, None)] {
-        store.unpin_blobs(job);
-        store.remove_blob(&two);
+        store.pin_blobs(job, BTreeSet::new(), false);
+        store.remove_blobs([two]).unlink();
         assert_eq!(store.blob_bytes(&two), left);
     }
     assert_eq!(store.used_bytes(), 0);
@@ -292,31 +296,39 @@ fn unused_blobs_go_and_pinned_ones_stay() {
 fn what_is_kept_for_other_hosts_does_not_age_and_goes_last() {
     let (_folder, store) = open(SMALL);
     let blobs: Vec<Vec<u8>> = (0..3).map(|n| vec![n; 3000]).collect();
-    for (bytes, days) in blobs.iter().zip([9, 3, 2]) {
+    let age_all = || {
+        let ages = blobs.iter().map(|bytes| hash(bytes)).zip([9, 3, 2]);
+        ages.filter(|(blob, _)| store.blob_bytes(blob).is_some()).for_each(|(blob, days)| age(&store, &blob, days));
+    };
+    for bytes in &blobs {
         upload(&store, bytes).unwrap();
-        age(&store, &hash(bytes), days);
     }
-    store.pin_blobs(7, [hash(&blobs[0])]);
-    store.pin_blobs(8, [hash(&blobs[1])]);
-    store.keep_blobs(7);
+    pin(&store, 7, &blobs[..1], false);
+    pin(&store, 8, &blobs[1..2], true);
+    age_all();
     let present = || -> Vec<bool> { blobs.iter().map(|bytes| store.blob_bytes(&hash(bytes)).is_some()).collect() };
-    // Neither of a job that has none.
-    store.keep_blobs(9);
-    store.remove_blob(&hash(&blobs[0]));
+    store.remove_blobs([hash(&blobs[0])]).unlink();
     assert_eq!((store.remove_unused_blobs(SystemTime::now()), present()), (1, vec![true, true, false]));
     upload(&store, &blobs[2]).unwrap();
-    age(&store, &hash(&blobs[2]), 1);
+    age_all();
     // The newest that nobody needs makes place before the oldest that is kept.
     assert!(upload_for(&store, BOB, &[9; 3000]).unwrap());
     assert_eq!(present(), [true, true, false]);
+    // To keep it still is no use of it.
+    pin(&store, 7, &blobs[..1], false);
     assert!(upload_for(&store, BOB, &[10; 3000]).unwrap());
     assert_eq!(present(), [false, true, false]);
     assert!(matches!(upload_for(&store, BOB, &[11; 3000]), Err(Error::QuotaExceeded)));
-    // A job that comes back needs them again.
-    store.keep_blobs(8);
-    store.pin_blobs(8, []);
+    // When its job is refused, what it reads is as if it was used then, however long the job has waited.
+    pin(&store, 8, &blobs[1..2], false);
     assert!(matches!(upload_for(&store, BOB, &[11; 3000]), Err(Error::QuotaExceeded)));
-    store.keep_blobs(8);
+    age_all();
+    // A job that comes back needs them again.
+    pin(&store, 8, &blobs[1..2], true);
+    age_all();
+    assert!(matches!(upload_for(&store, BOB, &[11; 3000]), Err(Error::QuotaExceeded)));
+    pin(&store, 8, &blobs[1..2], false);
+    age_all();
     assert!(upload_for(&store, BOB, &[11; 3000]).unwrap());
     assert_eq!(present(), [false, false, false]);
 }
@@ -330,7 +342,7 @@ fn a_blob_that_is_open_can_be_read_when_it_is_gone() {
     let (file, bytes) = store.open_blob(&blob).unwrap().unwrap();
     let yesterday = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
     assert_eq!((bytes, store.remove_unused_blobs(yesterday)), (3000, 0));
-    store.remove_blob(&blob);
+    store.remove_blobs([blob]).unlink();
     assert_eq!(files::read_at(&file, 2000, 4000).unwrap(), [1; 1000]);
     assert!(store.open_blob(&blob).unwrap().is_none());
 }
@@ -467,6 +479,7 @@ fn bundle(number: u8) -> EvidenceBundle {
     };
     let certificate = simulated::Certificate {
         platform: PlatformId([0; 32]),
+        vendor: VendorName::DEVELOPMENT,
         platform_key: [0; 32],
         tcb_level: 1,
         not_before: 0,

@@ -5,13 +5,19 @@ use phala_primitives::{AppId, gatekeeper::PublicKey};
 use phala_sdk::Signer;
 use serde_json::json;
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
+
 use super::*;
 use crate::{
-    takeover::{Rounds, Takeover},
+    takeover::{RATE, Rounds, Takeover, too_late},
     testing::worker,
 };
 
-/// Alice's, of app 6…, and with this worker in the second attempt, whose operator is Bob; due in block 50.
+/// Alice's, of app 6…, and with this worker in the second attempt, whose operator is Bob; due in block 50, and of 30 blocks of
+/// wall time.
 const LOST: JobId = 77;
 
 /// The generator of the group, as an epoch's public key.
@@ -37,23 +43,33 @@ fn app_input() -> Vec<u8> {
 /// A chain on which that job is lost.
 fn lost_job() -> Arc<FakeNode> {
     let node = FakeNode::new();
+    lose(&node, LOST);
     {
         let mut state = node.state();
-        let job = Job { attempts: 2, ..owned(&dev::alice(), assigned(WORKER)) };
-        state.best.insert(LOST, job.clone());
-        state.finalized.insert(LOST, job);
         let operator = Account(dev::bob().public_key().0);
         state.workers.insert(WORKER, crate::chain::Worker { operator, ..worker(1) });
     }
     node
 }
 
+/// A job like that one.
+fn lose(node: &FakeNode, id: JobId) {
+    let mut state = node.state();
+    let job = Job { attempts: 2, ..owned(&dev::alice(), assigned(WORKER)) };
+    state.best.insert(id, job.clone());
+    state.finalized.insert(id, job);
+}
+
 /// Another worker that had the job: later than those before.
 fn add_holder(node: &FakeNode, number: u8, endpoint: &str) {
+    add_holder_of(node, LOST, number, endpoint);
+}
+
+fn add_holder_of(node: &FakeNode, job: JobId, number: u8, endpoint: &str) {
     let id = WorkerId([number; 32]);
     let mut state = node.state();
     state.workers.insert(id, crate::chain::Worker { endpoint: endpoint.into(), ..worker(1) });
-    state.holders.entry(LOST).or_default().push(id);
+    state.holders.entry(job).or_default().push(id);
 }
 
 /// Puts a blob on a host's disk, as Alice's.
@@ -74,10 +90,14 @@ fn give(host: &FakeHost, job: JobId, inputs: &[&[u8]]) -> Vec<Hash> {
 
 /// A host that had the job, and keeps these inputs.
 async fn holder(node: &Arc<FakeNode>, number: u8, inputs: &[&[u8]]) -> (FakeHost, Server) {
+    holder_of(node, LOST, number, inputs).await
+}
+
+async fn holder_of(node: &Arc<FakeNode>, job: JobId, number: u8, inputs: &[&[u8]]) -> (FakeHost, Server) {
     let host = FakeHost::new().await;
-    give(&host, LOST, inputs);
+    give(&host, job, inputs);
     let server = serve_on(&host, node.clone(), Bounds::default()).await;
-    add_holder(node, number, &format!("http://{}", server.address));
+    add_holder_of(node, job, number, &format!("http://{}", server.address));
     (host, server)
 }
 
@@ -101,6 +121,33 @@ async fn stranger(node: &FakeNode, number: u8, answer: impl Fn(&str) -> Vec<u8> 
     });
 }
 
+/// A host that keeps a job input and a file of 10 000 bytes, and gives of the file half, and then a byte now and then.
+async fn dawdler(node: &FakeNode, job: JobId, number: u8, input: &[u8], file: &[u8; 10_000]) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    add_holder_of(node, job, number, &format!("http://{}", listener.local_addr().unwrap()));
+    let kept = list(&[(hash(input), input.len() as u64), (hash(file), 10_000)]);
+    let path = format!("/v1/blobs/{}", hex::encode(hash(file)));
+    let (input, half) = (ok(input), ok(file)[..5_000].to_vec());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 1000];
+            let length = stream.read(&mut head).await.unwrap();
+            let head = String::from_utf8_lossy(&head[..length]).into_owned();
+            if head.contains(&path) {
+                stream.write_all(&half).await.unwrap();
+                tokio::spawn(async move {
+                    while stream.write_all(&[7]).await.is_ok() {
+                        sleep(Duration::from_millis(20)).await;
+                    }
+                });
+            } else {
+                stream.write_all(if head.contains("/inputs") { &kept } else { &input }).await.unwrap();
+            }
+        }
+    });
+}
+
 fn ok(content: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", content.len());
     [head.as_bytes(), content].concat()
@@ -110,6 +157,26 @@ fn list(blobs: &[(Hash, u64)]) -> Vec<u8> {
     let kept: Vec<_> =
         blobs.iter().map(|(sha256, bytes)| json!({"sha256": hex::encode(sha256), "bytes": bytes})).collect();
     ok(json!({"job": LOST, "input": hex::encode(blobs[0].0), "blobs": kept}).to_string().as_bytes())
+}
+
+/// Bob's host, without his key.
+fn takeover(host: &FakeHost, node: &Arc<FakeNode>, heads: &watch::Sender<Option<Heads>>, endpoint: String) -> Takeover {
+    Takeover {
+        node: node.clone(),
+        heads: heads.subscribe(),
+        enclave: host.enclave.clone(),
+        store: host.store.clone(),
+        jobs: host.jobs.clone(),
+        metrics: host.metrics.clone(),
+        operator: OperatorConfig {
+            operator: Account(dev::bob().public_key().0),
+            endpoint,
+            price: 1,
+            submits: Submits::Everything,
+        },
+        signer: None,
+        rate: RATE,
+    }
 }
 
 /// The host of the worker that has the job now.
@@ -128,26 +195,18 @@ impl Bench {
     }
 
     async fn with(node: &Arc<FakeNode>, limits: Limits, key: Option<&str>) -> Self {
+        Self::at_rate(node, limits, key, RATE).await
+    }
+
+    async fn at_rate(node: &Arc<FakeNode>, limits: Limits, key: Option<&str>, rate: MinimumRate) -> Self {
         let host = FakeHost::with_limits(limits).await;
         let enclave = host.connect().await;
         let server = serve_on(&host, node.clone(), Bounds::default()).await;
         node.state().holders.entry(LOST).or_default().push(WORKER);
         let heads = watch::Sender::new(Some(node.state().heads));
-        let rounds = Rounds::new(Takeover {
-            node: node.clone(),
-            heads: heads.subscribe(),
-            enclave: host.enclave.clone(),
-            store: host.store.clone(),
-            jobs: host.jobs.clone(),
-            metrics: host.metrics.clone(),
-            operator: OperatorConfig {
-                operator: Account(dev::bob().public_key().0),
-                endpoint: format!("http://{}", server.address),
-                price: 1,
-                submits: Submits::Everything,
-            },
-            signer: key.map(|uri| Signer::from_uri(uri).unwrap()),
-        });
+        let signer = key.map(|uri| Signer::from_uri(uri).unwrap());
+        let endpoint = format!("http://{}", server.address);
+        let rounds = Rounds::new(Takeover { signer, rate, ..takeover(&host, node, &heads, endpoint) });
         Self { host, enclave, server, node: node.clone(), heads, rounds }
     }
 
@@ -298,31 +357,18 @@ async fn inputs_are_kept_until_the_chain_says_that_their_job_has_ended() {
     let present = || inputs.iter().map(|bytes| bench.host.store.blob_bytes(&hash(bytes)).is_some()).collect::<Vec<_>>();
     let retention = Duration::ZERO;
     bench.host.jobs.forget_old(retention);
-    bench.host.store.remove_unused_blobs(std::time::SystemTime::now());
+    bench.host.store.remove_unused_blobs(SystemTime::now());
     assert_eq!(present(), [true, true, false]);
     // Also after a restart.
     let host = bench.host.restart().await;
-    host.store.remove_unused_blobs(std::time::SystemTime::now());
+    host.store.remove_unused_blobs(SystemTime::now());
     host.jobs.forget_old(retention);
     assert_eq!(host.jobs.inputs(1).unwrap().input, hash(&inputs[0]));
     assert!(host.store.blob_bytes(&hash(&inputs[0])).is_some());
     // One that the node does not know is kept for a while: the node may lag behind.
     let (bench_node, heads) = (lost_job(), Heads { best: 10, finalized: 8, now: 100 });
-    let mut rounds = Rounds::new(Takeover {
-        node: bench_node.clone(),
-        heads: watch::Sender::new(Some(heads)).subscribe(),
-        enclave: host.enclave.clone(),
-        store: host.store.clone(),
-        jobs: host.jobs.clone(),
-        metrics: host.metrics.clone(),
-        operator: OperatorConfig {
-            operator: OPERATOR,
-            endpoint: "http://x".into(),
-            price: 1,
-            submits: Submits::Nothing,
-        },
-        signer: None,
-    });
+    let sender = watch::Sender::new(Some(heads));
+    let mut rounds = Rounds::new(takeover(&host, &bench_node, &sender, "http://x".into()));
     rounds.step(heads).await;
     assert!(host.jobs.inputs(1).is_some() && host.store.blob_bytes(&hash(&inputs[0])).is_some());
     bench_node.state().finalized.insert(1, owned(&dev::alice(), JobStatus::Cancelled { at: 9 }));
@@ -342,11 +388,36 @@ async fn a_receipt_that_comes_too_late_leaves_the_inputs_for_the_next_worker() {
     host.jobs.close_receipt(5, 2, ReceiptState::Abandoned { reason: "late".into() }).unwrap();
     let kept: Vec<_> = host.jobs.kept_inputs(0, 9).into_iter().map(|(job, _)| job).collect();
     assert_eq!(kept, [5]);
-    host.store.remove_blob(&inputs[0]);
+    host.jobs.remove_unwanted([inputs[0]]);
     assert!(host.store.blob_bytes(&inputs[0]).is_some());
     host.jobs.over(5).unwrap();
     assert!(host.store.blob_bytes(&inputs[0]).is_none());
     assert_eq!(host.jobs.kept_inputs(0, 9), []);
+    // What its owner brings later is not kept for ever.
+    let late = keep(&host, b"late");
+    host.jobs.asked(5, late);
+    let kept: Vec<_> = host.jobs.kept_inputs(0, 9).into_iter().map(|(job, _)| job).collect();
+    assert_eq!(kept, [5]);
+    host.jobs.over(5).unwrap();
+    assert_eq!((host.jobs.kept_inputs(0, 9), host.store.blob_bytes(&late)), (vec![], None));
+}
+
+#[tokio::test]
+async fn a_restart_is_no_use_of_what_is_kept() {
+    let host = FakeHost::with_limits(Limits { total_bytes: 9_000, ..Limits::default() }).await;
+    let inputs = [[1; 3_000], [2; 3_000], [3; 3_000]];
+    for (job, (input, days)) in (1..).zip(inputs.iter().zip([2, 3, 1])) {
+        give(&host, job, &[input]);
+        let name = format!("data/blobs/{}.{}", hex::encode(hash(input)), hex::encode(owner().0));
+        let file = std::fs::File::options().write(true).open(host.folder.path().join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60)).unwrap();
+    }
+    let host = host.restart().await;
+    let mut upload = host.store.begin_upload(hash(&[4; 3_000]), owner(), 0, Some(3_000)).unwrap();
+    upload.write(&[4; 3_000]).unwrap();
+    upload.finish().unwrap();
+    let present = inputs.map(|input| host.store.blob_bytes(&hash(&input)).is_some());
+    assert_eq!(present, [true, false, true]);
 }
 
 #[tokio::test]
@@ -452,6 +523,26 @@ async fn an_input_that_the_enclave_refuses_is_followed_by_the_next_holders() {
 }
 
 #[tokio::test]
+async fn a_file_that_a_holder_keeps_back_is_asked_of_the_next() {
+    let node = lost_job();
+    let input = app_input();
+    let _honest = holder(&node, 7, &[&input, b"file"]).await;
+    let _liar = holder(&node, 8, &[&input]).await;
+    let mut bench = Bench::new(&node).await;
+    bench.enclave.need_blobs(&[hash(&input), hash(b"file")]);
+    bench.enclave.refuse_jobs(Some(no(true)));
+    bench.go(10).await;
+    bench.enclave.refuse_jobs(None);
+    bench.go(12).await;
+    assert_eq!(bench.enclave.started_jobs(), [(LOST, 2, hash(&input))]);
+    // The file is not there.
+    bench.host.jobs.refused(LOST, 2, no(true)).unwrap();
+    bench.go(16).await;
+    assert_eq!(bench.enclave.started_jobs().len(), 2);
+    assert_eq!(bench.fetched_bytes(), input.len() as u64 + 4);
+}
+
+#[tokio::test]
 async fn a_useless_holder_is_asked_last_and_for_nothing_twice() {
     let node = lost_job();
     let foreign = app_input();
@@ -493,11 +584,11 @@ async fn a_holder_that_does_not_answer_leaves_time_to_the_next() {
     bench.step(10).await;
     sleep(Duration::from_millis(300)).await;
     assert_eq!((bench.enclave.started_jobs(), bench.counts()), (vec![], (0, 0)));
-    // Half of the blocks until it is due.
-    bench.step(29).await;
+    // Half of the 11 blocks in which it can be started.
+    bench.step(14).await;
     sleep(Duration::from_millis(100)).await;
     assert_eq!(bench.enclave.started_jobs(), []);
-    bench.step(30).await;
+    bench.step(15).await;
     bench.settle().await;
     assert_eq!(bench.enclave.started_jobs(), [(LOST, 2, hash(&input))]);
     drop(silent);
@@ -603,31 +694,8 @@ async fn its_own_host_and_holders_without_the_operators_key_are_not_asked() {
 #[tokio::test]
 async fn a_takeover_is_in_the_way_of_no_upload_and_no_start_of_the_owners() {
     let node = lost_job();
-    let (input, file) = (app_input(), vec![7; 10_000]);
-    // It gives the beginning of the file, and then nothing.
-    let kept = list(&[(hash(&input), input.len() as u64), (hash(&file), 10_000)]);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    add_holder(&node, 8, &format!("http://{}", listener.local_addr().unwrap()));
-    let first = input.clone();
-    let path = format!("/v1/blobs/{}", hex::encode(hash(&file)));
-    tokio::spawn(async move {
-        let mut open = Vec::new();
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut head = vec![0; 1000];
-            let count = stream.read(&mut head).await.unwrap();
-            let head = String::from_utf8_lossy(&head[..count]).into_owned();
-            let answer = match head.split(' ').nth(1).unwrap() {
-                asked if asked.ends_with("/inputs") => kept.clone(),
-                asked if asked == path => ok(&[7; 10_000])[..5_000].to_vec(),
-                _ => ok(&first),
-            };
-            stream.write_all(&answer).await.unwrap();
-            if head.contains(&path) {
-                open.push(stream);
-            }
-        }
-    });
+    let (input, file) = (app_input(), [7; 10_000]);
+    dawdler(&node, LOST, 8, &input, &file).await;
     let mut bench = Bench::new(&node).await;
     bench.step(10).await;
     eventually("the takeover hangs", || bench.fetched_bytes() > input.len() as u64).await;
@@ -644,17 +712,347 @@ async fn a_takeover_is_in_the_way_of_no_upload_and_no_start_of_the_owners() {
 }
 
 #[tokio::test]
-async fn what_the_owner_found_here_is_not_removed_with_its_holders_junk() {
+async fn a_holder_that_trickles_is_given_up() {
+    let node = lost_job();
+    let (input, file) = (app_input(), [7; 10_000]);
+    let _honest = holder(&node, 7, &[&input, &file]).await;
+    dawdler(&node, LOST, 8, &input, &file).await;
+    // More than the two blobs count for that it is asked for.
+    let rate = MinimumRate { bytes: 200_000, over: Duration::from_secs(2) };
+    let mut bench = Bench::at_rate(&node, Limits::default(), Some("//Bob"), rate).await;
+    // In this block.
+    bench.go(10).await;
+    assert_eq!(bench.enclave.started_jobs(), [(LOST, 2, hash(&input))]);
+    assert_eq!(bench.counts(), (1, 0));
+    // The next has gone on with what came.
+    assert_eq!(bench.fetched_bytes(), input.len() as u64 + 10_000);
+}
+
+#[tokio::test]
+async fn a_slow_holder_keeps_one_takeover_busy_however_many_jobs_it_lost() {
+    let node = lost_job();
+    let input = app_input();
+    let _honest = holder(&node, 7, &[&input]).await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for job in 70..LOST {
+        lose(&node, job);
+        add_holder_of(&node, job, 8, &format!("http://{}", silent.local_addr().unwrap()));
+    }
+    let mut bench = Bench::new(&node).await;
+    for best in 10..13 {
+        bench.step(best).await;
+        sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(bench.enclave.started_jobs(), [(LOST, 2, hash(&input))]);
+    // It was asked for one of its jobs, and to wait for it is no failure.
+    silent.accept().await.unwrap();
+    timeout(Duration::from_millis(100), silent.accept()).await.unwrap_err();
+    assert_eq!(bench.counts().1, 0);
+}
+
+#[tokio::test]
+async fn a_holders_turn_is_passed_on_in_the_same_block() {
+    let node = lost_job();
+    let input = app_input();
+    let (host, server) = holder(&node, 8, &[&input]).await;
+    lose(&node, 78);
+    give(&host, 78, &[&input]);
+    add_holder_of(&node, 78, 8, &format!("http://{}", server.address));
+    let bench = Bench::new(&node).await;
+    let signer = Some(Signer::from_uri("//Bob").unwrap());
+    let takeover = Takeover { signer, ..takeover(&bench.host, &node, &bench.heads, "http://x".into()) };
+    let running = tokio::spawn(takeover.run());
+    let heads = Heads { best: 10, finalized: 8, now: 100 };
+    node.state().heads = heads;
+    bench.heads.send_replace(Some(heads));
+    eventually("both are started", || bench.enclave.started_jobs().len() == 2).await;
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_blob_that_comes_slowly_keeps_nobody_busy_who_needs_the_same() {
+    let node = lost_job();
+    node.state().finalized.remove(&LOST);
+    let (input, file) = (app_input(), [7; 10_000]);
+    lose(&node, 70);
+    dawdler(&node, 70, 20, &input, &file).await;
+    let mut bench = Bench::new(&node).await;
+    bench.step(10).await;
+    eventually("the takeover hangs", || bench.fetched_bytes() > input.len() as u64).await;
+    let mut others = Vec::new();
+    for number in 1..6 {
+        let job = 70 + JobId::from(number);
+        lose(&node, job);
+        others.push(holder_of(&node, job, 20 + number, &[&input, &file]).await);
+    }
+    lose(&node, LOST);
+    let _honest = holder(&node, 7, &[&input]).await;
+    for best in 11..14 {
+        bench.step(best).await;
+        sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!((bench.enclave.started_jobs(), bench.counts().1), (vec![(LOST, 2, hash(&input))], 0));
+}
+
+#[tokio::test]
+async fn a_takeover_ends_when_less_than_the_jobs_wall_time_is_left() {
+    let node = lost_job();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    add_holder(&node, 8, &format!("http://{}", silent.local_addr().unwrap()));
+    let mut bench = Bench::new(&node).await;
+    bench.step(20).await;
+    silent.accept().await.unwrap();
+    bench.go(21).await;
+    assert_eq!(bench.counts(), (0, 0));
+    // Also when nothing would have to be fetched.
+    let inputs = give(&bench.host, LOST, &[&app_input()]);
+    bench.go(22).await;
+    assert_eq!((bench.enclave.started_jobs(), bench.counts()), (vec![], (0, 0)));
+    // In a fork.
+    bench.go(20).await;
+    assert_eq!(bench.enclave.started_jobs(), [(LOST, 2, inputs[0])]);
+}
+
+#[tokio::test]
+async fn what_came_for_a_job_that_the_enclave_cannot_take_yet_is_here_when_it_can() {
+    for good in [true, false] {
+        let node = lost_job();
+        let input = app_input();
+        let _holder = holder(&node, 8, &[&input, b"file"]).await;
+        let mut bench = Bench::new(&node).await;
+        bench.enclave.refuse_jobs(Some(no(true)));
+        bench.go(10).await;
+        let bytes = input.len() as u64 + 4;
+        assert_eq!((bench.counts(), bench.fetched_bytes()), ((0, 1), bytes));
+        // Others' junk, of another takeover.
+        bench.host.jobs.remove_unwanted([hash(&input), hash(b"file")]);
+        // Nobody else has it any more.
+        node.state().workers.remove(&WorkerId([8; 32]));
+        bench.enclave.refuse_jobs(None);
+        if good {
+            bench.go(12).await;
+            assert_eq!(bench.enclave.started_jobs(), [(LOST, 2, hash(&input))]);
+        } else {
+            // It was junk itself.
+            bench.enclave.refuse_input(hash(&input));
+            bench.go(12).await;
+            assert_eq!((bench.enclave.started_jobs(), bench.host.store.used_bytes()), (vec![], 0));
+        }
+        assert_eq!(bench.fetched_bytes(), bytes);
+    }
+}
+
+#[tokio::test]
+async fn what_anything_else_refers_to_is_not_removed_with_a_holders_junk() {
     let node = lost_job();
     let foreign = app_input();
-    let _liar = holder(&node, 8, &[&foreign, b"file"]).await;
+    let files: [&[u8]; 6] = [&foreign, b"its owner's", b"another owner's", b"a job's", b"a takeover's", b"nobody's"];
+    let _liar = holder(&node, 8, &files).await;
     let mut bench = Bench::new(&node).await;
     bench.enclave.refuse_input(hash(&foreign));
-    // As soon as it is here: the round is not over.
-    bench.host.jobs.brought(LOST, hash(b"file"));
+    // As soon as they are here: the round is not over.
+    let jobs = bench.host.jobs.clone();
+    jobs.brought(LOST, hash(b"its owner's"));
+    jobs.brought(5, hash(b"another owner's"));
+    jobs.begin(6, 1).accepted([6; 32], &[hash(b"a job's")]);
+    let wanted = jobs.want([hash(b"a takeover's")]);
     bench.go(10).await;
-    let present = [foreign.as_slice(), b"file"].map(|bytes| bench.host.store.blob_bytes(&hash(bytes)).is_some());
-    assert_eq!(present, [false, true]);
+    let present = || files.map(|bytes| bench.host.store.blob_bytes(&hash(bytes)).is_some());
+    assert_eq!(present(), [false, true, true, true, true, false]);
+    drop(wanted);
+    jobs.remove_unwanted(files.map(hash));
+    assert_eq!(present(), [false, true, true, true, false, false]);
+}
+
+#[tokio::test]
+async fn what_an_owner_is_uploading_is_not_removed_with_a_holders_junk() {
+    let node = lost_job();
+    let bench = Bench::new(&node).await;
+    let FakeHost { store, jobs, .. } = &bench.host;
+    let blob = hash(b"file");
+    let head = put_with(&blob, &token(&dev::alice(), LOST, EXPIRES), "Content-Length: 4");
+    let stream = bench.server.open(&head, b"fi").await;
+    eventually("the upload is under way", || store.used_bytes() > 0).await;
+    // A holder gives the same.
+    let mut fetched = store.begin_upload(blob, Account(dev::bob().public_key().0), 0, Some(4)).unwrap();
+    fetched.write(b"file").unwrap();
+    fetched.finish().unwrap();
+    jobs.remove_unwanted([blob]);
+    assert!(store.blob_bytes(&blob).is_some());
+    drop(stream);
+    let is_removed = || {
+        jobs.remove_unwanted([blob]);
+        store.blob_bytes(&blob).is_none()
+    };
+    eventually("the upload breaks off", is_removed).await;
+}
+
+#[tokio::test]
+async fn what_a_takeover_fetches_is_not_removed_before_it_is_through() {
+    let node = lost_job();
+    let (input, file) = (app_input(), [7; 10_000]);
+    dawdler(&node, LOST, 8, &input, &file).await;
+    let mut bench = Bench::new(&node).await;
+    bench.step(10).await;
+    eventually("the takeover hangs", || bench.fetched_bytes() > input.len() as u64).await;
+    bench.host.jobs.remove_unwanted([hash(&input)]);
+    assert!(bench.host.store.blob_bytes(&hash(&input)).is_some());
+    bench.go(21).await;
+    bench.host.jobs.remove_unwanted([hash(&input)]);
+    assert!(bench.host.store.blob_bytes(&hash(&input)).is_none());
+}
+
+#[tokio::test]
+async fn what_was_brought_for_a_job_that_is_refused_for_now_is_kept_until_the_job_ends() {
+    let node = lost_job();
+    let mut bench = Bench::new(&node).await;
+    bench.enclave.refuse_jobs(Some(no(true)));
+    let token = token(&dev::alice(), LOST, EXPIRES);
+    assert_eq!((bench.upload(b"input").await, bench.upload(b"file").await), (201, 201));
+    assert_eq!(bench.server.start_with(&token, LOST, 2, &hash(b"input")).await.status, 409);
+    let present = |bench: &Bench| {
+        bench.host.store.remove_unused_blobs(SystemTime::now());
+        [b"input".as_slice(), b"file"].map(|bytes| bench.host.store.blob_bytes(&hash(bytes)).is_some())
+    };
+    assert_eq!(present(&bench), [true, true]);
+    // It goes to another worker, and comes back.
+    node.state().finalized.insert(LOST, owned(&dev::alice(), assigned(WorkerId([8; 32]))));
+    bench.go(11).await;
+    assert_eq!(present(&bench), [true, true]);
+    bench.enclave.refuse_jobs(None);
+    node.state().finalized.insert(LOST, Job { attempts: 3, ..owned(&dev::alice(), assigned(WORKER)) });
+    bench.go(12).await;
+    assert_eq!(bench.enclave.started_jobs(), [(LOST, 3, hash(b"input"))]);
+    // Another one is never started.
+    bench.host.jobs.brought(5, hash(b"file"));
+    bench.host.jobs.asked(5, keep(&bench.host, b"another"));
+    node.state().finalized.insert(5, owned(&dev::alice(), JobStatus::Queued));
+    let kept = |bench: &Bench| bench.host.jobs.kept_inputs(0, 9).into_iter().map(|(job, _)| job).collect::<Vec<_>>();
+    bench.go(13).await;
+    assert_eq!(kept(&bench), [5]);
+    node.state().finalized.insert(5, owned(&dev::alice(), JobStatus::Expired { at: 12 }));
+    bench.go(14).await;
+    assert_eq!((kept(&bench), bench.host.store.blob_bytes(&hash(b"another"))), (vec![], None));
+    // Nor one that the enclave never takes, or of which the chain knows nothing for an hour.
+    bench.host.jobs.asked(6, [6; 32]);
+    bench.host.jobs.denied(6, &[6; 32]);
+    bench.host.jobs.asked(7, [7; 32]);
+    bench.go(15).await;
+    assert_eq!(kept(&bench), [7]);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(60 * 60 + 1)).await;
+    tokio::time::resume();
+    bench.go(16).await;
+    assert!(kept(&bench).is_empty());
+}
+
+/// What may happen to blobs, of which there are four, for one of three jobs.
+#[derive(Clone, Debug)]
+enum Reference {
+    Bring { job: JobId, blob: u8 },
+    Ask { job: JobId, blob: u8 },
+    Deny { job: JobId, blob: u8 },
+    Accept { job: JobId, blob: u8, input: u8 },
+    Refuse { job: JobId },
+    End { job: JobId },
+    Want { blob: u8 },
+    Drop,
+}
+
+fn reference() -> impl Strategy<Value = Reference> {
+    let (job, blob) = (|| 1..4u64, || 0..4u8);
+    prop_oneof![
+        (job(), blob()).prop_map(|(job, blob)| Reference::Bring { job, blob }),
+        (job(), blob()).prop_map(|(job, blob)| Reference::Ask { job, blob }),
+        (job(), blob()).prop_map(|(job, blob)| Reference::Deny { job, blob }),
+        (job(), blob(), blob()).prop_map(|(job, blob, input)| Reference::Accept { job, blob, input }),
+        job().prop_map(|job| Reference::Refuse { job }),
+        job().prop_map(|job| Reference::End { job }),
+        blob().prop_map(|blob| Reference::Want { blob }),
+        Just(Reference::Drop),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Whatever happens: what is removed is exactly what nothing refers to.
+    #[test]
+    fn only_what_nothing_refers_to_is_removed(events in proptest::collection::vec(reference(), 1..40)) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(crate::store::Store::open(folder.path(), Limits::default()).unwrap());
+        let jobs = Arc::new(Jobs::load(store.clone(), Arc::default()).unwrap());
+        let name = |blob: u8| hash(&[blob]);
+        // What the owner of each job brought, and asked for; what each reads, and in which attempt it may run; what takeovers
+        // want.
+        let mut brought = BTreeMap::<JobId, (BTreeSet<u8>, Option<u8>)>::new();
+        let mut read = BTreeMap::<JobId, (BTreeSet<u8>, Option<u32>)>::new();
+        let mut wanted = Vec::new();
+        let mut attempt = 0;
+        for event in events {
+            match event {
+                Reference::Bring { job, blob } => {
+                    jobs.brought(job, name(blob));
+                    brought.entry(job).or_default().0.insert(blob);
+                }
+                Reference::Ask { job, blob } => {
+                    jobs.asked(job, name(blob));
+                    brought.entry(job).or_default().1 = Some(blob);
+                }
+                Reference::Deny { job, blob } => {
+                    jobs.denied(job, &name(blob));
+                    let asked = &mut brought.entry(job).or_default().1;
+                    *asked = asked.filter(|asked| *asked != blob);
+                }
+                Reference::Accept { job, blob, input } => {
+                    attempt += 1;
+                    jobs.begin(job, attempt).accepted(name(input), &[name(blob)]);
+                    read.insert(job, (BTreeSet::from([blob, input]), Some(attempt)));
+                    brought.remove(&job);
+                }
+                Reference::Refuse { job } => {
+                    if let Some(attempt) = read.get_mut(&job).and_then(|(_, attempt)| attempt.take()) {
+                        jobs.refused(job, attempt, no(true)).unwrap();
+                    }
+                }
+                Reference::End { job } => {
+                    jobs.over(job).unwrap();
+                    if !read.get(&job).is_some_and(|(_, attempt)| attempt.is_some()) {
+                        read.remove(&job);
+                        brought.remove(&job);
+                    }
+                }
+                Reference::Want { blob } => wanted.push((blob, jobs.want([name(blob)]))),
+                Reference::Drop => drop(wanted.pop()),
+            }
+            for blob in (0..4).filter(|blob| store.blob_bytes(&name(*blob)).is_none()) {
+                let mut upload = store.begin_upload(name(blob), owner(), 0, None).unwrap();
+                upload.write(&[blob]).unwrap();
+                upload.finish().unwrap();
+            }
+            jobs.remove_unwanted((0..4).map(name));
+            for blob in 0..4 {
+                let is_brought = brought.values().any(|(blobs, asked)| blobs.contains(&blob) || *asked == Some(blob));
+                let is_read = read.values().any(|(blobs, _)| blobs.contains(&blob));
+                let is_wanted = wanted.iter().any(|(wanted, _)| *wanted == blob);
+                let is_here = store.blob_bytes(&name(blob)).is_some();
+                prop_assert_eq!(is_here, is_brought || is_read || is_wanted, "{}", blob);
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_time_as_long_as_the_wall_time_is_left(
+        due in 0..u32::MAX,
+        at in any::<u32>(),
+        wall_ms in 1..=100_000_000u64,
+        block_ms in 1..=20_000u64,
+    ) {
+        let wall_blocks = wall_ms.div_ceil(block_ms);
+        prop_assume!(wall_blocks <= due.into());
+        let has_time = u64::from(at) + wall_blocks <= due.into();
+        prop_assert_eq!(at < too_late(due, wall_ms, block_ms), has_time);
+    }
 }
 
 #[tokio::test]

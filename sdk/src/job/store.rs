@@ -592,7 +592,7 @@ pub(super) mod tests {
     pub(crate) fn delivery(worker: u8, input: u8, epoch: Option<EpochId>) -> Delivery {
         let report = serde_json::json!({
             "worker": WorkerId([worker; 32]), "operator": Account([1; 32]), "endpoint": "http://127.0.0.1:1",
-            "vendor": "simulated", "simulated": true, "measurement": "0x01", "image_version": 1, "platform": "0x02",
+            "vendor": "simulated:development", "simulated": true, "measurement": "0x01", "image_version": 1, "platform": "0x02",
             "verdict_expires": 9, "block": 8, "checks": [],
         });
         let worker = serde_json::from_value(report).unwrap();

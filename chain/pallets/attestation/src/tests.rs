@@ -1,7 +1,7 @@
 use crate::{mock::*, *};
 use frame_support::{assert_noop, assert_ok};
 use phala_attestation::{
-    DcapPolicy, Family, SevSnpPolicy, TcbStatus, Tier, Vendor, mint,
+    DcapPolicy, Family, SevSnpPolicy, TcbStatus, Tier, Vendor, VendorName, mint,
     simulated::{Platform, Quote, Report, Root, development_root},
 };
 use phala_primitives::{GatekeeperId, WorkerId};
@@ -11,7 +11,7 @@ const IMAGE: Measurement = Measurement([9; 32]);
 const OPERATOR: AccountId32 = AccountId32::new([4; 32]);
 
 fn platform() -> Platform {
-    development_root().certify([7; 32], 1, START - 1000, START + 200_000)
+    development_root().certify([7; 32], VendorName::DEVELOPMENT, 1, START - 1000, START + 200_000)
 }
 
 fn statement() -> Statement {
@@ -57,7 +57,7 @@ fn good_evidence_is_verified() {
         let verified = verify(&statement, quote(&statement)).unwrap();
         assert_eq!(verified.measurement, IMAGE);
         assert_eq!(verified.platform, platform().id());
-        assert_eq!(verified.vendor, Vendor::Simulated);
+        assert_eq!(verified.vendor, Vendor::Simulated(VendorName::DEVELOPMENT));
         assert_eq!(verified.expires, Attestation::now() + DEFAULT_VERDICT_LIFETIME);
     });
 }
@@ -67,7 +67,7 @@ fn a_verdict_ends_no_later_than_its_evidence() {
     with_image(|| {
         let statement = statement();
         let end = Attestation::now() + 5;
-        let short = development_root().certify([7; 32], 1, 0, end).quote(report(&statement));
+        let short = development_root().certify([7; 32], VendorName::DEVELOPMENT, 1, 0, end).quote(report(&statement));
         assert_eq!(verify(&statement, short).unwrap().expires, end);
         assert_ok!(Attestation::set_verdict_lifetime(RuntimeOrigin::root(), 60));
         assert_eq!(verify(&statement, quote(&statement)).unwrap().expires, Attestation::now() + 60);
@@ -126,11 +126,16 @@ fn each_fault_of_evidence_has_its_error() {
         let statement = statement();
         let good = quote(&statement);
         assert_refused(&statement, Quote { version: 9, ..good.clone() }, Error::MalformedEvidence);
-        let forged = Root::from_seed([1; 32]).certify([7; 32], 1, 0, u64::MAX).quote(report(&statement));
+        let forged = Root::from_seed([1; 32])
+            .certify([7; 32], VendorName::DEVELOPMENT, 1, 0, u64::MAX)
+            .quote(report(&statement));
         assert_refused(&statement, forged, Error::CertificateChain);
-        let ended = development_root().certify([7; 32], 1, 0, Attestation::now()).quote(report(&statement));
+        let ended = development_root()
+            .certify([7; 32], VendorName::DEVELOPMENT, 1, 0, Attestation::now())
+            .quote(report(&statement));
         assert_refused(&statement, ended, Error::OutOfDate);
-        let outdated = development_root().certify([7; 32], 0, 0, u64::MAX).quote(report(&statement));
+        let outdated =
+            development_root().certify([7; 32], VendorName::DEVELOPMENT, 0, 0, u64::MAX).quote(report(&statement));
         assert_refused(&statement, outdated, Error::TcbRefused);
         let tampered = Report { measurement: Measurement([8; 32]), ..report(&statement) };
         assert_refused(&statement, Quote { report: tampered, ..good.clone() }, Error::QuoteSignature);
@@ -281,7 +286,9 @@ fn evidence_of_each_kind_of_tee_is_verified_with_the_documents_that_are_kept() {
             let image = verified.measurement();
             assert_ok!(Attestation::allow_image(RuntimeOrigin::root(), image, Role::Worker, 1));
             let verified = verify_evidence(&evidence).unwrap();
-            assert_eq!((verified.measurement, verified.vendor), (image, Vendor::Simulated));
+            assert_eq!(verified.measurement, image);
+            let vendor = if matches!(evidence, Evidence::SevSnp { .. }) { "simulated:amd" } else { "simulated:intel" };
+            assert_eq!(verified.vendor.to_string(), vendor);
             assert!(verified.expires <= mint::VALID_UNTIL);
             // Of another statement.
             let other = Statement { signing_key: [8; 32], ..statement() };
@@ -504,7 +511,11 @@ fn nothing_of_a_class_that_is_declared_broken_is_accepted() {
     with_image(|| {
         let statement = statement();
         let compromise = |class| Attestation::compromise(RuntimeOrigin::root(), class);
-        let classes = [Class::Image(IMAGE), Class::Platform(platform().id()), Class::Family(Family::Simulated)];
+        let classes = [
+            Class::Image(IMAGE),
+            Class::Platform(platform().id()),
+            Class::Family(Family::Simulated(VendorName::DEVELOPMENT)),
+        ];
         for class in classes {
             assert_noop!(Attestation::compromise(RuntimeOrigin::signed(OPERATOR), class), BadOrigin);
             assert_noop!(Attestation::restore(RuntimeOrigin::root(), class), Error::<Test>::NotCompromised);

@@ -6,7 +6,7 @@ use alloc::vec;
 use frame_benchmarking::v2::*;
 use frame_support::traits::fungible::Unbalanced;
 use frame_system::RawOrigin;
-use phala_attestation::{Family, Measurement, PlatformId, Tier, Vendor};
+use phala_attestation::{Family, Generation, Measurement, PlatformId, Tier, Vendor};
 use sp_staking::offence::{OffenceDetails, OnOffenceHandler};
 
 /// The block in which it happens.
@@ -72,8 +72,12 @@ fn filler<T: Config>(number: u32) -> T::AccountId {
         endpoint: endpoint().into_inner(),
         measurement: MEASUREMENT,
         platform,
-        family: if number.is_multiple_of(2) { Family::Fmspc([number as u8; 6]) } else { Family::Simulated },
-        vendor: if number.is_multiple_of(2) { Vendor::Intel } else { Vendor::Simulated },
+        family: match number % 4 {
+            1 => Family::Generation(Generation::Milan),
+            3 => Family::Generation(Generation::Genoa),
+            _ => Family::Fmspc([number as u8; 6]),
+        },
+        vendor: if number.is_multiple_of(2) { Vendor::Intel } else { Vendor::Amd },
         tier: Tier::Full,
         verified_at: 0,
         verdict_expires: u64::MAX,

@@ -1,10 +1,8 @@
 //! Diversity: how much of a set one operator, vendor or family of platforms may be.
 //!
 //! Whatever governance sets, nobody gets as many places of a set of n as [`threshold`] of n: no operator, no vendor and no design
-//! of platforms, if broken, gives enough shares to use a key.
-//!
-//! A simulated platform has neither vendor nor family: there is no TEE that could break, and nothing that it protects. It comes
-//! into a set only where genesis accepts simulated evidence, for development; there the cap on operators alone counts for it.
+//! of platforms, if broken, gives enough shares to use a key. Simulated vendors, which development networks accept, count by their
+//! names.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
@@ -52,7 +50,7 @@ pub struct Traits<AccountId> {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Kind<'a, AccountId> {
     Operator(&'a AccountId),
-    Vendor(u8),
+    Vendor(Vendor),
     Family(Family),
 }
 
@@ -66,19 +64,12 @@ impl<AccountId: Clone> Traits<AccountId> {
 
 impl<AccountId> Traits<AccountId> {
     /// The kinds that it is of, and the share that each may have.
-    fn kinds(&self, caps: &Caps) -> impl Iterator<Item = (Kind<'_, AccountId>, Permill)> {
-        let vendor = match self.vendor {
-            Vendor::Intel => Some(1),
-            Vendor::Amd => Some(2),
-            Vendor::Simulated => None,
-        };
-        let family = match self.family {
-            Family::Fmspc(_) | Family::Generation(_) => Some(self.family),
-            Family::Simulated => None,
-        };
-        core::iter::once((Kind::Operator(&self.operator), caps.operator))
-            .chain(vendor.map(|vendor| (Kind::Vendor(vendor), caps.vendor)))
-            .chain(family.map(|family| (Kind::Family(family), caps.family)))
+    fn kinds(&self, caps: &Caps) -> [(Kind<'_, AccountId>, Permill); 3] {
+        [
+            (Kind::Operator(&self.operator), caps.operator),
+            (Kind::Vendor(self.vendor), caps.vendor),
+            (Kind::Family(self.family), caps.family),
+        ]
     }
 }
 
@@ -99,7 +90,8 @@ impl Caps {
         for (position, candidate) in candidates.iter().enumerate() {
             let fits = candidate
                 .kinds(self)
-                .all(|(kind, share)| places.get(&kind).copied().unwrap_or(0) < Self::limit(share, size));
+                .iter()
+                .all(|(kind, share)| places.get(kind).copied().unwrap_or(0) < Self::limit(*share, size));
             if fits {
                 for (kind, _) in candidate.kinds(self) {
                     let taken = places.entry(kind).or_default();
@@ -199,19 +191,27 @@ mod tests {
         assert_eq!(Caps { family: Permill::zero(), ..LOOSE }.choose(3, &families), Some(vec![0, 2, 3]));
     }
 
+    fn simulated(operator: u8, name: &str) -> Traits<u8> {
+        let name = name.parse().unwrap();
+        traits(operator, Vendor::Simulated(name), Family::Simulated(name))
+    }
+
     #[test]
-    fn simulated_platforms_count_for_their_operator_only() {
-        let set: Vec<_> = (0..4).map(|operator| traits(operator, Vendor::Simulated, Family::Simulated)).collect();
-        assert!(Caps { operator: Permill::zero(), vendor: Permill::zero(), family: Permill::zero() }.satisfied(&set));
-        let of_one: Vec<_> = (0..4).map(|_| traits(0, Vendor::Simulated, Family::Simulated)).collect();
-        assert!(!LOOSE.satisfied(&of_one));
+    fn simulated_vendors_count_by_their_names() {
+        let of =
+            |names: [&str; 4]| (0..).zip(names).map(|(operator, name)| simulated(operator, name)).collect::<Vec<_>>();
+        assert!(LOOSE.satisfied(&of(["a", "a", "b", "b"])));
+        assert!(!LOOSE.satisfied(&of(["a", "a", "a", "b"])));
+        let strict = Caps { operator: Permill::zero(), vendor: Permill::zero(), family: Permill::zero() };
+        assert!(strict.satisfied(&of(["a", "b", "c", "d"])));
+        assert!(!strict.satisfied(&of(["a", "b", "c", "a"])));
     }
 
     fn any_traits() -> impl Strategy<Value = Traits<u8>> {
         (0u8..8, 0u8..6).prop_map(|(operator, family)| match family {
             0..3 => intel(operator, family),
             3..5 => amd(operator),
-            _ => traits(operator, Vendor::Simulated, Family::Simulated),
+            _ => simulated(operator, "development"),
         })
     }
 
@@ -237,11 +237,9 @@ mod tests {
                 let of_vendor = set.iter().filter(|other| other.vendor == one.vendor).count() as u32;
                 let of_family = set.iter().filter(|other| other.family == one.family).count() as u32;
                 prop_assert!(of_operator < threshold(size));
-                if one.vendor != Vendor::Simulated {
-                    prop_assert!(of_vendor < threshold(size) && of_family < threshold(size));
-                    prop_assert!(of_vendor <= (Permill::from_percent(vendor).mul_floor(size)).max(1));
-                    prop_assert!(of_family <= (Permill::from_percent(family).mul_floor(size)).max(1));
-                }
+                prop_assert!(of_vendor < threshold(size) && of_family < threshold(size));
+                prop_assert!(of_vendor <= (Permill::from_percent(vendor).mul_floor(size)).max(1));
+                prop_assert!(of_family <= (Permill::from_percent(family).mul_floor(size)).max(1));
             }
         }
     }

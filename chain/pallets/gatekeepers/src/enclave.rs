@@ -7,7 +7,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use frame_support::{BoundedVec, dispatch::DispatchResult};
 use frame_system::RawOrigin;
 use phala_attestation::{
-    Evidence, Family, Measurement, Role, Statement, Vendor,
+    Evidence, Family, Measurement, Role, Statement, Vendor, VendorName,
     simulated::{Platform, Report, Root, development_root},
 };
 use phala_primitives::{Balance, GatekeeperId};
@@ -16,7 +16,7 @@ use sp_runtime::traits::{One, Saturating};
 /// The image that [`Enclave::new`] runs.
 pub const MEASUREMENT: Measurement = Measurement([0x47; 32]);
 
-/// An enclave on a simulated platform of its own.
+/// An enclave on a simulated platform of its own, of a vendor of its own.
 pub struct Enclave {
     signing_key: SigningKey,
     platform: Platform,
@@ -39,7 +39,7 @@ impl Enclave {
         let seed = |use_: &str| sp_io::hashing::sha2_256(&("gatekeeper", use_, number).encode());
         Self {
             signing_key: SigningKey::from_bytes(&seed("signing")),
-            platform: root.certify(seed("platform"), 1, 0, u64::MAX),
+            platform: root.certify(seed("platform"), vendor(number), 1, 0, u64::MAX),
             operator: operator.into(),
             measurement: MEASUREMENT,
             encryption_key: seed("encryption"),
@@ -121,7 +121,7 @@ impl Enclave {
     }
 }
 
-/// Makes the record of a registered enclave say that it is of these: simulated platforms have neither.
+/// Makes the record of a registered enclave say that it is of these.
 pub fn disguise<T: Config>(gatekeeper: GatekeeperId, vendor: Vendor, family: Family) {
     Gatekeepers::<T>::mutate_extant(gatekeeper, |record| {
         record.vendor = vendor;
@@ -132,7 +132,7 @@ pub fn disguise<T: Config>(gatekeeper: GatekeeperId, vendor: Vendor, family: Fam
 /// Makes records of gatekeepers that were never verified, each of a seat and an operator of its own.
 #[cfg(feature = "runtime-benchmarks")]
 pub fn fill<T: Config>(gatekeepers: &[GatekeeperId]) {
-    use phala_attestation::{Family, PlatformId, Tier, Vendor};
+    use phala_attestation::{PlatformId, Tier};
     for (number, gatekeeper) in (0u32..).zip(gatekeepers) {
         let operator: T::AccountId = frame_benchmarking::account("operator", number, 0);
         let seat: T::AccountId = frame_benchmarking::account("seat", number, 0);
@@ -143,8 +143,8 @@ pub fn fill<T: Config>(gatekeepers: &[GatekeeperId]) {
             endpoint: endpoint().into_inner(),
             measurement: MEASUREMENT,
             platform: PlatformId(gatekeeper.0),
-            family: Family::Simulated,
-            vendor: Vendor::Simulated,
+            family: Family::Simulated(vendor(number)),
+            vendor: Vendor::Simulated(vendor(number)),
             tier: Tier::Full,
             verified_at: 0,
             verdict_expires: u64::MAX,
@@ -158,6 +158,11 @@ pub fn fill<T: Config>(gatekeepers: &[GatekeeperId]) {
         let record = crate::Seat { operator, index: 0, bond: 0, status, gatekeeper, previous: Vec::new() };
         crate::Seats::<T>::insert(seat, record);
     }
+}
+
+/// The simulated vendor with this number.
+fn vendor(number: u32) -> VendorName {
+    alloc::format!("vendor-{number}").parse().unwrap_or_default()
 }
 
 /// An endpoint.

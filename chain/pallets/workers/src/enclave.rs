@@ -6,7 +6,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use frame_support::pallet_prelude::*;
 use frame_system::RawOrigin;
 use phala_attestation::{
-    Evidence, Measurement, Role, Statement,
+    Evidence, Measurement, Role, Statement, VendorName,
     simulated::{Platform, Report, Root, development_root},
 };
 use phala_primitives::{
@@ -43,7 +43,7 @@ impl Enclave {
         let seed = |use_: &str| sp_io::hashing::sha2_256(&(use_, number).encode());
         Self {
             signing_key: SigningKey::from_bytes(&seed("signing")),
-            platform: root.certify(seed("platform"), 1, 0, u64::MAX),
+            platform: root.certify(seed("platform"), VendorName::DEVELOPMENT, 1, 0, u64::MAX),
             operator: operator.into(),
             measurement: MEASUREMENT,
             performance: Performance { fuel_per_second: 1_000_000_000, capacity: 4 },

@@ -699,7 +699,7 @@ mod cordons {
             for _ in 0..3 {
                 assert_ok!(Workers::assign(&enclaves[0].id()));
             }
-            compromise(Class::Family(Family::Simulated));
+            compromise(Class::Family(Family::Simulated(Default::default())));
             next_block();
             assert!((1..=CORDONS).contains(&cordoned()));
             assert!(enclaves.iter().all(|enclave| !is_eligible(enclave)));
@@ -763,7 +763,7 @@ mod cordons {
             run_to(2 + TIMEOUT);
             assert_eq!(status(&silent), WorkerStatus::Unresponsive);
             assert_ok!(Workers::drain(origin(), draining.id()));
-            compromise(Class::Family(Family::Simulated));
+            compromise(Class::Family(Family::Simulated(Default::default())));
             next_block();
             assert_eq!((status(&draining), status(&silent)), (WorkerStatus::Cordoned, WorkerStatus::Cordoned));
         });
