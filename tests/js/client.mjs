@@ -57,7 +57,7 @@ async function readPallets(api) {
     const worker = option.unwrap();
     const id = key.args[0].toHex();
     check(/^0x[0-9a-f]{64}$/.test(id), `worker ${id} has an id of 32 bytes`);
-    check(worker.vendor.toString() === 'Simulated', `  SIMULATED evidence, as a development chain has`);
+    check(worker.vendor.isSimulated, `  SIMULATED evidence, as a development chain has`);
     console.log(`  ${worker.status.toString()}, ${show(worker.price.toBigInt())} for 10^9 fuel, at ${worker.endpoint.toUtf8()}`);
   }
 

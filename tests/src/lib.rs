@@ -6,9 +6,11 @@
 pub mod authorities;
 pub mod lying_host;
 pub mod lying_rpc;
+pub mod minted;
 mod network;
 pub mod p2p;
 pub mod proxy;
+pub mod relay;
 pub mod search;
 pub mod user;
 

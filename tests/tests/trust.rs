@@ -1,22 +1,14 @@
 //! Who is not trusted gets no job and no input.
 
 use anyhow::{Context, Result, ensure};
-use codec::Encode;
-use phala_attestation::{
-    Evidence, Measurement, Role, Statement,
-    simulated::{Report, development_root},
-};
-use phala_primitives::{
-    Limits, PHA, WorkerId,
-    job::Visibility,
-    worker::{Performance, PerformanceReport, SignedPerformanceReport},
-};
+use phala_attestation::Measurement;
+use phala_primitives::{Limits, PHA, WorkerId, job::Visibility};
 use phala_sdk::{
     Signer,
     chain::{Chain, call},
     job::{Jobs, Store},
 };
-use phala_tests::{Network, binary, guest, wait_until};
+use phala_tests::{Network, binary, guest, minted::Minted, wait_until};
 use std::{
     net::TcpListener,
     process::{Child, Command, Stdio},
@@ -186,42 +178,12 @@ fn simulated_evidence_is_refused_where_genesis_forbids_it() -> Result<()> {
 fn register_minted(node: &str, operator: &str, measurement: Option<Measurement>) -> Result<Option<String>> {
     tokio::runtime::Runtime::new()?.block_on(async {
         let chain = tokio::time::timeout(Duration::from_secs(60), Chain::connect_patiently(node)).await??;
-        let operator = Signer::from_uri(operator)?;
-        let signing = ed25519_dalek::SigningKey::from_bytes(&[42; 32]);
-        let signing_key = signing.verifying_key().to_bytes();
-        let mut blocks = chain.best_blocks().await?;
-        let mut block = blocks.next().await;
-        while block.number == 0 {
-            block = blocks.next().await;
-        }
-        let parent = chain.at_number(block.number - 1).await?.block();
-        let statement = Statement {
-            role: Role::Worker,
-            signing_key,
-            encryption_key: [7; 32],
-            genesis_hash: chain.genesis_hash(),
-            operator: operator.account().0,
-            block_number: parent.number,
-            block_hash: parent.hash,
-        };
-        let platform = development_root().certify([9; 32], 1, 0, u64::MAX);
-        let report_data = statement.report_data();
+        let worker = Minted::new(9, operator)?;
         let measurement = match measurement {
             Some(measurement) => measurement,
             None => chain.best().await?.images().await?.first().context("an image is allowed")?.0,
         };
-        let quote = platform.quote(Report { measurement, debug: false, report_data });
-        let report = PerformanceReport {
-            genesis_hash: chain.genesis_hash(),
-            worker: WorkerId(signing_key),
-            performance: Performance { fuel_per_second: 1_000_000_000, capacity: 4 },
-            block_number: parent.number,
-        };
-        let signature = ed25519_dalek::Signer::sign(&signing, &report.signed_bytes()).to_bytes();
-        let performance = SignedPerformanceReport { report, signature };
-        ensure!(!performance.encode().is_empty());
-        let register =
-            call::register(statement, Evidence::Simulated(quote), performance, "http://127.0.0.1:1", PHA / 100);
-        Ok(chain.submit(&operator, register).await.err().map(|error| format!("{error:?}")))
+        let register = worker.registration(&chain, measurement, u64::MAX, PHA / 100).await?;
+        Ok(chain.submit(worker.operator(), register).await.err().map(|error| format!("{error:?}")))
     })
 }

@@ -49,7 +49,8 @@ fn workers_prove_themselves_with_evidence_of_each_vendor() -> Result<()> {
     for worker in &workers {
         ensure!(worker["status"] == "active" && worker["tier"] == "full", "{worker}");
         // Whatever it imitates.
-        ensure!(worker["simulated"] == true && worker["vendor"] == "simulated", "{worker}");
+        let vendor = if worker["family"] == AMD { "simulated:amd" } else { "simulated:intel" };
+        ensure!(worker["simulated"] == true && worker["vendor"] == vendor, "{worker}");
         let verdict = network.phala(&["verify", "worker", &id(worker)?])?.ok()?;
         ensure!(verdict.stdout().contains("SIMULATED root"), "{}", verdict.stdout());
     }
