@@ -114,7 +114,8 @@ impl EvidenceError {
     /// Whether trying again may help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Chain(ChainError::Unavailable(_)) | Self::Behind { .. } | Self::NodeBehind { .. } => true,
+            Self::Chain(error) => error.is_transient(),
+            Self::Behind { .. } | Self::NodeBehind { .. } => true,
             Self::Host(error) => error.is_transient(),
             _ => false,
         }

@@ -49,7 +49,7 @@ pub enum What {
     KeyRequest,
     /// The part of an app key, on its way back.
     KeyPart,
-    /// The host's word that it has stored what the enclave sealed.
+    /// The host's word that it has stored what a gatekeeper's enclave sealed of its shares and ceremonies.
     Stored,
 }
 
@@ -85,7 +85,7 @@ struct Shared {
     done: Mutex<BTreeMap<(What, Deed), usize>>,
     /// Encoded messages.
     kept: Mutex<BTreeMap<What, Vec<Vec<u8>>>>,
-    /// Requests of the enclave to store something.
+    /// The enclave's requests to store that.
     stores: Mutex<BTreeSet<u64>>,
     connections: AtomicUsize,
     /// Both ends of the newest connection.
@@ -225,7 +225,9 @@ impl Shared {
                 self.change(What::KeyRequest, &mut **request)
             }
             Message::Reply { reply: Ok(EnclaveReply::Key(part)), .. } => self.change(What::KeyPart, part),
-            Message::Request { id, request: EnclaveRequest::StoreSealed { .. } } => {
+            Message::Request { id, request: EnclaveRequest::StoreSealed { name, .. } }
+                if name.starts_with("gatekeeper-") =>
+            {
                 lock(&self.stores).insert(*id);
                 Deed::Pass
             }

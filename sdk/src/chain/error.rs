@@ -26,6 +26,9 @@ pub enum ChainError {
     /// The connection failed, or the node lacks the block.
     #[error("cannot read the chain: {0}")]
     Unavailable(String),
+    /// The node has no state of the block any more.
+    #[error("the node has no state of the block any more: a fork has replaced it, or it is too old; try again")]
+    Discarded,
     /// The node's runtime is not the one that this program was built for.
     #[error("the chain's runtime does not fit this program ({0}); use a release that matches the chain")]
     Incompatible(String),
@@ -35,9 +38,17 @@ pub enum ChainError {
 }
 
 impl ChainError {
+    /// Whether the newest block may be read though this one could not.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Discarded)
+    }
+
     pub(crate) fn from_rpc(error: subxt::rpcs::Error) -> Self {
         match error {
-            subxt::rpcs::Error::User(error) => Self::Refused(super::user_error(&error)),
+            subxt::rpcs::Error::User(error) => match super::user_error(&error) {
+                reason if reason.contains("State already discarded") => Self::Discarded,
+                reason => Self::Refused(reason),
+            },
             error => Self::Unavailable(error.to_string()),
         }
     }
@@ -214,5 +225,22 @@ impl DispatchError {
             ("Attestation", "PlatformTaken") => "deregister the platform's other worker first",
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::value::to_raw_value;
+
+    #[test]
+    fn a_block_that_a_fork_has_replaced_is_no_refusal() {
+        let from = |data: &str| {
+            let data = Some(to_raw_value(data).unwrap());
+            ChainError::from_rpc(subxt::rpcs::UserError { code: 4003, message: "Client error".into(), data }.into())
+        };
+        let discarded = from("UnknownBlock: State already discarded for 0x69d9c9d76753aea7");
+        assert!(matches!(discarded, ChainError::Discarded) && discarded.is_transient(), "{discarded}");
+        assert_eq!(from("Execution failed").to_string(), "the node refused: Client error: Execution failed");
     }
 }

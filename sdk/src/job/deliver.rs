@@ -199,8 +199,8 @@ impl Jobs {
                     continue;
                 }
                 Ok((_, None)) => return Err(JobError::UnknownJob(record.job)),
-                Err(ChainError::Unavailable(reason)) => {
-                    tracing::debug!(reason, "cannot read the chain; trying again");
+                Err(error) if error.is_transient() => {
+                    tracing::debug!(%error, "cannot read the chain; trying again");
                     tokio::time::sleep(POLL).await;
                     continue;
                 }

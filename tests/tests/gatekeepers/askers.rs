@@ -33,7 +33,7 @@ const VERDICT_OVER: &str = "the worker's verdict is over";
 const VERDICT: u64 = 180;
 
 /// How often it gives a sign of life, in seconds: it loses the job when the chain has none for a minute.
-const BEAT: u64 = 20;
+const BEAT: u64 = 15;
 
 /// Workers of the test's own, and a job of an app.
 pub struct Askers {
@@ -157,12 +157,13 @@ impl Askers {
     /// What was granted is replayed when the worker's verdict is over, when it has lost the job, and when it is gone.
     pub async fn nothing_is_given_once_verdict_or_assignment_is_over(&self, granted: &Granted) -> Result<()> {
         // The last sign of life comes before the verdict ends, and the job is lost a minute after it.
-        let mut now = 0;
-        while now + BEAT < granted.until {
+        let mut next = self.chain.finalized().await?.timestamp_ms().await? / 1000;
+        while next + BEAT < granted.until {
             self.worker.beat(&self.chain).await?;
-            now = self.chain.finalized().await?.timestamp_ms().await? / 1000;
-            self.is_time(granted.until.min(now + BEAT)).await?;
+            next += BEAT;
+            self.is_time(next).await?;
         }
+        self.is_time(granted.until).await?;
         self.is_refused_by_now(&granted.request, VERDICT_OVER).await?;
         eventually("the worker loses the job, being silent", 120, async || {
             Ok((self.found(&self.chain.best().await?).await?.status == JobStatus::Queued).then_some(()))

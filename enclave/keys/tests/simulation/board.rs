@@ -70,7 +70,7 @@ impl Board {
             dealers: previous.as_ref().map_or(players.clone(), |sharing| sharing.players.clone()),
             players,
             phase: Phase::Enrol,
-            phase_ends: self.block + PHASE_BLOCKS,
+            phase_ends: self.block + phase_blocks(goal.attempt),
         };
         self.next += 1;
         self.view.ceremonies.insert(self.next, CeremonyView::new(ceremony, previous));
@@ -149,16 +149,22 @@ impl Board {
             let over = self.view.sharings.get(&key).map_or(0, |sharing| sharing.ceremony);
             let live = |id: &CeremonyId, view: &CeremonyView| view.ceremony.key == key && *id > over;
             let id = *self.view.ceremonies.iter().find(|(id, view)| live(id, view)).unwrap().0;
-            if let Some(silent) = self.phase_is_over(id) {
+            let candidates = self.goals[&key].candidates.len() as u32;
+            let phase = self.view.ceremonies[&id].ceremony.phase;
+            if let Some(silent) = self.phase_is_over(id, candidates) {
                 self.view.ceremonies.remove(&id);
-                self.goals.get_mut(&key).unwrap().excluded.extend(silent);
+                let excluded = &mut self.goals.get_mut(&key).unwrap().excluded;
+                match phase {
+                    Phase::Enrol => excluded.clear(),
+                    _ => excluded.extend(silent),
+                }
                 self.begin(key);
             }
         }
     }
 
-    /// Who is left out of the next attempt, if this one has failed.
-    fn phase_is_over(&mut self, id: CeremonyId) -> Option<Vec<GatekeeperId>> {
+    /// Who was silent, if this attempt has failed: left out of the next one, unless too few of the candidates enrolled.
+    fn phase_is_over(&mut self, id: CeremonyId, candidates: u32) -> Option<Vec<GatekeeperId>> {
         let block = self.block;
         let on_chain = self.view.ceremonies.get_mut(&id).unwrap();
         let ceremony = &mut on_chain.ceremony;
@@ -196,8 +202,8 @@ impl Board {
             if ceremony.previous.is_none() {
                 ceremony.dealers.clone_from(&ceremony.players);
             }
-            if ceremony.players.len() < 3 {
-                return Some(Vec::new());
+            if ceremony.players.len() < threshold(candidates).max(3) as usize {
+                return Some(missing);
             }
         }
         ceremony.phase = match ceremony.phase {
@@ -206,9 +212,14 @@ impl Board {
             Phase::Answer => Phase::Log,
             Phase::Log | Phase::Confirm => Phase::Confirm,
         };
-        ceremony.phase_ends = block + PHASE_BLOCKS;
+        ceremony.phase_ends = block + phase_blocks(ceremony.attempt);
         None
     }
+}
+
+/// How long each phase of an attempt is.
+fn phase_blocks(attempt: u32) -> u32 {
+    PHASE_BLOCKS << attempt.saturating_sub(1).min(2)
 }
 
 fn once<T>(map: &mut BTreeMap<GatekeeperId, T>, gatekeeper: GatekeeperId, value: T) -> bool {

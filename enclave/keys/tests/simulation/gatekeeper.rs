@@ -81,6 +81,8 @@ pub struct Gatekeeper {
     pub late: usize,
     /// The last ceremony whose end it missed.
     missed: CeremonyId,
+    /// Keys whose grace period is over.
+    over: Vec<NetworkKey>,
     /// What it posted before, for replays.
     posted: Vec<SignedPost>,
 }
@@ -100,6 +102,7 @@ impl Gatekeeper {
             aside: 0,
             late: 0,
             missed: 0,
+            over: Vec::new(),
             posted: Vec::new(),
         }
     }
@@ -119,9 +122,10 @@ impl Gatekeeper {
             .get_or_insert_with(|| self.disk.last().map_or_else(State::new, |bytes| State::unseal(bytes).unwrap()))
     }
 
+    /// From now on it forgets a key whenever it looks at the chain: until that is sealed, a crash brings the key's share back.
     pub fn forget(&mut self, key: NetworkKey) {
         if self.kind == Kind::Honest {
-            self.state().forget(key).unwrap();
+            self.over.push(key);
         }
     }
 
@@ -157,6 +161,9 @@ impl Gatekeeper {
         self.seen = self.seen.max(oldest + dice.below(newest - oldest + 1)).min(newest);
         let view = views[self.seen].clone();
         let mut posts = Vec::new();
+        for key in self.over.clone() {
+            self.state().forget(key).unwrap();
+        }
         for _ in 0..4 {
             let rng = &mut dice.0;
             self.state();
