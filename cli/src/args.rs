@@ -147,21 +147,6 @@ impl Command {
     pub(crate) fn failure_status(&self) -> Option<u8> {
         matches!(self, Self::Job(Job::Run(_) | Job::Result { .. })).then_some(RUN_FAILURE)
     }
-
-    /// Whether it does nothing but read the chain, and print once.
-    pub(crate) fn only_reads(&self) -> bool {
-        matches!(
-            self,
-            Self::Balance(_)
-                | Self::Network(_)
-                | Self::Gatekeeper(Gatekeeper::List | Gatekeeper::Status { .. })
-                | Self::Worker(Worker::List { .. } | Worker::Show { .. })
-                | Self::Image(Image::List)
-                | Self::Class(Class::List | Class::Exposure { .. })
-                | Self::Collateral(Collateral::List)
-                | Self::App(App::List { .. } | App::Show { .. })
-        )
-    }
 }
 
 #[derive(Debug, Subcommand)]

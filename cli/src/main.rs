@@ -16,7 +16,6 @@ use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use context::Context;
 use output::Output;
-use phala_sdk::chain::ChainError;
 use std::process::ExitCode;
 
 /// A command's exit status.
@@ -24,9 +23,6 @@ pub(crate) type Status = Result<u8, anyhow::Error>;
 
 /// Something of ours failed.
 const FAILURE: u8 = 1;
-
-/// How often a command that only reads begins anew.
-const REREADS: u32 = 3;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -41,18 +37,7 @@ fn main() -> ExitCode {
             return failure.into();
         }
     };
-    let only_reads = cli.command.only_reads();
-    let mut result = runtime.block_on(Box::pin(run(cli, &output)));
-    // A fork may replace the block that is being read: then the newest is read.
-    for _ in 0..REREADS {
-        match &result {
-            Err(error) if only_reads && matches!(error.downcast_ref(), Some(ChainError::Discarded)) => {
-                result = runtime.block_on(Box::pin(run(Cli::parse(), &output)));
-            }
-            _ => break,
-        }
-    }
-    match result {
+    match runtime.block_on(Box::pin(run(cli, &output))) {
         Ok(status) => status.into(),
         Err(error) => {
             output.error(&error);

@@ -215,6 +215,7 @@ fn seeds() -> Vec<Vec<u8>> {
         "GET /metrics\n\n".into(),
         "GET /v1/worker\n\n".into(),
         "GET /v1/evidence\n\n".into(),
+        format!("GET /v1/evidence/{hash}\n\n"),
         "GET /v1/registration\n\n".into(),
         "GET /v1/jobs/7\n\n".into(),
         "GET /v1/jobs/7/receipt\n\n".into(),

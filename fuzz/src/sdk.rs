@@ -248,7 +248,7 @@ pub fn host_answers(data: &[u8]) {
     *liar.answer.lock().unwrap_or_else(PoisonError::into_inner) = [head.as_bytes(), body].concat();
     let asked = async {
         match kind % 5 {
-            0 => liar.host.evidence().await.map(drop),
+            0 => liar.host.evidence(&[5; 32]).await.map(drop),
             1 => liar.host.registration().await.map(drop),
             2 => liar.host.job(5).await.map(drop),
             3 => liar.host.receipt(5).await.map(drop),
@@ -298,6 +298,6 @@ mod tests {
         let liar = LIAR.lock().unwrap();
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", seeds[0].len() - 1);
         *liar.answer.lock().unwrap() = [head.as_bytes(), &seeds[0][1..]].concat();
-        liar.runtime.block_on(liar.host.evidence()).unwrap();
+        liar.runtime.block_on(liar.host.evidence(&[5; 32])).unwrap();
     }
 }

@@ -120,6 +120,7 @@ pub fn router(api: Arc<Api>) -> Router {
     let short = Router::new()
         .route("/v1/worker", get(worker::worker))
         .route("/v1/evidence", get(worker::evidence))
+        .route("/v1/evidence/{hash}", get(worker::evidence_by_hash))
         .route("/v1/registration", get(worker::registration))
         .route("/v1/jobs/{job}", get(jobs::report))
         .route("/v1/jobs/{job}/receipt", get(jobs::receipt))

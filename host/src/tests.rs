@@ -955,7 +955,13 @@ async fn evidence_and_registrations_are_served() {
     assert_eq!(first["endpoint"].as_str(), Some("http://x"));
     // Asked again at once, the enclave is left alone.
     assert_eq!(server.get("/v1/registration").await.json(), first);
-    // Somebody registers it on chain.
+    // Whoever sees it registered on chain gets it, though this host has not seen that yet.
+    let hash = hex::encode(evidence_hash(&bundle(1)));
+    assert_eq!(server.get(&format!("/v1/evidence/{hash}")).await.json()["statement"], first["statement"]);
+    assert_eq!(server.get("/v1/evidence").await.error(), (404, "not_registered".into()));
+    let other = "05".repeat(32);
+    assert_eq!(server.get(&format!("/v1/evidence/{other}")).await.error(), (404, "no_such_evidence".into()));
+    assert_eq!(server.get("/v1/evidence/05").await.error(), (400, "bad_hash".into()));
     host.store.promote_bundle(&evidence_hash(&bundle(1))).unwrap().unwrap();
     assert_eq!(encoded(&server.get("/v1/evidence").await.json()["statement"]), bundle(1).0.encode());
     let worker = server.get("/v1/worker").await;
@@ -966,7 +972,7 @@ async fn evidence_and_registrations_are_served() {
     assert_eq!(server.get("/health").await.status, 200);
     let metrics = String::from_utf8(server.get("/metrics").await.body).unwrap();
     assert!(metrics.contains("phala_host_enclave_finalized_block 8"), "{metrics}");
-    assert!(metrics.contains("route=\"/v1/evidence\",status=\"404\"} 1"), "{metrics}");
+    assert!(metrics.contains("route=\"/v1/evidence\",status=\"404\"} 2"), "{metrics}");
 }
 
 fn bundle(number: u8) -> (Statement, Evidence) {

@@ -40,6 +40,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait between attempts to get through.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
+/// How often [`Chain::read`] begins anew.
+const REREADS: u32 = 3;
+
 /// A connection to a node.
 #[derive(Clone)]
 pub struct Chain {
@@ -186,6 +189,21 @@ impl Chain {
     pub async fn best(&self) -> Result<State, ChainError> {
         let hash: H256 = self.rpc("chain_getBlockHash", vec![]).await?;
         self.at(hash.0).await
+    }
+
+    /// What `read` gives of the state at the best block. Where a fork replaces that block meanwhile, and the node forgets its
+    /// state, `read` begins anew with the block that is the best then.
+    ///
+    /// # Errors
+    /// `read`'s; [`ChainError::Discarded`] only if that happens time and again.
+    pub async fn read<T>(&self, read: impl AsyncFn(&State) -> Result<T, ChainError>) -> Result<T, ChainError> {
+        for _ in 0..REREADS {
+            match read(&self.best().await?).await {
+                Err(ChainError::Discarded) => {}
+                result => return result,
+            }
+        }
+        read(&self.best().await?).await
     }
 
     /// State at a block.

@@ -275,7 +275,7 @@ pub async fn verify_worker(
 ) -> Result<VerifiedWorker, EvidenceError> {
     let worker = state.worker(id).await?.ok_or(EvidenceError::NotRegistered(id))?;
     let host = hosts.at(&String::from_utf8_lossy(&worker.endpoint))?;
-    let (statement, evidence) = host.evidence().await?;
+    let (statement, evidence) = host.evidence(&worker.evidence_hash).await?;
     if worker.evidence_hash != <[u8; 32]>::from(Sha256::digest((&statement, &evidence).encode())) {
         return Err(EvidenceError::HashMismatch);
     }

@@ -188,17 +188,17 @@ impl Host {
         &self.base
     }
 
-    /// The statement and evidence that its worker is registered with.
+    /// The statement and evidence that the chain has as its worker's `evidence_hash`. The host may give others: compare.
     ///
     /// # Errors
     /// See [`HostError`], as for all that follow.
-    pub async fn evidence(&self) -> Result<(Statement, Evidence), HostError> {
+    pub async fn evidence(&self, hash: &[u8; 32]) -> Result<(Statement, Evidence), HostError> {
         #[derive(Deserialize)]
         struct Answer {
             statement: String,
             evidence: String,
         }
-        let answer: Answer = self.get_json("/v1/evidence").await?;
+        let answer: Answer = self.get_json(&format!("/v1/evidence/{}", hex::encode(hash))).await?;
         Ok((scale("statement", &answer.statement)?, scale("evidence", &answer.evidence)?))
     }
 

@@ -751,9 +751,9 @@ impl Jobs {
     /// Where a worker was that has deregistered since it settled a job at `block`: its host serves outputs beyond that. Known as long
     /// as the node keeps the state of then.
     async fn endpoint_before(&self, block: u32, worker: WorkerId) -> Result<String, JobError> {
-        let registered = match self.chain.at_number(block.saturating_sub(1)).await {
-            Ok(state) => state.worker(worker).await.ok().flatten(),
-            Err(_) => None,
+        let registered = match self.chain.at_number(block.saturating_sub(1)).await?.worker(worker).await {
+            Err(ChainError::Discarded) => None,
+            registered => registered?,
         };
         let registered = registered.ok_or(JobError::WorkerGone(worker))?;
         Ok(String::from_utf8_lossy(&registered.endpoint).into_owned())

@@ -91,7 +91,7 @@ fn visibility(app: &App) -> &'static str {
 
 async fn list(mine: bool, context: &Context, output: &Output) -> Status {
     let chain = context.chain().await?;
-    let mut apps = chain.best().await?.apps().await?;
+    let mut apps = chain.read(async |state| state.apps().await).await?;
     if mine {
         let own = context.own_account(&chain).await?;
         apps.retain(|(_, app)| app.publisher == own);
@@ -117,7 +117,7 @@ async fn list(mine: bool, context: &Context, output: &Output) -> Status {
 
 async fn show(id: AppId, context: &Context, output: &Output) -> Status {
     let chain = context.chain().await?;
-    let app = chain.best().await?.app(id).await?;
+    let app = chain.read(async |state| state.app(id).await).await?;
     let app = app.with_context(|| format!("the chain knows no app {id}; see `phala app list`"))?;
     output.result(&value(&id, &app), || {
         facts(&[

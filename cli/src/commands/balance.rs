@@ -17,22 +17,21 @@ pub(crate) async fn balance(options: BalanceOptions, context: &Context, output: 
         Some(account) => context.account(account)?,
         None => context.own_account(&chain).await?,
     };
-    let state = chain.best().await?;
-    let balance = state.balance(account).await?;
+    let (block, balance) = chain.read(async |state| Ok((state.block().number, state.balance(account).await?))).await?;
     let value = json!({
         "account": account,
         "free": amount::format_number(balance.free),
         "held": amount::format_number(balance.reserved),
         "frozen": amount::format_number(balance.frozen),
         "transactions": balance.nonce,
-        "block": state.block().number,
+        "block": block,
     });
     output.result(&value, || {
         facts(&[
             ("Account", account.to_string()),
             ("Free", amount::format(balance.free)),
             ("Held", format!("{} (escrow and deposits)", amount::format(balance.reserved))),
-            ("Block", state.block().number.to_string()),
+            ("Block", block.to_string()),
         ])
     })?;
     Ok(0)
@@ -45,7 +44,7 @@ pub(crate) async fn transfer(options: TransferOptions, context: &Context, output
     output.progress("Transferring …");
     // A transfer that fails on chain costs its fee: better not to send it.
     let fee = chain.fee(&signer, call::transfer(to, options.amount)).await?;
-    let balance = chain.best().await?.balance(signer.account()).await?;
+    let balance = chain.read(async |state| state.balance(signer.account()).await).await?;
     let free = balance.free.saturating_sub(balance.frozen);
     if free < options.amount.saturating_add(fee) {
         bail!(

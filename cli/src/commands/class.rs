@@ -29,9 +29,8 @@ pub(crate) async fn run(command: args::Class, context: &Context, output: &Output
 }
 
 async fn list(context: &Context, output: &Output) -> Status {
-    let state = context.chain().await?.best().await?;
-    let classes = state.compromised().await?;
-    let workers = state.workers().await?;
+    let chain = context.chain().await?;
+    let (classes, workers) = chain.read(async |state| Ok((state.compromised().await?, state.workers().await?))).await?;
     let count = |class: &Class| workers.iter().filter(|(_, worker)| worker.classes().contains(class)).count();
     let values: Vec<_> = classes
         .iter()
@@ -67,8 +66,7 @@ struct ExposedApp {
 }
 
 async fn show_exposure(class: Class, context: &Context, output: &Output) -> Status {
-    let state = context.chain().await?.best().await?;
-    let exposed = exposure(&state, class).await?;
+    let exposed = context.chain().await?.read(async |state| exposure(state, class).await).await?;
     let mut apps = BTreeMap::<AppId, ExposedApp>::new();
     for Exposed { job, app, since, .. } in &exposed {
         let app = apps.entry(*app).or_default();

@@ -46,11 +46,12 @@ fn name(id: DocumentId) -> String {
 }
 
 async fn list(context: &Context, output: &Output) -> Status {
-    let state = context.chain().await?.best().await?;
-    let current = state.documents().await?.into_iter().map(|(id, kept)| (id, kept, None));
-    let period = state.early_period().await?;
-    let early = state.early_documents().await?.into_iter();
-    let early = early.map(|(id, early)| (id, early.kept, Some(early.since.saturating_add(period))));
+    let chain = context.chain().await?;
+    let (current, early, period) = chain
+        .read(async |state| Ok((state.documents().await?, state.early_documents().await?, state.early_period().await?)))
+        .await?;
+    let current = current.into_iter().map(|(id, kept)| (id, kept, None));
+    let early = early.into_iter().map(|(id, early)| (id, early.kept, Some(early.since.saturating_add(period))));
     let mut documents: Vec<_> = current.chain(early).collect();
     documents.sort_by_key(|(id, _, counts_from)| (*id, *counts_from));
     let values: Vec<_> = documents
@@ -93,13 +94,13 @@ async fn submit(files: &[PathBuf], context: &Context, output: &Output) -> Status
         bail!("no document is whole: JSON needs the certificate of its signer, and a list of a PCK CA that CA's");
     }
     let chain = context.chain().await?;
-    let state = chain.best().await?;
-    let (policy, now) = (state.policy().await?, state.timestamp_ms().await? / 1000);
-    let kept = [
-        state.documents().await?,
-        state.early_documents().await?.into_iter().map(|(id, early)| (id, early.kept)).collect(),
-    ]
-    .concat();
+    let (policy, now, current, early) = chain
+        .read(async |state| {
+            let (policy, now) = (state.policy().await?, state.timestamp_ms().await? / 1000);
+            Ok((policy, now, state.documents().await?, state.early_documents().await?))
+        })
+        .await?;
+    let kept = [current, early.into_iter().map(|(id, early)| (id, early.kept)).collect()].concat();
     let signer = context.signer(&chain).await?;
     let mut results = Vec::new();
     for document in documents {

@@ -75,7 +75,7 @@ pub(crate) async fn run(options: args::Encrypt, context: &Context, output: &Outp
 async fn online(app: AppId, context: &Context, output: &Output) -> anyhow::Result<NetworkKeys> {
     output.progress("Asking the chain for the network's key …");
     let chain = context.chain().await?;
-    let known = chain.best().await?.app(app).await?.ok_or(JobError::UnknownApp(app))?;
+    let known = chain.read(async |state| state.app(app).await).await?.ok_or(JobError::UnknownApp(app))?;
     if known.retired {
         output.warn(&JobError::Retired(app).to_string());
     }

@@ -6,11 +6,11 @@ use anyhow::{Context as _, bail};
 use phala_attestation::Role;
 use phala_primitives::{
     GatekeeperId,
-    gatekeeper::{NetworkKey, SeatStatus, threshold},
+    gatekeeper::{Beacon, CeremonyId, EpochId, NetworkKey, SeatStatus, threshold},
 };
 use phala_sdk::{
     Account, NetworkKeys, amount,
-    chain::{Call, Chain, Gatekeeper, Seat, call, seat_id},
+    chain::{Call, Ceremony, Chain, ChainError, Gatekeeper, Seat, Sharing, State, call, seat_id},
     host::Attestation,
 };
 use serde_json::{Value, json};
@@ -48,16 +48,19 @@ pub(crate) async fn run(command: args::Gatekeeper, context: &Context, output: &O
 }
 
 async fn list(context: &Context, output: &Output) -> Status {
-    let state = context.chain().await?.best().await?;
-    let elected = state.elected().await?;
-    let mut gatekeepers: BTreeMap<_, _> = state.gatekeepers().await?.into_iter().collect();
-    let mut rows = Vec::new();
-    for (id, seat) in state.seats().await? {
-        let gatekeeper = gatekeepers.remove(&seat.gatekeeper);
-        let backing = state.backing(id).await?;
-        let in_set = elected.iter().any(|(elected, _)| *elected == id);
-        rows.push((id, seat, gatekeeper, backing, in_set));
-    }
+    let read = async |state: &State| {
+        let elected = state.elected().await?;
+        let mut gatekeepers: BTreeMap<_, _> = state.gatekeepers().await?.into_iter().collect();
+        let mut rows = Vec::new();
+        for (id, seat) in state.seats().await? {
+            let gatekeeper = gatekeepers.remove(&seat.gatekeeper);
+            let backing = state.backing(id).await?;
+            let in_set = elected.iter().any(|(elected, _)| *elected == id);
+            rows.push((id, seat, gatekeeper, backing, in_set));
+        }
+        Ok(rows)
+    };
+    let rows = context.chain().await?.read(read).await?;
     let values: Vec<_> = rows
         .iter()
         .map(|(id, seat, gatekeeper, backing, in_set)| describe(*id, seat, gatekeeper.as_ref(), *backing, *in_set))
@@ -116,25 +119,28 @@ fn status(status: &SeatStatus) -> &'static str {
 async fn seat_status(index: u16, context: &Context, output: &Output) -> Status {
     let chain = context.chain().await?;
     let account = context.own_account(&chain).await?;
-    let state = chain.best().await?;
     let id = seat_id(account, index);
-    let Some(seat) = state.seat(id).await? else {
+    let read = async |state: &State| {
+        let Some(seat) = state.seat(id).await? else { return Ok(None) };
+        let now = state.timestamp_ms().await? / 1000;
+        let gatekeeper = state.gatekeeper(seat.gatekeeper).await?;
+        let (backing, logged) = (state.backing(id).await?, state.logged_releases(seat.gatekeeper).await?);
+        let in_set = state.elected().await?.iter().any(|(elected, _)| *elected == id);
+        let current = state.current_epoch().await?;
+        let mut shares = Vec::new();
+        for key in [NetworkKey::Root].into_iter().chain(current.map(NetworkKey::Epoch)) {
+            let sharing = state.sharing(key).await?;
+            if sharing.is_some_and(|sharing| sharing.players.contains(&seat.gatekeeper)) {
+                shares.push(name(key));
+            }
+        }
+        Ok(Some((seat, now, gatekeeper, backing, logged, in_set, shares)))
+    };
+    let Some((seat, now, gatekeeper, backing, logged, in_set, shares)) = chain.read(read).await? else {
         bail!(
             "{account} has no seat {index}; `phala gatekeeper register` makes one, and so does the gatekeeper's host"
         );
     };
-    let now = state.timestamp_ms().await? / 1000;
-    let gatekeeper = state.gatekeeper(seat.gatekeeper).await?;
-    let (backing, logged) = (state.backing(id).await?, state.logged_releases(seat.gatekeeper).await?);
-    let in_set = state.elected().await?.iter().any(|(elected, _)| *elected == id);
-    let current = state.current_epoch().await?;
-    let mut shares = Vec::new();
-    for key in [NetworkKey::Root].into_iter().chain(current.map(NetworkKey::Epoch)) {
-        let sharing = state.sharing(key).await?;
-        if sharing.is_some_and(|sharing| sharing.players.contains(&seat.gatekeeper)) {
-            shares.push(name(key));
-        }
-    }
     let mut value = describe(id, &seat, gatekeeper.as_ref(), backing, in_set);
     value["shares"] = json!(shares);
     value["releases"] = logged.into();
@@ -184,8 +190,7 @@ async fn register(options: args::RegisterGatekeeper, context: &Context, output: 
     }
     let (id, gatekeeper) = (seat_id(account, index), GatekeeperId(statement.signing_key));
     let endpoint = endpoint.or(said).unwrap_or_else(|| host.url().into());
-    let state = chain.best().await?;
-    let (call, action) = match state.seat(id).await? {
+    let (call, action) = match chain.read(async |state| state.seat(id).await).await? {
         Some(seat) if seat.gatekeeper == gatekeeper => (call::renew_gatekeeper(statement, evidence), "renewed"),
         Some(_) => (call::replace_gatekeeper(index, statement, evidence, &endpoint), "given another enclave"),
         None => {
@@ -280,29 +285,54 @@ async fn submit(
     Ok(0)
 }
 
-/// `phala network keys`.
-pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
-    let chain = context.chain().await?;
-    let input_key = NetworkKeys::read(&chain).await?;
-    let state = chain.best().await?;
-    let (era, elected) = (state.era().await?, state.elected().await?);
+/// What the chain has of the network's keys, in one block.
+struct OnChain {
+    block: u32,
+    era: u32,
+    elected: Vec<(Account, GatekeeperId)>,
+    current: Option<EpochId>,
+    sharings: Vec<(NetworkKey, Sharing)>,
+    ceremonies: Vec<(CeremonyId, Ceremony)>,
+    beacon: Option<Beacon>,
+    stalled: bool,
+    releases: Vec<(GatekeeperId, u64)>,
+}
+
+async fn on_chain(state: &State) -> Result<OnChain, ChainError> {
     let (oldest, current) = (state.oldest_epoch().await?, state.current_epoch().await?);
-    let epochs =
-        current.map(|current| (oldest..=current).map(NetworkKey::Epoch).collect::<Vec<_>>()).unwrap_or_default();
+    let epochs = current.into_iter().flat_map(|current| oldest..=current).map(NetworkKey::Epoch);
     let mut sharings = Vec::new();
     for key in [NetworkKey::Root].into_iter().chain(epochs) {
         sharings.extend(state.sharing(key).await?.map(|sharing| (key, sharing)));
     }
-    let by_beacon = sharings.iter().any(|(key, _)| *key == NetworkKey::Root);
-    let ceremonies = state.running_ceremonies().await?;
-    let (beacon, stalled) = (state.latest_beacon().await?, state.beacon_stalled().await?);
+    let elected = state.elected().await?;
     let mut releases = Vec::new();
     for (_, gatekeeper) in &elected {
         releases.push((*gatekeeper, state.logged_releases(*gatekeeper).await?));
     }
+    Ok(OnChain {
+        block: state.block().number,
+        era: state.era().await?,
+        elected,
+        current,
+        sharings,
+        ceremonies: state.running_ceremonies().await?,
+        beacon: state.latest_beacon().await?,
+        stalled: state.beacon_stalled().await?,
+        releases,
+    })
+}
+
+/// `phala network keys`.
+pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
+    let chain = context.chain().await?;
+    let input_key = NetworkKeys::read(&chain).await?;
+    let OnChain { block, era, elected, current, sharings, ceremonies, beacon, stalled, releases } =
+        chain.read(on_chain).await?;
+    let by_beacon = sharings.iter().any(|(key, _)| *key == NetworkKey::Root);
     let count = |players: &[phala_primitives::GatekeeperId]| u32::try_from(players.len()).unwrap_or(u32::MAX);
     let value = json!({
-        "block": state.block().number,
+        "block": block,
         "era": era,
         "set": elected.iter().map(|(seat, gatekeeper)| json!({"seat": seat, "gatekeeper": gatekeeper})).collect::<Vec<_>>(),
         "keys": sharings.iter().map(|(key, sharing)| json!({

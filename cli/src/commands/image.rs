@@ -32,7 +32,7 @@ fn name(measurement: &Measurement) -> String {
 }
 
 async fn list(context: &Context, output: &Output) -> Status {
-    let images = context.chain().await?.best().await?.images().await?;
+    let images = context.chain().await?.read(async |state| state.images().await).await?;
     let values: Vec<_> = images
         .iter()
         .map(|(measurement, image)| {

@@ -501,8 +501,8 @@ fn job_json(id: JobId, job: &Job) -> Value {
 
 async fn status(id: JobId, context: &Context, output: &Output) -> Status {
     let jobs = open(context, output).await?;
-    let state = jobs.chain().best().await?;
-    let job = state.job(id).await?.ok_or(JobError::UnknownJob(id))?;
+    let (block, job) = jobs.chain().read(async |state| Ok((state.block().number, state.job(id).await?))).await?;
+    let job = job.ok_or(JobError::UnknownJob(id))?;
     let ours = jobs.record(id).is_ok();
     output.result(&job_json(id, &job), || {
         let mut rows = vec![
@@ -511,7 +511,7 @@ async fn status(id: JobId, context: &Context, output: &Output) -> Status {
             ("Owner", job.owner.to_string()),
             ("App", job.app.to_string()),
             ("Submitted", format!("in block {}", job.submitted_at)),
-            ("Deadline", format!("block {} (now {})", job.deadline, state.block().number)),
+            ("Deadline", format!("block {} (now {block})", job.deadline)),
             ("Escrow", amount::format(job.max_price)),
             (
                 "Limits",
@@ -574,8 +574,7 @@ async fn cancel(id: JobId, context: &Context, output: &Output) -> Status {
 
 async fn list(all: bool, limit: usize, context: &Context, output: &Output) -> Status {
     let chain = open(context, output).await?.chain().clone();
-    let state = chain.best().await?;
-    let mut jobs = state.jobs().await?;
+    let mut jobs = chain.read(async |state| state.jobs().await).await?;
     if !all {
         let own = context.own_account(&chain).await?;
         jobs.retain(|(_, job)| job.owner == own);

@@ -34,10 +34,10 @@ pub(crate) fn verdict(report: &WorkerReport) -> String {
 
 async fn verify(text: &str, context: &Context, output: &Output) -> Status {
     let chain = context.chain().await?;
-    let state = chain.best().await?;
-    let (id, _) = worker::find(&state, text).await?;
+    let (id, _) = worker::find(&chain, text).await?;
     output.progress("Fetching the evidence from the worker's host, and challenging its enclave …");
     let hosts = context.hosts()?;
+    let state = chain.best().await?;
     let verified = Box::pin(verify_worker(&chain, &hosts, &state, id)).await;
     let report = verified.with_context(|| format!("worker {id} does NOT verify"))?.report();
     output.result(&report, || {

@@ -6,7 +6,7 @@ use phala_attestation::{Tier, Vendor, VendorName};
 use phala_primitives::{WorkerId, worker::WorkerStatus};
 use phala_sdk::{
     amount,
-    chain::{Call, State, Worker, call},
+    chain::{Call, Chain, Worker, call},
     host::{HostError, HostWorker, Hosts},
 };
 use serde_json::{Value, json};
@@ -45,12 +45,12 @@ pub(crate) async fn run(command: args::Worker, context: &Context, output: &Outpu
 const HOST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The worker with an id, or with one that begins so.
-pub(crate) async fn find(state: &State, text: &str) -> anyhow::Result<(WorkerId, Worker)> {
+pub(crate) async fn find(chain: &Chain, text: &str) -> anyhow::Result<(WorkerId, Worker)> {
     if let Ok(id) = text.parse::<WorkerId>() {
-        let worker = state.worker(id).await?.with_context(|| format!("the chain knows no worker {id}"))?;
-        return Ok((id, worker));
+        let worker = chain.read(async |state| state.worker(id).await).await?;
+        return Ok((id, worker.with_context(|| format!("the chain knows no worker {id}"))?));
     }
-    let mut found = state.workers().await?;
+    let mut found = chain.read(async |state| state.workers().await).await?;
     found.retain(|(id, _)| matches_prefix(id, text));
     match found.len() {
         0 => bail!("no worker's id begins with `{text}` (at least four digits); see `phala worker list --all`"),
@@ -102,9 +102,8 @@ fn value(id: &WorkerId, worker: &Worker, now: u64) -> Value {
 
 async fn list(all: bool, context: &Context, output: &Output) -> Status {
     let chain = context.chain().await?;
-    let state = chain.best().await?;
-    let now = state.timestamp_ms().await? / 1000;
-    let mut workers = state.workers().await?;
+    let (now, mut workers) =
+        chain.read(async |state| Ok((state.timestamp_ms().await? / 1000, state.workers().await?))).await?;
     let registered = workers.len();
     workers.retain(|(_, worker)| all || status(worker, now) == "active");
     let values: Vec<_> = workers.iter().map(|(id, worker)| value(id, worker, now)).collect();
@@ -171,9 +170,8 @@ pub(crate) async fn ask(hosts: &Hosts, endpoint: &str) -> Result<HostWorker, Hos
 
 async fn show(text: &str, context: &Context, output: &Output) -> Status {
     let chain = context.chain().await?;
-    let state = chain.best().await?;
-    let now = state.timestamp_ms().await? / 1000;
-    let (id, worker) = find(&state, text).await?;
+    let (id, worker) = find(&chain, text).await?;
+    let (block, now) = chain.read(async |state| Ok((state.block().number, state.timestamp_ms().await? / 1000))).await?;
     output.progress("Asking the worker's host …");
     let said = ask(&context.hosts()?, &endpoint(&worker)).await;
     let mut json = value(&id, &worker, now);
@@ -199,7 +197,7 @@ async fn show(text: &str, context: &Context, output: &Output) -> Status {
             ("Verdict", format!("ends in {} h {} min", left / 3600, left % 3600 / 60)),
             ("Outlook", outlook(&worker, now)),
             ("Registered", format!("in block {}", worker.registered_at)),
-            ("Heartbeat", format!("in block {} of {}", worker.last_heartbeat, state.block().number)),
+            ("Heartbeat", format!("in block {} of {block}", worker.last_heartbeat)),
             ("Evidence", format!("check it with `phala verify worker {}`", &id.to_string()[..14])),
         ])
     })?;
@@ -235,7 +233,7 @@ async fn register(host: &str, price: u128, endpoint: Option<String>, context: &C
     let id = WorkerId(bundle.statement.signing_key);
     let endpoint = endpoint.or(bundle.endpoint).unwrap_or_else(|| host.url().into());
     let evidence_bytes = bundle.evidence.encode().len();
-    let known = chain.best().await?.worker(id).await?;
+    let known = chain.read(async |state| state.worker(id).await).await?;
     let call = match known {
         Some(_) => call::renew(bundle.statement, bundle.evidence, bundle.performance),
         None => call::register(bundle.statement, bundle.evidence, bundle.performance, &endpoint, price),
@@ -267,7 +265,7 @@ async fn change(
 ) -> Status {
     let chain = context.chain().await?;
     let signer = context.signer(&chain).await?;
-    let (id, _) = find(&chain.best().await?, text).await?;
+    let (id, _) = find(&chain, text).await?;
     output.progress("Submitting …");
     let included = chain.submit(&signer, call(id)).await?;
     let value = json!({ "worker": id, "block": included.block.number, "fee": amount::format_number(included.fee) });

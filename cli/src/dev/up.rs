@@ -450,7 +450,7 @@ impl Builder<'_> {
             .map(|gatekeeper| Ok(seat_id(Signer::from_uri(&gatekeeper.operator)?.account(), 0)))
             .collect::<anyhow::Result<_>>()?;
         self.wait_for("the gatekeepers", async || {
-            let seats = chain.best().await?.seats().await?;
+            let seats = chain.read(async |state| state.seats().await).await?;
             Ok(wanted.iter().all(|wanted| seats.iter().any(|(seat, _)| seat == wanted)))
         })
         .await
@@ -460,7 +460,7 @@ impl Builder<'_> {
         let wanted: BTreeSet<String> = self.network.workers.iter().map(|worker| worker.endpoint.clone()).collect();
         let started = Instant::now();
         loop {
-            let workers = chain.best().await?.active_workers().await?;
+            let workers = chain.read(async |state| state.active_workers().await).await?;
             let ours = |endpoint: &[u8]| wanted.contains(&*String::from_utf8_lossy(endpoint));
             let active = workers.iter().filter(|(_, worker)| ours(&worker.endpoint)).count();
             if active >= wanted.len() {

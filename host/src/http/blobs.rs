@@ -206,7 +206,7 @@ pub(super) fn parse(blob: &str) -> Result<Hash, ApiError> {
     let mut hash = [0; 32];
     match hex::decode_to_slice(blob, &mut hash) {
         Ok(()) => Ok(hash),
-        Err(_) => Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_hash", "a blob is named by 64 hexadecimal digits")
+        Err(_) => Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_hash", "it is named by 64 hexadecimal digits")
             .hint("use the SHA-256 of its bytes")),
     }
 }

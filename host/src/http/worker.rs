@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{State, rejection::JsonRejection},
+    extract::{Path, State, rejection::JsonRejection},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Api, ApiError, jobs::scale};
-use crate::{blocking, chain::fresh_evidence, enclave::RequestError};
+use super::{Api, ApiError, blobs, jobs::scale};
+use crate::{blocking, chain::fresh_evidence, enclave::RequestError, store::EvidenceBundle};
 
 /// How long a registration that was just made is given to others who ask: making one takes the enclave some work.
 const REGISTRATION_AGE: Duration = Duration::from_secs(5);
@@ -56,11 +56,29 @@ pub(super) async fn worker(State(api): State<Arc<Api>>) -> Result<Json<Value>, A
 /// `GET /v1/evidence`
 pub(super) async fn evidence(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
     let store = api.store.clone();
-    let (statement, evidence) = blocking::run(move || store.load_evidence()).await?.ok_or_else(|| {
+    let bundle = blocking::run(move || store.load_evidence()).await?.ok_or_else(|| {
         ApiError::new(StatusCode::NOT_FOUND, "not_registered", "the worker is not registered on chain yet")
             .hint("the operator's log says what it waits for")
     })?;
-    Ok(Json(json!({"statement": scale(&statement), "evidence": scale(&evidence)})))
+    Ok(served(&bundle))
+}
+
+/// `GET /v1/evidence/{hash}`: whoever knows from the chain what is registered need not wait until this host has seen it.
+pub(super) async fn evidence_by_hash(
+    State(api): State<Arc<Api>>,
+    Path(hash): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let hash = blobs::parse(&hash)?;
+    let store = api.store.clone();
+    let bundle = blocking::run(move || store.load_bundle(&hash)).await?.ok_or_else(|| {
+        ApiError::new(StatusCode::NOT_FOUND, "no_such_evidence", "the host does not have the evidence with this hash")
+            .hint("`GET /v1/evidence` is what it knows to be registered")
+    })?;
+    Ok(served(&bundle))
+}
+
+fn served((statement, evidence): &EvidenceBundle) -> Json<Value> {
+    Json(json!({"statement": scale(statement), "evidence": scale(evidence)}))
 }
 
 /// `GET /v1/registration`

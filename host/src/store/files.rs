@@ -333,18 +333,30 @@ impl Store {
         Ok(())
     }
 
+    /// The evidence with a hash, if it is here: what is registered, or one of those that may get registered.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn load_bundle(&self, hash: &Hash) -> Result<Option<EvidenceBundle>, Error> {
+        match self.load_evidence()?.filter(|bundle| evidence_hash(bundle) == *hash) {
+            Some(bundle) => Ok(Some(bundle)),
+            None => load_bundle(&self.folder("bundles").join(hex::encode(hash))),
+        }
+    }
+
     /// The evidence with the hash that the chain stores, if it is here. It is then what [`Self::load_evidence`]
     /// gives.
     ///
     /// # Errors
     /// The disk's.
     pub fn promote_bundle(&self, hash: &Hash) -> Result<Option<EvidenceBundle>, Error> {
-        if let Some(bundle) = self.load_evidence()?.filter(|bundle| evidence_hash(bundle) == *hash) {
-            return Ok(Some(bundle));
+        let bundle = self.load_bundle(hash)?;
+        if let Some(bundle) = &bundle
+            && self.load_evidence()?.as_ref() != Some(bundle)
+        {
+            self.write_atomically(&self.folder("evidence"), &bundle.encode())?;
         }
-        let Some(bundle) = load_bundle(&self.folder("bundles").join(hex::encode(hash)))? else { return Ok(None) };
-        self.write_atomically(&self.folder("evidence"), &bundle.encode())?;
-        Ok(Some(bundle))
+        Ok(bundle)
     }
 
     /// The evidence that is registered on chain, as far as is known.

@@ -502,9 +502,15 @@ fn the_evidence_served_is_the_one_on_chain() {
     assert_eq!(store.load_evidence().unwrap(), None);
     assert_eq!(store.promote_bundle(&[0; 32]).unwrap(), None);
     assert_eq!(store.promote_bundle(&evidence_hash(&bundle(0))).unwrap(), None);
+    assert_eq!(store.load_bundle(&evidence_hash(&bundle(18))).unwrap(), Some(bundle(18)));
+    assert_eq!(store.load_evidence().unwrap(), None);
     assert_eq!(store.promote_bundle(&evidence_hash(&bundle(19))).unwrap(), Some(bundle(19)));
     assert_eq!(store.load_evidence().unwrap(), Some(bundle(19)));
     assert_eq!(fs::read_dir(folder.path().join("bundles")).unwrap().count(), 16);
+    // What is registered outlives all that is made after it.
+    (20..40).for_each(|number| store.store_bundle(&bundle(number)).unwrap());
+    assert_eq!(store.load_bundle(&evidence_hash(&bundle(18))).unwrap(), None);
+    assert_eq!(store.load_bundle(&evidence_hash(&bundle(19))).unwrap(), Some(bundle(19)));
     let store = Store::open(folder.path(), SMALL).unwrap();
     assert_eq!(store.promote_bundle(&evidence_hash(&bundle(19))).unwrap(), Some(bundle(19)));
 }

@@ -65,7 +65,13 @@ impl From<sx::BackendError> for ChainError {
 
 impl From<sx::OnlineClientAtBlockError> for ChainError {
     fn from(error: sx::OnlineClientAtBlockError) -> Self {
-        Self::Unavailable(error.to_string())
+        match error {
+            sx::OnlineClientAtBlockError::CannotGetCurrentBlock { reason }
+            | sx::OnlineClientAtBlockError::CannotGetBlockHash { reason, .. }
+            | sx::OnlineClientAtBlockError::CannotGetBlockHeader { reason, .. }
+            | sx::OnlineClientAtBlockError::CannotGetSpecVersion { reason, .. } => reason.into(),
+            error => Self::Unavailable(error.to_string()),
+        }
     }
 }
 
