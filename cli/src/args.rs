@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use phala_attestation::{Generation, Kind, Measurement};
-use phala_primitives::{AppId, JobId, WorkerId, hash_from_hex, units::Balance};
+use phala_primitives::{AppId, JobId, hash_from_hex, units::Balance};
 use std::path::PathBuf;
 
 /// The exit status of `job run` and `job result` when phala itself fails, as `env` and container tools have it.
@@ -873,6 +873,11 @@ pub(crate) enum Verify {
         /// Its id: 0x and 64 digits, or the first few of them.
         worker: String,
     },
+    /// Check a gatekeeper's evidence in the same way: whether the enclave that the chain has on record holds its keys, now.
+    Gatekeeper {
+        /// Its id: 0x and 64 digits, or the first few of them; `phala gatekeeper list` shows them.
+        gatekeeper: String,
+    },
     /// Check a job's receipt against the chain, and against the input and output if the job was submitted from here.
     Receipt {
         /// The job's number.
@@ -960,9 +965,9 @@ fn parse_encrypted_file(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 /// An id, or the beginning of one.
-pub(crate) fn matches_prefix(worker: &WorkerId, text: &str) -> bool {
+pub(crate) fn matches_prefix(id: &[u8; 32], text: &str) -> bool {
     let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
-    digits.len() >= 4 && hex::encode(worker.0).starts_with(&digits)
+    digits.len() >= 4 && hex::encode(id).starts_with(&digits)
 }
 
 #[cfg(test)]
@@ -1041,9 +1046,9 @@ mod tests {
     }
 
     #[test]
-    fn workers_are_found_by_the_beginning_of_their_id() {
-        let worker = WorkerId([0xab; 32]);
-        assert!(matches_prefix(&worker, "0xabab") && matches_prefix(&worker, "ABAB"));
-        assert!(!matches_prefix(&worker, "ab") && !matches_prefix(&worker, "0xabac"));
+    fn enclaves_are_found_by_the_beginning_of_their_id() {
+        let id = [0xab; 32];
+        assert!(matches_prefix(&id, "0xabab") && matches_prefix(&id, "ABAB"));
+        assert!(!matches_prefix(&id, "ab") && !matches_prefix(&id, "0xabac"));
     }
 }

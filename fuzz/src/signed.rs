@@ -64,7 +64,7 @@ pub fn signs_of_life(data: &[u8]) {
     }
     if let Some(signed) = canonical::<SignedLiveness>(data) {
         let liveness = &signed.liveness;
-        check(&liveness.worker, &liveness.signed_bytes(), &signed.signature, data, &SIGNS_OF_LIFE);
+        check(&WorkerId(liveness.signing_key), &liveness.signed_bytes(), &signed.signature, data, &SIGNS_OF_LIFE);
     }
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn performance() -> SignedPerformanceReport {
 pub(crate) fn liveness(isolation: Option<Isolation>) -> SignedLiveness {
     let liveness = Liveness {
         genesis_hash: [1; 32],
-        worker: worker(),
+        signing_key: worker().0,
         nonce: [2; 32],
         block_number: 9,
         block_hash: [8; 32],

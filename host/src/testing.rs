@@ -549,9 +549,14 @@ fn answer(state: &Mutex<EnclaveState>, request: HostRequest) -> Result<EnclaveRe
             })
         }
         HostRequest::Challenge { nonce } => {
-            let (block_number, block_hash) = (HEARTBEAT_BLOCK, [0; 32]);
-            let worker = WORKER;
-            let liveness = Liveness { genesis_hash: [5; 32], worker, nonce, block_number, block_hash, isolation: None };
+            let liveness = Liveness {
+                genesis_hash: [5; 32],
+                signing_key: WORKER.0,
+                nonce,
+                block_number: HEARTBEAT_BLOCK,
+                block_hash: [0; 32],
+                isolation: None,
+            };
             EnclaveReply::Liveness(SignedLiveness { liveness, signature: [0; 64] })
         }
         HostRequest::Key(_) => return Err(Refusal { reason: "it is no gatekeeper".into(), retry: false }),

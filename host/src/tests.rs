@@ -823,7 +823,7 @@ async fn a_challenge_is_answered_by_the_enclave() {
     assert_eq!(answer.status, 200);
     let encoded = hex::decode(answer.json()["liveness"].as_str().unwrap().strip_prefix("0x").unwrap()).unwrap();
     let signed = SignedLiveness::decode(&mut &encoded[..]).unwrap();
-    assert_eq!((signed.liveness.nonce, signed.liveness.worker), ([0xab; 32], WORKER));
+    assert_eq!((signed.liveness.nonce, signed.liveness.signing_key), ([0xab; 32], WORKER.0));
     for bad in ["{}", "{\"nonce\":\"ab\"}", "{\"nonce\":7}", "{\"nonce\":\"\",\"more\":1}"] {
         let answer = server.post("/v1/liveness", bad).await;
         assert!((400..=422).contains(&answer.status), "{bad}: {answer:?}");

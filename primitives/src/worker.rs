@@ -188,8 +188,8 @@ pub struct Isolation {
 pub struct Liveness {
     /// The chain that the enclave follows.
     pub genesis_hash: Hash,
-    /// Who answers; its key signs.
-    pub worker: WorkerId,
+    /// Who answers: a worker's or a gatekeeper's key, which signs this.
+    pub signing_key: Hash,
     /// The challenge.
     pub nonce: Hash,
     /// The newest finalized block that the enclave has verified.
@@ -212,6 +212,6 @@ impl Liveness {
 pub struct SignedLiveness {
     /// What is signed.
     pub liveness: Liveness,
-    /// Ed25519, by `liveness.worker`, over [`Liveness::signed_bytes`].
+    /// Ed25519, by `liveness.signing_key`, over [`Liveness::signed_bytes`].
     pub signature: [u8; 64],
 }

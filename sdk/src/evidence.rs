@@ -1,17 +1,17 @@
-//! Evidence: what must hold before anything is encrypted to a worker.
+//! Evidence: what must hold before anything is encrypted to a worker, or entrusted to gatekeepers.
 //!
-//! The chain says which worker has a job, which images are allowed and which evidence is good enough. The worker's host
-//! hands over the evidence itself. [`verify_worker`] checks one against the other with the same code that the runtime
-//! runs, and challenges the enclave: evidence says that it was there once, its answer that it is there now. What comes
-//! out is a [`VerifiedWorker`], which nothing else can make: only such a worker is brought inputs, and where the network has no
-//! keys, they are encrypted to it alone.
+//! The chain says which enclave has a job or a share, which images are allowed and which evidence is good enough. The enclave's host
+//! hands over the evidence itself. [`verify_worker`] and [`verify_gatekeeper`] check one against the other with the same code
+//! that the runtime runs, and challenge the enclave: evidence says that it was there once, its answer that it is there now.
+//! What comes out is a [`VerifiedWorker`] or a [`VerifiedGatekeeper`], which nothing else can make: only such a worker is
+//! brought inputs, and where the network has no keys, they are encrypted to it alone.
 
 use codec::Encode;
 use ed25519_dalek::{Signature, VerifyingKey};
 pub use phala_attestation::report::Check;
-use phala_attestation::{Collateral, Evidence, Role, Statement, Vendor, Verdict, report};
+use phala_attestation::{Collateral, Evidence, Measurement, PlatformId, Role, Statement, Vendor, Verdict, report};
 use phala_primitives::{
-    WorkerId,
+    GatekeeperId, WorkerId,
     attestation::Class,
     worker::{Isolation, Liveness, SignedLiveness, WorkerStatus},
 };
@@ -24,7 +24,7 @@ use std::{
 
 use crate::{
     Account,
-    chain::{Block, Chain, ChainError, Image, State, Worker},
+    chain::{Block, Chain, ChainError, Gatekeeper, Image, State, Worker},
     encryption::{self, Recipient},
     host::{Host, HostError, Hosts},
 };
@@ -33,26 +33,29 @@ use crate::{
 /// blocks. Finality reaches everybody within seconds; who is further back is still catching up, or is kept from the chain.
 const MAX_BEHIND_BLOCKS: u32 = 60;
 
-/// Why a worker was not verified.
+/// Why a worker or a gatekeeper was not verified.
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
     /// No such worker.
     #[error("the chain knows no worker {0}")]
-    NotRegistered(WorkerId),
+    UnknownWorker(WorkerId),
+    /// No such gatekeeper.
+    #[error("the chain knows no gatekeeper {0}")]
+    UnknownGatekeeper(GatekeeperId),
     /// Its verdict has expired.
-    #[error("the worker's verdict expired at {0} (Unix time); it must renew its registration")]
+    #[error("its verdict expired at {0} (Unix time); it must renew its registration")]
     Expired(u64),
-    /// Its image is not allowed, or not as a worker.
-    #[error("the worker's image {0} is not on the chain's list of allowed worker images")]
+    /// Its image is not allowed, or not in its role.
+    #[error("its image {0} is not on the chain's list of images that are allowed in its role")]
     ImageNotAllowed(String),
     /// What it is, or where it runs, is declared broken.
-    #[error("the worker is of a class that the chain declares broken: {0}; use another worker")]
+    #[error("it is of a class that the chain declares broken: {0}; use another")]
     Broken(Class),
     /// It lost its jobs because its class was declared broken, and has brought no new evidence since.
     #[error("the worker's class was declared broken, and it has brought no new evidence since; use another worker")]
     Cordoned,
     /// What the host serves is not what is registered.
-    #[error("the host does not serve the evidence that the worker is registered with")]
+    #[error("its host does not serve the evidence that is registered")]
     HashMismatch,
     /// The evidence does not verify.
     #[error("the evidence is bad: {0}")]
@@ -62,19 +65,16 @@ pub enum EvidenceError {
     Mismatch(&'static str),
     /// Somebody else answered the challenge.
     #[error(
-        "the answer to the challenge is not signed with the worker's attested key: its enclave is not there any more; use \
-         another worker"
+        "the answer to the challenge is not signed with the attested key: the enclave is not there any more; use another"
     )]
     Forged,
     /// The enclave answered something else than the challenge.
-    #[error(
-        "the answer to the challenge is for another {0}: the host gives an old one, or another's; use another worker"
-    )]
+    #[error("the answer to the challenge is for another {0}: the host gives an old one, or another's; use another")]
     OtherAnswer(&'static str),
     /// The enclave does not know the chain as it is now.
     #[error(
-        "the worker's enclave follows the chain up to block {block} only, and block {finalized} is final: it is catching up, \
-         or its host keeps the chain from it; try again in a minute, or use another worker"
+        "the enclave follows the chain up to block {block} only, and block {finalized} is final: it is catching up, or its \
+         host keeps the chain from it; try again in a minute, or use another"
     )]
     Behind {
         /// The newest block that it knows.
@@ -84,8 +84,7 @@ pub enum EvidenceError {
     },
     /// The node does not know the chain as it is now, and cannot contradict the enclave.
     #[error(
-        "the worker's enclave follows the chain up to block {block}, and the node knows of {finalized} as the last final one: \
-         wait until the node is synchronized, or ask another node"
+        "the enclave follows the chain up to block {block}, and the node knows of {finalized} as the last final one: wait until the node is synchronized, or ask another node"
     )]
     NodeBehind {
         /// The newest block that the enclave knows.
@@ -95,8 +94,8 @@ pub enum EvidenceError {
     },
     /// The enclave follows another chain than the node.
     #[error(
-        "the worker's enclave and the node hold different blocks {0} for final: one of them was shown a false chain; ask \
-         another node, and send nothing to this worker before they agree"
+        "the enclave and the node hold different blocks {0} for final: one of them was shown a false chain; ask another node, \
+         and send nothing to this enclave before they agree"
     )]
     OtherBlock(u32),
     /// No randomness.
@@ -127,6 +126,21 @@ impl EvidenceError {
 pub struct VerifiedWorker {
     id: WorkerId,
     worker: Worker,
+    proved: Proved,
+}
+
+/// A gatekeeper whose evidence was verified.
+#[derive(Clone, Debug)]
+pub struct VerifiedGatekeeper {
+    id: GatekeeperId,
+    gatekeeper: Gatekeeper,
+    proved: Proved,
+}
+
+/// What was proved of an enclave.
+#[derive(Clone, Debug)]
+struct Proved {
+    registered: Registered,
     image: Image,
     verdict: Verdict,
     block: Block,
@@ -135,11 +149,59 @@ pub struct VerifiedWorker {
     answered_in: Duration,
 }
 
-/// What a [`VerifiedWorker`] proved, for people and files.
+/// What the chain says of an enclave, and its evidence has to bear out.
+#[derive(Clone, Debug)]
+struct Registered {
+    role: Role,
+    signing_key: [u8; 32],
+    encryption_key: [u8; 32],
+    operator: Account,
+    endpoint: Vec<u8>,
+    measurement: Measurement,
+    platform: PlatformId,
+    vendor: Vendor,
+    classes: [Class; 3],
+    evidence_hash: [u8; 32],
+    verdict_expires: u64,
+}
+
+impl Registered {
+    fn worker(id: WorkerId, worker: &Worker) -> Self {
+        Self {
+            role: Role::Worker,
+            signing_key: id.0,
+            encryption_key: worker.encryption_key,
+            operator: worker.operator,
+            endpoint: worker.endpoint.clone(),
+            measurement: worker.measurement,
+            platform: worker.platform,
+            vendor: worker.vendor,
+            classes: worker.classes(),
+            evidence_hash: worker.evidence_hash,
+            verdict_expires: worker.verdict_expires,
+        }
+    }
+
+    fn gatekeeper(id: GatekeeperId, gatekeeper: &Gatekeeper) -> Self {
+        Self {
+            role: Role::Gatekeeper,
+            signing_key: id.0,
+            encryption_key: gatekeeper.encryption_key,
+            operator: gatekeeper.operator,
+            endpoint: gatekeeper.endpoint.clone(),
+            measurement: gatekeeper.measurement,
+            platform: gatekeeper.platform,
+            vendor: gatekeeper.vendor,
+            classes: gatekeeper.classes(),
+            evidence_hash: gatekeeper.evidence_hash,
+            verdict_expires: gatekeeper.verdict_expires,
+        }
+    }
+}
+
+/// What was proved of an enclave, for people and files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkerReport {
-    /// The worker.
-    pub worker: WorkerId,
+pub struct EnclaveReport {
     /// Who owns it.
     pub operator: Account,
     /// Where its host is.
@@ -168,6 +230,28 @@ pub struct WorkerReport {
     pub checks: Vec<Check>,
 }
 
+/// What a [`VerifiedWorker`] proved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerReport {
+    /// The worker.
+    pub worker: WorkerId,
+    /// What was proved of its enclave.
+    #[serde(flatten)]
+    pub enclave: EnclaveReport,
+}
+
+/// What a [`VerifiedGatekeeper`] proved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatekeeperReport {
+    /// The gatekeeper.
+    pub gatekeeper: GatekeeperId,
+    /// Its seat.
+    pub seat: Account,
+    /// What was proved of its enclave.
+    #[serde(flatten)]
+    pub enclave: EnclaveReport,
+}
+
 impl VerifiedWorker {
     /// The worker.
     pub fn id(&self) -> WorkerId {
@@ -181,35 +265,85 @@ impl VerifiedWorker {
 
     /// What its evidence proves.
     pub fn verdict(&self) -> &Verdict {
-        &self.verdict
+        &self.proved.verdict
     }
 
     /// Its host.
     pub fn host(&self) -> &Host {
-        &self.host
+        &self.proved.host
     }
 
     /// Who to encrypt to, so that only this enclave can read it.
     pub fn recipient(&self) -> Recipient {
-        encryption::recipient(&self.verdict.statement().encryption_key)
+        self.proved.recipient()
     }
 
     /// Whether the TEE is only simulated: whoever runs the host can read everything.
     pub fn is_simulated(&self) -> bool {
-        self.verdict.vendor().is_simulated()
+        self.proved.is_simulated()
     }
 
     /// What was proved.
     pub fn report(&self) -> WorkerReport {
+        WorkerReport { worker: self.id, enclave: self.proved.report(&format!("worker {}", self.id)) }
+    }
+}
+
+impl VerifiedGatekeeper {
+    /// The gatekeeper.
+    pub fn id(&self) -> GatekeeperId {
+        self.id
+    }
+
+    /// What the chain says about it.
+    pub fn gatekeeper(&self) -> &Gatekeeper {
+        &self.gatekeeper
+    }
+
+    /// What its evidence proves.
+    pub fn verdict(&self) -> &Verdict {
+        &self.proved.verdict
+    }
+
+    /// Whether the TEE is only simulated: whoever runs the host can read its shares.
+    pub fn is_simulated(&self) -> bool {
+        self.proved.is_simulated()
+    }
+
+    /// What was proved.
+    pub fn report(&self) -> GatekeeperReport {
+        GatekeeperReport {
+            gatekeeper: self.id,
+            seat: self.gatekeeper.seat,
+            enclave: self.proved.report(&format!("gatekeeper {}", self.id)),
+        }
+    }
+}
+
+impl Proved {
+    fn recipient(&self) -> Recipient {
+        encryption::recipient(&self.verdict.statement().encryption_key)
+    }
+
+    fn is_simulated(&self) -> bool {
+        self.verdict.vendor().is_simulated()
+    }
+
+    /// Every link, of the enclave that people know as `name`.
+    fn report(&self, name: &str) -> EnclaveReport {
         let statement = self.verdict.statement();
+        let role = match self.registered.role {
+            Role::Worker => "worker",
+            Role::Gatekeeper => "gatekeeper",
+        };
         let mut checks = vec![
-            Check::checked("registered", format!("worker {} in block {}", self.id, self.block.number)),
+            Check::checked("registered", format!("{name} in block {}", self.block.number)),
             Check::checked("evidence-hash", "the host serves what is registered on chain"),
         ];
         checks.extend(report::checks(self.verdict.evidence()));
         checks.extend([
             Check::checked("statement", "the TEE's report binds role, keys, chain, operator and block"),
-            Check::checked("role", "worker"),
+            Check::checked("role", role),
             Check::checked("signing-key", format!("0x{}", hex::encode(statement.signing_key))),
             Check::checked("encryption-key", self.recipient().to_string()),
             Check::checked("genesis-hash", format!("0x{}", hex::encode(statement.genesis_hash))),
@@ -218,7 +352,7 @@ impl VerifiedWorker {
                 "image-allowed",
                 format!("0x{} version {}", hex::encode(self.verdict.measurement().0), self.image.version),
             ),
-            Check::checked("verdict-current", format!("until {} (Unix time)", self.worker.verdict_expires)),
+            Check::checked("verdict-current", format!("until {} (Unix time)", self.registered.verdict_expires)),
             Check::checked(
                 "live",
                 format!(
@@ -234,16 +368,15 @@ impl VerifiedWorker {
             "node-honest",
             format!("the node's word for block {} was taken", self.block.number),
         ));
-        WorkerReport {
-            worker: self.id,
-            operator: self.worker.operator,
+        EnclaveReport {
+            operator: self.registered.operator,
             endpoint: self.host.url().into(),
             vendor: self.verdict.vendor(),
             simulated: self.is_simulated(),
             measurement: format!("0x{}", hex::encode(self.verdict.measurement().0)),
             image_version: self.image.version,
             platform: format!("0x{}", hex::encode(self.verdict.platform().0)),
-            verdict_expires: self.worker.verdict_expires,
+            verdict_expires: self.registered.verdict_expires,
             block: self.block.number,
             live_block: self.live.block_number,
             isolation: self.live.isolation,
@@ -273,30 +406,50 @@ pub async fn verify_worker(
     state: &State,
     id: WorkerId,
 ) -> Result<VerifiedWorker, EvidenceError> {
-    let worker = state.worker(id).await?.ok_or(EvidenceError::NotRegistered(id))?;
-    let host = hosts.at(&String::from_utf8_lossy(&worker.endpoint))?;
-    let (statement, evidence) = host.evidence(&worker.evidence_hash).await?;
-    if worker.evidence_hash != <[u8; 32]>::from(Sha256::digest((&statement, &evidence).encode())) {
+    let worker = state.worker(id).await?.ok_or(EvidenceError::UnknownWorker(id))?;
+    if worker.status == WorkerStatus::Cordoned {
+        return Err(EvidenceError::Cordoned);
+    }
+    let proved = prove(chain, hosts, state, Registered::worker(id, &worker)).await?;
+    Ok(VerifiedWorker { id, worker, proved })
+}
+
+/// The same for a gatekeeper: whether it is the enclave that the chain has on record, in a TEE that is good enough, now.
+///
+/// # Errors
+/// The first thing that does not hold; see [`EvidenceError`].
+pub async fn verify_gatekeeper(
+    chain: &Chain,
+    hosts: &Hosts,
+    state: &State,
+    id: GatekeeperId,
+) -> Result<VerifiedGatekeeper, EvidenceError> {
+    let gatekeeper = state.gatekeeper(id).await?.ok_or(EvidenceError::UnknownGatekeeper(id))?;
+    let proved = prove(chain, hosts, state, Registered::gatekeeper(id, &gatekeeper)).await?;
+    Ok(VerifiedGatekeeper { id, gatekeeper, proved })
+}
+
+async fn prove(chain: &Chain, hosts: &Hosts, state: &State, registered: Registered) -> Result<Proved, EvidenceError> {
+    let host = hosts.at(&String::from_utf8_lossy(&registered.endpoint))?;
+    let (statement, evidence) = host.evidence(&registered.evidence_hash).await?;
+    if registered.evidence_hash != <[u8; 32]>::from(Sha256::digest((&statement, &evidence).encode())) {
         return Err(EvidenceError::HashMismatch);
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     let policy = state.policy().await?;
     let collateral = collateral(state, &evidence).await?;
     let verdict = phala_attestation::verify(&evidence, &collateral, &policy, now)?.bind(&statement)?;
-    check_statement(&statement, &verdict, id, &worker, chain.genesis_hash())?;
-    if now >= worker.verdict_expires {
-        return Err(EvidenceError::Expired(worker.verdict_expires));
+    check_statement(&statement, &verdict, &registered, chain.genesis_hash())?;
+    if now >= registered.verdict_expires {
+        return Err(EvidenceError::Expired(registered.verdict_expires));
     }
-    if worker.status == WorkerStatus::Cordoned {
-        return Err(EvidenceError::Cordoned);
-    }
-    for class in worker.classes() {
+    for class in registered.classes {
         if state.compromised_since(class).await?.is_some() {
             return Err(EvidenceError::Broken(class));
         }
     }
     let image = state.image(verdict.measurement()).await?;
-    let Some(image) = image.filter(|image| image.role == Role::Worker) else {
+    let Some(image) = image.filter(|image| image.role == registered.role) else {
         return Err(EvidenceError::ImageNotAllowed(format!("0x{}", hex::encode(verdict.measurement().0))));
     };
 
@@ -305,26 +458,26 @@ pub async fn verify_worker(
     let asked = Instant::now();
     let answer = host.liveness(&nonce).await?;
     let answered_in = asked.elapsed();
-    check_answer(&answer, id, chain.genesis_hash(), nonce)?;
+    check_answer(&answer, registered.signing_key, chain.genesis_hash(), nonce)?;
     let live = answer.liveness;
     let finalized = chain.finalized().await?;
     check_block(&live, finalized.block().number, finalized.block_hash(live.block_number).await?)?;
-    Ok(VerifiedWorker { id, worker, image, verdict, block: state.block(), host, live, answered_in })
+    Ok(Proved { registered, image, verdict, block: state.block(), host, live, answered_in })
 }
 
 /// Whether the key with an id has answered this challenge, for this chain.
 fn check_answer(
     answer: &SignedLiveness,
-    id: WorkerId,
+    signing_key: [u8; 32],
     genesis_hash: [u8; 32],
     nonce: [u8; 32],
 ) -> Result<(), EvidenceError> {
     let live = &answer.liveness;
-    let key = VerifyingKey::from_bytes(&id.0).map_err(|_| EvidenceError::Forged)?;
+    let key = VerifyingKey::from_bytes(&signing_key).map_err(|_| EvidenceError::Forged)?;
     key.verify_strict(&live.signed_bytes(), &Signature::from_bytes(&answer.signature))
         .map_err(|_| EvidenceError::Forged)?;
     let facts = [
-        (live.worker == id, "worker"),
+        (live.signing_key == signing_key, "enclave"),
         (live.genesis_hash == genesis_hash, "chain"),
         (live.nonce == nonce, "challenge"),
     ];
@@ -373,19 +526,18 @@ fn isolation_detail(isolation: Isolation) -> String {
 fn check_statement(
     statement: &Statement,
     verdict: &Verdict,
-    id: WorkerId,
-    worker: &Worker,
+    registered: &Registered,
     genesis_hash: [u8; 32],
 ) -> Result<(), EvidenceError> {
     let facts = [
-        (statement.role == Role::Worker, "role"),
-        (statement.signing_key == id.0, "signing key"),
-        (statement.encryption_key == worker.encryption_key, "encryption key"),
+        (statement.role == registered.role, "role"),
+        (statement.signing_key == registered.signing_key, "signing key"),
+        (statement.encryption_key == registered.encryption_key, "encryption key"),
         (statement.genesis_hash == genesis_hash, "genesis hash"),
-        (statement.operator == worker.operator.0, "operator"),
-        (verdict.measurement() == worker.measurement, "measurement"),
-        (verdict.platform() == worker.platform, "platform"),
-        (verdict.vendor() == worker.vendor, "vendor"),
+        (statement.operator == registered.operator.0, "operator"),
+        (verdict.measurement() == registered.measurement, "measurement"),
+        (verdict.platform() == registered.platform, "platform"),
+        (verdict.vendor() == registered.vendor, "vendor"),
     ];
     match facts.into_iter().find(|(holds, _)| !holds) {
         Some((_, what)) => Err(EvidenceError::Mismatch(what)),
@@ -459,7 +611,7 @@ mod tests {
         let verdict = verdict(&statement);
         let mut worker = worker(&verdict);
         change(&mut worker);
-        match check_statement(&statement, &verdict, WorkerId(id), &worker, genesis) {
+        match check_statement(&statement, &verdict, &Registered::worker(WorkerId(id), &worker), genesis) {
             Ok(()) => None,
             Err(EvidenceError::Mismatch(what)) => Some(what),
             Err(other) => panic!("{other}"),
@@ -491,7 +643,7 @@ mod tests {
     fn liveness(key: &SigningKey) -> Liveness {
         Liveness {
             genesis_hash: [3; 32],
-            worker: WorkerId(key.verifying_key().to_bytes()),
+            signing_key: key.verifying_key().to_bytes(),
             nonce: NONCE,
             block_number: 1000,
             block_hash: [10; 32],
@@ -502,7 +654,7 @@ mod tests {
     #[test]
     fn only_the_attested_key_answers_and_only_this_challenge() {
         let key = SigningKey::from_bytes(&[1; 32]);
-        let id = WorkerId(key.verifying_key().to_bytes());
+        let id = key.verifying_key().to_bytes();
         let check = |liveness: Liveness, signer: &SigningKey| {
             let signature = signer.sign(&liveness.signed_bytes()).to_bytes();
             check_answer(&SignedLiveness { liveness, signature }, id, [3; 32], NONCE)
@@ -511,7 +663,7 @@ mod tests {
         assert!(matches!(check(liveness(&key), &SigningKey::from_bytes(&[2; 32])), Err(EvidenceError::Forged)));
         type Change = fn(&mut Liveness);
         let changes: [(&str, Change); 3] = [
-            ("worker", |live| live.worker.0[0] ^= 1),
+            ("enclave", |live| live.signing_key[0] ^= 1),
             ("chain", |live| live.genesis_hash = [0; 32]),
             ("challenge", |live| live.nonce = [0; 32]),
         ];
@@ -544,9 +696,9 @@ mod tests {
     #[test]
     fn simulated_evidence_says_so() {
         let verdict = verdict(&statement());
-        let verified = VerifiedWorker {
-            id: WorkerId([1; 32]),
-            worker: worker(&verdict),
+        let (id, worker) = (WorkerId([1; 32]), worker(&verdict));
+        let proved = Proved {
+            registered: Registered::worker(id, &worker),
             image: Image { role: Role::Worker, version: 1 },
             verdict,
             block: Block { number: 1, hash: [0; 32] },
@@ -554,7 +706,8 @@ mod tests {
             live: liveness(&SigningKey::from_bytes(&[1; 32])),
             answered_in: Duration::from_millis(12),
         };
-        let report = verified.report();
+        let verified = VerifiedWorker { id, worker, proved };
+        let report = verified.report().enclave;
         assert!(verified.is_simulated() && report.simulated);
         let isolation = report.checks.iter().find(|check| check.claim == "hardware-isolation").unwrap();
         assert_eq!(isolation.status, ClaimStatus::NotChecked);

@@ -793,7 +793,7 @@ impl Jobs {
         // A worker that has moved says so on chain.
         let endpoint = match (state.worker(settlement.worker).await?, &worker) {
             (Some(worker), _) => String::from_utf8_lossy(&worker.endpoint).into_owned(),
-            (None, Ok(report)) => report.endpoint.clone(),
+            (None, Ok(report)) => report.enclave.endpoint.clone(),
             (None, Err(_)) => self.endpoint_before(settlement.at, settlement.worker).await?,
         };
         let host = self.hosts.at(&endpoint)?;
@@ -828,7 +828,7 @@ impl Jobs {
         }
         let measurement = match &worker {
             Ok(report) => {
-                let measurement: WorkerId = report.measurement.parse().map_err(|_| JobError::NoEvent)?;
+                let measurement: WorkerId = report.enclave.measurement.parse().map_err(|_| JobError::NoEvent)?;
                 Ok(Measurement(measurement.0))
             }
             Err(why) => Err(why.as_str()),

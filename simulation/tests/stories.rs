@@ -1,6 +1,6 @@
 //! Worlds with a story: each attack and each misfortune by itself, and what comes of it.
 
-use phala_primitives::{FailureReason, Outcome, SignedReceipt, job::JobStatus};
+use phala_primitives::{FailureReason, Outcome, SignedReceipt, WorkerId, job::JobStatus};
 use phala_protocol::{EnclaveReply, HostRequest, Pause};
 use phala_simulation::{
     Config, Damage, Fate, Lie, Program, Report, Wish, World, link::sha256, play, user, worker::Worker, world::USERS,
@@ -472,9 +472,9 @@ fn a_restarted_enclave_takes_no_older_chain() {
         sleep(seconds(20)).await;
         let Ok(EnclaveReply::Liveness(signed)) = ask().await else { panic!("no answer to a challenge") };
         assert!(signed.liveness.nonce == nonce && signed.liveness.block_number > 2);
-        assert_eq!(Some(signed.liveness.worker), worker.id());
-        let message = signed.liveness.signed_bytes();
-        assert!(pallet_phala_workers::verify(&signed.liveness.worker, &message, &signed.signature));
+        let id = WorkerId(signed.liveness.signing_key);
+        assert_eq!(Some(id), worker.id());
+        assert!(pallet_phala_workers::verify(&id, &signed.liveness.signed_bytes(), &signed.signature));
     });
 }
 

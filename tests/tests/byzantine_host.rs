@@ -250,7 +250,7 @@ async fn liveness_is_bound_to_key_and_nonce(world: &World) -> Result<()> {
     for nonce in [[1; 32], [2; 32]] {
         let signed = challenge(&world.host, nonce).await?;
         let liveness = &signed.liveness;
-        ensure!(liveness.nonce == nonce && liveness.worker == worker, "{liveness:?}");
+        ensure!(liveness.nonce == nonce && liveness.signing_key == worker.0, "{liveness:?}");
         ensure!(liveness.genesis_hash == world.chain.genesis_hash());
         let honest = world.chain.at_number(liveness.block_number).await?.block();
         ensure!(liveness.block_hash == honest.hash && liveness.block_number >= last, "{liveness:?}");

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use super::worker::vendor;
 use crate::{
-    Status, args,
+    Status,
+    args::{self, matches_prefix},
     context::Context,
     output::{Output, facts, short, table},
 };
@@ -283,6 +284,17 @@ async fn submit(
     value["block"] = included.block.number.into();
     output.result(&value, || text(account))?;
     Ok(0)
+}
+
+/// A gatekeeper by its id, or by the beginning of it.
+pub(crate) async fn find(chain: &Chain, text: &str) -> anyhow::Result<GatekeeperId> {
+    let mut found = chain.read(async |state| state.gatekeepers().await).await?;
+    found.retain(|(id, _)| matches_prefix(&id.0, text));
+    match found[..] {
+        [] => bail!("no gatekeeper's id begins with `{text}` (at least four digits); see `phala gatekeeper list`"),
+        [(id, _)] => Ok(id),
+        _ => bail!("the ids of {} gatekeepers begin with `{text}`; give more digits", found.len()),
+    }
 }
 
 /// What the chain has of the network's keys, in one block.

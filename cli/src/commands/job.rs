@@ -11,7 +11,7 @@ use phala_sdk::{
     Account, amount,
     chain::Job,
     encryption,
-    evidence::WorkerReport,
+    evidence::{EnclaveReport, WorkerReport},
     job::{JobError, JobRecord, JobResult, Jobs, Program, Progress, Request, Until},
 };
 use serde_json::{Value, json};
@@ -291,8 +291,8 @@ fn outcome(outcome: Outcome) -> String {
     }
 }
 
-fn open_claims(report: &WorkerReport) -> String {
-    let open = report.checks.iter().filter(|check| check.status == ClaimStatus::NotChecked);
+fn open_claims(enclave: &EnclaveReport) -> String {
+    let open = enclave.checks.iter().filter(|check| check.status == ClaimStatus::NotChecked);
     open.map(|check| check.claim.as_str()).collect::<Vec<_>>().join(", ")
 }
 
@@ -312,8 +312,8 @@ fn report_text(record: &JobRecord, result: &JobResult, folder: Option<&Path>) ->
     let mut rows =
         vec![("Worker", format!("{} (attempt {attempt}, operator {})", settlement.worker, settlement.operator))];
     match &result.worker {
-        Ok(worker) => {
-            let checked = worker.checks.iter().filter(|check| check.status == ClaimStatus::Checked).count();
+        Ok(WorkerReport { enclave, .. }) => {
+            let checked = enclave.checks.iter().filter(|check| check.status == ClaimStatus::Checked).count();
             let when =
                 if result.taken_over { "\nverified now: its host took the input over from another's" } else { "" };
             rows.extend([
@@ -321,11 +321,11 @@ fn report_text(record: &JobRecord, result: &JobResult, folder: Option<&Path>) ->
                     "Verdict",
                     format!(
                         "{}\n{checked} claims checked; NOT checked: {}{when}",
-                        verdict(worker),
-                        open_claims(worker)
+                        verdict(enclave),
+                        open_claims(enclave)
                     ),
                 ),
-                ("Image", format!("{} version {}", worker.measurement, worker.image_version)),
+                ("Image", format!("{} version {}", enclave.measurement, enclave.image_version)),
             ]);
         }
         Err(why) => rows.push(("Verdict", format!("NOT CHECKED: {why}"))),
@@ -434,7 +434,7 @@ fn report_json(record: &JobRecord, result: &JobResult, folder: Option<&Path>) ->
             Ok(worker) => json!(worker),
             Err(why) => json!({ "worker": settlement.worker, "operator": settlement.operator, "unverified": why }),
         },
-        "simulated": result.worker.as_ref().ok().map(|worker| worker.simulated),
+        "simulated": result.worker.as_ref().ok().map(|worker| worker.enclave.simulated),
         "taken_over": result.taken_over,
         "input": { "plain_bytes": delivery.plain_bytes, "cipher_bytes": delivery.cipher_bytes },
         "output": {

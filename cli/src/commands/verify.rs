@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use phala_primitives::{JobId, WorkerId, job::JobStatus};
 use phala_sdk::{
-    evidence::{WorkerReport, verify_worker},
+    evidence::{EnclaveReport, WorkerReport, verify_gatekeeper, verify_worker},
     job::{JobError, Jobs},
     receipt::{self, Facts, ReceiptError},
 };
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     Status, args,
-    commands::{evidence, worker},
+    commands::{evidence, gatekeeper, worker},
     context::Context,
     output::{Output, checks, facts},
 };
@@ -19,20 +19,21 @@ use crate::{
 pub(crate) async fn run(command: args::Verify, context: &Context, output: &Output) -> Status {
     match command {
         args::Verify::Evidence(options) => evidence::run(&options, output),
-        args::Verify::Worker { worker } => verify(&worker, context, output).await,
+        args::Verify::Worker { worker } => worker_verdict(&worker, context, output).await,
+        args::Verify::Gatekeeper { gatekeeper } => gatekeeper_verdict(&gatekeeper, context, output).await,
         args::Verify::Receipt { job } => verify_receipt(job, context, output).await,
     }
 }
 
 /// The verdict in one line, which never hides that there is no TEE.
-pub(crate) fn verdict(report: &WorkerReport) -> String {
+pub(crate) fn verdict(report: &EnclaveReport) -> String {
     match report.simulated {
-        true => "SIMULATED: no TEE protects this job; whoever runs the worker's host can read everything".into(),
+        true => "SIMULATED: no TEE protects this enclave; whoever runs its host can read everything".into(),
         false => format!("{} TEE, genuine and up to date", worker::vendor(report.vendor)),
     }
 }
 
-async fn verify(text: &str, context: &Context, output: &Output) -> Status {
+async fn worker_verdict(text: &str, context: &Context, output: &Output) -> Status {
     let chain = context.chain().await?;
     let (id, _) = worker::find(&chain, text).await?;
     output.progress("Fetching the evidence from the worker's host, and challenging its enclave …");
@@ -40,17 +41,33 @@ async fn verify(text: &str, context: &Context, output: &Output) -> Status {
     let state = chain.best().await?;
     let verified = Box::pin(verify_worker(&chain, &hosts, &state, id)).await;
     let report = verified.with_context(|| format!("worker {id} does NOT verify"))?.report();
+    output.result(&report, || proved(&[("Worker", report.worker.to_string())], &report.enclave))?;
+    Ok(0)
+}
+
+async fn gatekeeper_verdict(text: &str, context: &Context, output: &Output) -> Status {
+    let chain = context.chain().await?;
+    let id = gatekeeper::find(&chain, text).await?;
+    output.progress("Fetching the evidence from the gatekeeper's host, and challenging its enclave …");
+    let hosts = context.hosts()?;
+    let state = chain.best().await?;
+    let verified = Box::pin(verify_gatekeeper(&chain, &hosts, &state, id)).await;
+    let report = verified.with_context(|| format!("gatekeeper {id} does NOT verify"))?.report();
     output.result(&report, || {
-        let facts = facts(&[
-            ("Worker", report.worker.to_string()),
-            ("Operator", report.operator.to_string()),
-            ("Verdict", verdict(&report)),
-            ("Image", format!("{} version {}", report.measurement, report.image_version)),
-            ("Platform", report.platform.clone()),
-        ]);
-        format!("{facts}\n{}", checks(&report.checks))
+        proved(&[("Gatekeeper", report.gatekeeper.to_string()), ("Seat", report.seat.to_string())], &report.enclave)
     })?;
     Ok(0)
+}
+
+/// Who it is, what was proved of its enclave, and each link of that.
+fn proved(who: &[(&str, String)], enclave: &EnclaveReport) -> String {
+    let what = [
+        ("Operator", enclave.operator.to_string()),
+        ("Verdict", verdict(enclave)),
+        ("Image", format!("{} version {}", enclave.measurement, enclave.image_version)),
+        ("Platform", enclave.platform.clone()),
+    ];
+    format!("{}\n{}", facts(&[who, &what].concat()), checks(&enclave.checks))
 }
 
 async fn verify_receipt(id: JobId, context: &Context, output: &Output) -> Status {
@@ -70,13 +87,13 @@ async fn verify_receipt(id: JobId, context: &Context, output: &Output) -> Status
         "job": id,
         "worker": fields.worker,
         "measurement": format!("0x{}", hex::encode(fields.measurement)),
-        "simulated": report.as_ref().map(|report| report.simulated),
+        "simulated": report.as_ref().map(|report| report.enclave.simulated),
         "outcome": fields.outcome,
         // At most so much: padded.
         "fuel": fields.fuel,
         "block": fields.block_number,
         "checks": found,
-        "worker_checks": report.as_ref().map(|report| &report.checks),
+        "worker_checks": report.as_ref().map(|report| &report.enclave.checks),
     });
     output.result(&value, || {
         let facts = facts(&[
@@ -84,13 +101,16 @@ async fn verify_receipt(id: JobId, context: &Context, output: &Output) -> Status
             ("Worker", fields.worker.to_string()),
             (
                 "Verdict",
-                report.as_ref().map_or_else(|| "NOT CHECKED: the worker cannot be verified now".into(), verdict),
+                report.as_ref().map_or_else(
+                    || "NOT CHECKED: the worker cannot be verified now".into(),
+                    |report| verdict(&report.enclave),
+                ),
             ),
             ("Seen at", format!("block {} 0x{}", fields.block_number, hex::encode(fields.block_hash))),
         ]);
         let mut text = format!("{facts}\nThe receipt:\n{}\n", checks(&found));
         if let Some(report) = &report {
-            text.push_str(&format!("\nThe worker:\n{}\n", checks(&report.checks)));
+            text.push_str(&format!("\nThe worker:\n{}\n", checks(&report.enclave.checks)));
         }
         text
     })?;

@@ -51,7 +51,7 @@ pub(crate) async fn find(chain: &Chain, text: &str) -> anyhow::Result<(WorkerId,
         return Ok((id, worker.with_context(|| format!("the chain knows no worker {id}"))?));
     }
     let mut found = chain.read(async |state| state.workers().await).await?;
-    found.retain(|(id, _)| matches_prefix(id, text));
+    found.retain(|(id, _)| matches_prefix(&id.0, text));
     match found.len() {
         0 => bail!("no worker's id begins with `{text}` (at least four digits); see `phala worker list --all`"),
         1 => Ok(found.remove(0)),

@@ -359,7 +359,7 @@ impl Enclave {
         let block = started.chain.named_to_a_user().await?;
         let liveness = Liveness {
             genesis_hash: started.chain.genesis_hash(),
-            worker: started.keys.worker(),
+            signing_key: started.keys.id(),
             nonce,
             block_number: block.number,
             block_hash: block.hash,

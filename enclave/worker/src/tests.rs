@@ -1130,7 +1130,7 @@ fn a_challenge_shows_that_the_key_is_in_use_now() {
         let other = Liveness { nonce: [3; 32], ..signed.liveness.clone() };
         assert!(key.verify_strict(&other.signed_bytes(), &signature).is_err());
         assert!(signed.liveness.signed_bytes().starts_with(b"phala/liveness/v1"));
-        assert_eq!((signed.liveness.nonce, signed.liveness.worker), (nonce, worker));
+        assert_eq!((signed.liveness.nonce, signed.liveness.signing_key), (nonce, worker.0));
         assert_eq!((signed.liveness.genesis_hash, signed.liveness.isolation), (GENESIS, Some(ISOLATION)));
         assert_eq!((signed.liveness.block_number, signed.liveness.block_hash), (BLOCK.number, BLOCK.hash));
         lock(&world.disk.sealed).get(&sealed_name(&GENESIS)).cloned()

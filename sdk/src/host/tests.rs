@@ -3,7 +3,7 @@ use super::{
     *,
 };
 use crate::Signer;
-use phala_primitives::{WorkerId, worker::Liveness};
+use phala_primitives::worker::Liveness;
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     crypto::ring,
@@ -295,7 +295,7 @@ async fn an_output_is_what_the_receipt_names_or_none() {
 async fn answers_to_challenges_decode() {
     let liveness = Liveness {
         genesis_hash: [1; 32],
-        worker: WorkerId([2; 32]),
+        signing_key: [2; 32],
         nonce: [3; 32],
         block_number: 4,
         block_hash: [5; 32],

@@ -91,7 +91,7 @@ impl Attempt {
     /// What was delivered by an earlier call, maybe of another process.
     fn resume(record: &JobRecord, hosts: &Hosts) -> Option<Self> {
         let delivery = record.deliveries.last()?;
-        let host = hosts.at(&delivery.worker.endpoint).ok()?;
+        let host = hosts.at(&delivery.worker.enclave.endpoint).ok()?;
         let phase = if delivery.under_way { Phase::Undelivered } else { Phase::Delivered(host, delivery.input_hash) };
         Some(Self { phase, deliveries: 1, ..Self::new(delivery.attempt, delivery.worker.worker) })
     }

@@ -46,6 +46,34 @@ fn wait_for_keys<T>(network: &Network, what: &str, seconds: u64, condition: impl
     })
 }
 
+/// Everybody's evidence verifies, and the enclave answers. Gives the fourth's id.
+fn everybody_verifies(network: &Network) -> Result<String> {
+    let list = network.phala(&["gatekeeper", "list", "--json"])?.ok()?.json()?;
+    let fourth = network.option("gatekeeper-host-4", "--endpoint")?;
+    let mut found = None;
+    for seat in list.as_array().context("a list")? {
+        let id = seat["gatekeeper"].as_str().context("an id")?;
+        let report = network.phala(&["verify", "gatekeeper", id, "--json"])?.ok()?.json()?;
+        for field in ["gatekeeper", "seat", "operator", "endpoint", "measurement", "vendor", "verdict_expires"] {
+            ensure!(report[field] == seat[field] && !seat[field].is_null(), "{field}: {report} {seat}");
+        }
+        let checks = report["checks"].as_array().context("checks")?;
+        for claim in ["live", "image-allowed", "evidence-hash"] {
+            let checked = |check: &Value| check["claim"] == claim && check["status"] == "checked";
+            ensure!(checks.iter().any(checked), "{claim}: {report}");
+        }
+        ensure!(report["simulated"] == true, "{report}");
+        let shown = network.phala(&["verify", "gatekeeper", &id[..14]])?.ok()?.stdout();
+        ensure!(shown.contains(id) && shown.contains("SIMULATED"), "{shown}");
+        // The same enclave is no worker.
+        network.phala(&["verify", "worker", id])?.exited(1)?;
+        if seat["endpoint"] == fourth.as_str() {
+            found = Some(id.to_owned());
+        }
+    }
+    found.context("the fourth is not in the list")
+}
+
 /// Waits for three more rounds of the beacon.
 fn wait_for_rounds(network: &Network, what: &str) -> Result<()> {
     let round = keys(network)?["beacon"]["round"].as_u64().context("a round")?;
@@ -195,6 +223,8 @@ fn gatekeepers_are_elected_and_share_the_networks_keys() -> Result<()> {
     ensure!(first["set"].as_array().map(Vec::len) == Some(4), "{first}");
     wait_for_keys(&network, "the random beacon", 60, |keys| keys["beacon"]["round"].as_u64())?;
 
+    let fourth = everybody_verifies(&network)?;
+
     let granted = runtime.block_on(async {
         let granted = askers.who_has_the_job_gets_the_apps_key().await?;
         askers.who_has_not_the_job_gets_nothing().await?;
@@ -222,6 +252,8 @@ fn gatekeepers_are_elected_and_share_the_networks_keys() -> Result<()> {
     // One of four is gone: the beacon goes on. It comes back with what it sealed.
     network.end("gatekeeper-4", "-KILL")?;
     wait_for_rounds(&network, "rounds without one of four")?;
+    let gone = network.phala(&["verify", "gatekeeper", &fourth])?.exited(1)?;
+    ensure!(gone.stderr.contains("does NOT verify"), "{}", gone.stderr);
     // Two are gone: it stops, and says so.
     network.end("gatekeeper-3", "-KILL")?;
     wait_for_keys(&network, "the beacon's standstill", 150, |keys| (keys["beacon"]["stalled"] == true).then_some(()))?;
