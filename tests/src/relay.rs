@@ -6,9 +6,10 @@
 
 use anyhow::{Context, Result};
 use codec::{Codec, DecodeAll};
+use phala_primitives::gatekeeper::Content;
 use phala_protocol::{
     EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, Hello, HostMessage, HostNotice, HostReply,
-    HostRequest, Message, Refusal, wire,
+    HostRequest, Message, Refusal, Submission, wire,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,8 +40,24 @@ const MOST_KEPT: usize = 64;
 /// What may be tampered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
-    /// What a gatekeeper's enclave says to the chain: posts, rounds of the beacon, releases.
-    Submission,
+    /// A gatekeeper's enclave enrols for a ceremony.
+    Enrolment,
+    /// Its dealing.
+    Dealing,
+    /// Its answers to the dealings.
+    Answers,
+    /// Its log of them.
+    Log,
+    /// Its word for what came out.
+    Confirmation,
+    /// What came out.
+    Output,
+    /// A whole round of the beacon, for the chain.
+    Beacon,
+    /// A report that its share is lost.
+    LostShare,
+    /// Digests of what it has released.
+    Releases,
     /// A gatekeeper's part of a round, on its way to the others.
     OwnPart,
     /// Another gatekeeper's part of a round, on its way to this one.
@@ -51,6 +68,24 @@ pub enum What {
     KeyPart,
     /// The host's word that it has stored what a gatekeeper's enclave sealed of its shares and ceremonies.
     Stored,
+}
+
+impl What {
+    fn of(submission: &Submission) -> Self {
+        match submission {
+            Submission::Post(signed) => match signed.post.content {
+                Content::Enrolment(_) => Self::Enrolment,
+                Content::Dealing(_) => Self::Dealing,
+                Content::Answers(_) => Self::Answers,
+                Content::Log(_) => Self::Log,
+                Content::Confirmation(_) => Self::Confirmation,
+                Content::Output(_) => Self::Output,
+            },
+            Submission::Beacon(_) => Self::Beacon,
+            Submission::LostShare(_) => Self::LostShare,
+            Submission::Releases(_) => Self::Releases,
+        }
+    }
 }
 
 /// What becomes of a message.
@@ -219,7 +254,7 @@ impl Shared {
 
     fn to_host(&self, message: &mut EnclaveMessage) -> Deed {
         match message {
-            Message::Notice(EnclaveNotice::Submit(submission)) => self.change(What::Submission, submission),
+            Message::Notice(EnclaveNotice::Submit(submission)) => self.change(What::of(submission), submission),
             Message::Notice(EnclaveNotice::BeaconPart(part)) => self.change(What::OwnPart, part),
             Message::Request { request: EnclaveRequest::Key { request, .. }, .. } => {
                 self.change(What::KeyRequest, &mut **request)

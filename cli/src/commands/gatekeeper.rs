@@ -286,6 +286,9 @@ async fn submit(
     Ok(0)
 }
 
+/// Finality that is further behind than half a minute stands.
+const MAX_BEHIND: u32 = 15;
+
 /// A gatekeeper by its id, or by the beginning of it.
 pub(crate) async fn find(chain: &Chain, text: &str) -> anyhow::Result<GatekeeperId> {
     let mut found = chain.read(async |state| state.gatekeepers().await).await?;
@@ -339,12 +342,14 @@ async fn on_chain(state: &State) -> Result<OnChain, ChainError> {
 pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
     let chain = context.chain().await?;
     let input_key = NetworkKeys::read(&chain).await?;
+    let finalized = chain.finalized().await?.block().number;
     let OnChain { block, era, elected, current, sharings, ceremonies, beacon, stalled, releases } =
         chain.read(on_chain).await?;
     let by_beacon = sharings.iter().any(|(key, _)| *key == NetworkKey::Root);
     let count = |players: &[phala_primitives::GatekeeperId]| u32::try_from(players.len()).unwrap_or(u32::MAX);
     let value = json!({
         "block": block,
+        "finalized_block": finalized,
         "era": era,
         "set": elected.iter().map(|(seat, gatekeeper)| json!({"seat": seat, "gatekeeper": gatekeeper})).collect::<Vec<_>>(),
         "keys": sharings.iter().map(|(key, sharing)| json!({
@@ -377,6 +382,13 @@ pub(crate) async fn keys(context: &Context, output: &Output) -> Status {
             0 => "No set of gatekeepers is elected yet: the authorities of genesis make blocks.\n".to_owned(),
             count => format!("Era {era}: {count} gatekeepers.\n"),
         };
+        let behind = block.saturating_sub(finalized);
+        if behind > MAX_BEHIND {
+            text.push_str(&format!(
+                "Finality stands at block {finalized}, {behind} blocks behind the newest: too few of them vote. Nothing of what came \
+                 since is certain, and no job goes on.\n"
+            ));
+        }
         text.push('\n');
         if sharings.is_empty() {
             text.push_str("The network has no keys yet.\n");
