@@ -234,6 +234,10 @@ fn gatekeepers_are_elected_and_share_the_networks_keys() -> Result<()> {
         askers.stand_back().await?;
         anyhow::Ok(granted)
     })?;
+    wait_for_keys(&network, "digests of what was released on chain", 180, |keys| {
+        let is_logged = |gatekeeper: &Value| gatekeeper["logged"].as_u64() > Some(0);
+        keys["releases"].as_array().filter(|releases| releases.iter().all(is_logged)).map(drop)
+    })?;
     // Beside one another: each of them waits most of its time.
     thread::scope(|scope| {
         let asking =
