@@ -397,6 +397,10 @@ impl pallet_phala_keys::GatekeeperSet for Enclaves {
         Gatekeepers::sign_of_life(gatekeeper);
     }
 
+    fn on_root_shared(missing: &[GatekeeperId]) {
+        Gatekeepers::judge_enclaves(missing);
+    }
+
     fn is_safe(gatekeepers: &[GatekeeperId]) -> bool {
         Gatekeepers::is_safe(gatekeepers)
     }

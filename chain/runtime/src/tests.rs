@@ -1,6 +1,7 @@
 use codec::Encode;
 use frame_support::{
     assert_ok,
+    dispatch::DispatchResultWithPostInfo,
     traits::{Get, PalletsInfoAccess, fungible::Inspect},
 };
 use phala_primitives::units;
@@ -282,6 +283,38 @@ fn the_authorities_of_genesis_go_on_while_no_gatekeeper_is_elected() {
 }
 
 #[test]
+fn a_set_that_goes_on_has_ceremonies_of_its_next_era() {
+    use phala_primitives::gatekeeper::NetworkKey;
+    with_gatekeepers(|_| {
+        let set = Gatekeepers::current();
+        let before = [NetworkKey::Root, NetworkKey::Epoch(0)].map(|key| Keys::running(key).unwrap());
+        for who in DEVELOPMENT_ACCOUNTS.iter().take(3) {
+            assert_ok!(Gatekeepers::rest(RuntimeOrigin::signed(who.to_account_id()), 0));
+        }
+        (0..DEVELOPMENT_SESSIONS_PER_ERA).for_each(|_| rotate());
+        assert_eq!((Gatekeepers::current(), pallet_phala_keys::Era::<Runtime>::get()), (set, Some(2)));
+        let after = [NetworkKey::Root, NetworkKey::Epoch(0)].map(|key| Keys::running(key).unwrap());
+        assert!(after.iter().min() > before.iter().max());
+    });
+}
+
+#[test]
+fn who_has_no_share_of_the_root_key_for_two_eras_is_slashed() {
+    use pallet_phala_keys::GatekeeperSet;
+    with_gatekeepers(|seats| {
+        let record = |seat: &AccountId| pallet_phala_gatekeepers::Seats::<Runtime>::get(seat).unwrap();
+        let missing = [record(&seats[0]).gatekeeper];
+        configs::Enclaves::on_root_shared(&missing);
+        (0..DEVELOPMENT_SESSIONS_PER_ERA).for_each(|_| rotate());
+        pallet_timestamp::Now::<Runtime>::mutate(|now| *now += 30 * 60 * 1000);
+        configs::Enclaves::on_root_shared(&missing);
+        // Half an hour, of which each hour costs a thousandth.
+        assert_eq!(record(&seats[0]).bond, 9_995 * PHA);
+        assert!(seats[1..].iter().all(|seat| record(seat).bond == 10_000 * PHA));
+    });
+}
+
+#[test]
 fn authors_draw_workers_until_there_is_a_root_key_and_nothing_without_the_beacon_from_then_on() {
     use pallet_phala_jobs::Lots;
     use pallet_phala_keys::{Beacons, Rounds, Sharing, Sharings};
@@ -321,6 +354,21 @@ fn authors_draw_workers_until_there_is_a_root_key_and_nothing_without_the_beacon
     });
 }
 
+/// That `report`, which proves that `seat` equivocated, takes its bond once, and the seat is out with the next set.
+fn costs_the_bond(seat: &AccountId, report: impl Fn(RuntimeOrigin) -> DispatchResultWithPostInfo) {
+    let index = Session::validators().iter().position(|validator| validator == seat).unwrap() as u32;
+    let reporter = Sr25519Keyring::Ferdie.to_account_id();
+    let (free, treasury) = (Balances::balance(&reporter), Balances::balance(&TreasuryAccount::get()));
+    assert_ok!(report(RuntimeOrigin::signed(reporter.clone())));
+    assert_eq!(Balances::balance(&reporter), free + 1_000 * PHA);
+    assert_eq!(Balances::balance(&TreasuryAccount::get()), treasury + 9_000 * PHA);
+    assert_eq!(Session::disabled_validators(), [index]);
+    assert!(report(RuntimeOrigin::signed(reporter)).is_err(), "once");
+    (0..DEVELOPMENT_SESSIONS_PER_ERA + 1).for_each(|_| rotate());
+    assert_eq!(Session::validators().len(), 3);
+    assert!(!Session::validators().contains(seat));
+}
+
 #[test]
 fn an_equivocation_that_is_proven_to_babe_costs_the_bond() {
     use sp_consensus_babe::{
@@ -347,20 +395,37 @@ fn an_equivocation_that_is_proven_to_babe_costs_the_bond() {
             EquivocationProof { offender: pair.public(), slot, first_header: header(1), second_header: header(2) };
         let owner = <Runtime as BabeApi<Block>>::generate_key_ownership_proof(slot, pair.public()).unwrap();
         let owner: sp_session::MembershipProof = owner.decode().unwrap();
-        let reporter = Sr25519Keyring::Ferdie.to_account_id();
-        let (free, treasury) = (Balances::balance(&reporter), Balances::balance(&TreasuryAccount::get()));
-        let report = || {
-            let origin = RuntimeOrigin::signed(reporter.clone());
-            Babe::report_equivocation(origin, Box::new(proof.clone()), owner.clone())
+        costs_the_bond(&seats[0], |reporter| {
+            Babe::report_equivocation(reporter, Box::new(proof.clone()), owner.clone())
+        });
+    });
+}
+
+#[test]
+fn an_equivocation_that_is_proven_to_grandpa_costs_the_bond() {
+    use codec::Decode;
+    use sp_consensus_grandpa::{
+        AuthorityPair, EquivocationProof, localized_payload, runtime_decl_for_grandpa_api::GrandpaApi,
+    };
+    with_gatekeepers(|seats| {
+        let pair = AuthorityPair::from_string("//Gatekeeper0", None).unwrap();
+        let (set, round) = (pallet_grandpa::CurrentSetId::<Runtime>::get(), 7u64);
+        // The first kind of votes, as they are encoded.
+        let prevote = 0u8;
+        let vote = |block: u8| {
+            let target: (Hash, BlockNumber) = (Hash::repeat_byte(block), 100);
+            (target, pair.sign(&localized_payload(round, set, &(prevote, target))))
         };
-        assert_ok!(report());
-        assert_eq!(Balances::balance(&reporter), free + 1_000 * PHA);
-        assert_eq!(Balances::balance(&TreasuryAccount::get()), treasury + 9_000 * PHA);
-        assert_eq!(Session::disabled_validators(), [index]);
-        assert!(report().is_err(), "once");
-        // Out with the next set.
-        (0..DEVELOPMENT_SESSIONS_PER_ERA + 1).for_each(|_| rotate());
-        assert_eq!(Session::validators().len(), 3);
-        assert!(!Session::validators().contains(&seats[0]));
+        let proof_of = |first: u8, second: u8| {
+            let encoded = (set, prevote, round, pair.public(), vote(first), vote(second)).encode();
+            EquivocationProof::<Hash, BlockNumber>::decode(&mut encoded.as_slice()).unwrap()
+        };
+        let owner = <Runtime as GrandpaApi<Block>>::generate_key_ownership_proof(set, pair.public()).unwrap();
+        let owner: sp_session::MembershipProof = owner.decode().unwrap();
+        let report = |reporter, proof| Grandpa::report_equivocation(reporter, Box::new(proof), owner.clone());
+        // The same vote twice is none.
+        let reporter = RuntimeOrigin::signed(Sr25519Keyring::Ferdie.to_account_id());
+        assert!(report(reporter, proof_of(1, 1)).is_err());
+        costs_the_bond(&seats[0], |reporter| report(reporter, proof_of(1, 2)));
     });
 }

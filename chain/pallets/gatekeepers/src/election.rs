@@ -27,7 +27,8 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Elects a set, if it is time to; gives it where other seats are in it than before.
+    /// Elects a set, if it is time to; gives it where other seats are in it than before. Where none can be elected, the present
+    /// one has another era, and each further session tries again.
     pub(crate) fn do_elections() -> Option<Vec<T::AccountId>> {
         let now = Session::<T>::current_index();
         let is_due = now.saturating_sub(EraStart::<T>::get()) >= EraLength::<T>::get();
@@ -43,12 +44,17 @@ impl<T: Config> Pallet<T> {
             Ok(set) => set,
             Err(reason) => {
                 Self::deposit_event(Event::ElectionRefused { reason });
+                // The set goes on, but not its keys: who breaks it later must not read what was encrypted before.
+                if is_due && !before.is_empty() {
+                    let era = Self::begin_era(now);
+                    Forced::<T>::put(true);
+                    Self::deposit_event(Event::SetKept { era });
+                    T::OnElected::on_elected(era, Self::current());
+                }
                 return None;
             }
         };
-        let era = Era::<T>::get().saturating_add(1);
-        Era::<T>::put(era);
-        EraStart::<T>::put(now);
+        let era = Self::begin_era(now);
         Forced::<T>::kill();
         let seats: Vec<_> = set.iter().map(|member| member.seat.clone()).collect();
         for seat in &seats {
@@ -56,11 +62,20 @@ impl<T: Config> Pallet<T> {
                 Silences::<T>::remove(seat);
             }
         }
+        Absences::<T>::mutate(|all| all.retain(|(seat, _)| before.iter().any(|member| member.seat == *seat)));
         Self::deposit_event(Event::Elected { era, set: set.to_vec() });
         Elected::<T>::put(set);
         T::OnElected::on_elected(era, Self::current());
         let is_same = before.iter().map(|member| &member.seat).eq(&seats);
         (!is_same).then_some(seats)
+    }
+
+    /// Begins the next era in session `now`; gives its number.
+    fn begin_era(now: SessionIndex) -> u32 {
+        let era = Era::<T>::get().saturating_add(1);
+        Era::<T>::put(era);
+        EraStart::<T>::put(now);
+        era
     }
 
     /// The set that would be elected now, in ascending order of seats.

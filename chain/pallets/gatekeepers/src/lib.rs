@@ -17,7 +17,8 @@
 //! ```
 //!
 //! A seat stays in the set until another set is elected, whatever its status. An election that is refused leaves the set as it
-//! is, and is tried again in the next session. Until the first has succeeded, the authorities of genesis go on.
+//! is, and is tried again in the next session. Where the era is over, the set has another one: keys are made and dealt as for a
+//! new set, once in the length of an era. Until the first has succeeded, the authorities of genesis go on.
 //!
 //! The session knows a seat by its id, an account that nobody has a key of ([`Pallet::seat_id`]), so that one operator can have
 //! several. An enclave is known by its signing key. When a seat gets another enclave, the earlier one remains registered for as long
@@ -30,6 +31,7 @@
 //! - Each seat's enclave was verified in the runtime, and its platform backs nobody else.
 //! - When a set is elected, it satisfies the caps: nobody of a class reaches the threshold of the set.
 //! - PHA is conserved: what is slashed goes to who reported it and to the treasury.
+//! - No time of silence is paid for twice, be node, enclave or both silent.
 //! - The work of each call and hook is bounded: by [`Config::MaxSeats`], [`Config::MaxBackers`], [`MAX_CHOICES`] and
 //!   [`MAX_GATEKEEPERS`].
 //!
@@ -42,6 +44,8 @@
 //! - *Equivocation with keys that were just exchanged, so that nobody can prove whose they were*: session keys do not change while
 //!   a seat is in the set.
 //! - *Leaving with a share*: bond, record and platform stay until no share is left, and [`Config::UnbondingEras`] at least.
+//! - *Elections that are refused for long, so that one epoch's key gets ever more inputs*: eras begin all the same.
+//! - *A node that makes blocks, and no enclave behind it*: who has no share for two eras in succession pays as who is silent.
 //! - *A broken class in the set*: [`OnCompromise`] forces an election, in which none of it is eligible.
 //! - *A reporter that slashes itself, for the reward*: an operator gets nothing of its own slash; another account of its own gets a
 //!   tenth, and nine tenths are gone.
@@ -245,11 +249,11 @@ pub mod pallet {
     pub type Elected<T: Config> =
         StorageValue<_, BoundedVec<SetMember<AccountIdOf<T>>, ConstU32<MAX_GATEKEEPERS>>, ValueQuery>;
 
-    /// How many sets were elected.
+    /// How many eras have begun: with the election of a set, or where none could be elected and the one before went on.
     #[pallet::storage]
     pub type Era<T> = StorageValue<_, u32, ValueQuery>;
 
-    /// The session in which the set was elected.
+    /// The session in which the era began.
     #[pallet::storage]
     pub type EraStart<T> = StorageValue<_, SessionIndex, ValueQuery>;
 
@@ -276,6 +280,20 @@ pub mod pallet {
     /// The seats that should have made blocks since their last.
     #[pallet::storage]
     pub type Silences<T: Config> = StorageMap<_, Blake2_128Concat, AccountIdOf<T>, Silence>;
+
+    /// Until when each seat has paid for silence.
+    #[pallet::storage]
+    pub type SilencePaid<T: Config> = StorageMap<_, Blake2_128Concat, AccountIdOf<T>, u64, ValueQuery>;
+
+    /// The newest era whose set was dealt shares of the root key.
+    #[pallet::storage]
+    pub type Judged<T> = StorageValue<_, u32, ValueQuery>;
+
+    /// The seats whose enclaves could have got shares then and did not, and since when each has been without; none that was out of
+    /// the set in between.
+    #[pallet::storage]
+    pub type Absences<T: Config> =
+        StorageValue<_, BoundedVec<(AccountIdOf<T>, u64), ConstU32<MAX_GATEKEEPERS>>, ValueQuery>;
 
     /// When this session began; 0 in the first.
     #[pallet::storage]
@@ -446,7 +464,7 @@ pub mod pallet {
         },
         /// A set was elected. It authors blocks from the next session on.
         Elected {
-            /// How many sets were elected so far.
+            /// The era that begins.
             era: u32,
             /// The set.
             set: Vec<SetMember<T::AccountId>>,
@@ -478,6 +496,18 @@ pub mod pallet {
             rewarded: Balance,
             /// How much went to the treasury.
             treasury: Balance,
+        },
+        /// An era is over and no set was elected: the one before has another era, and its keys are made for it.
+        SetKept {
+            /// The era that begins.
+            era: u32,
+        },
+        /// Enclaves got no share when the root key's were dealt to the set, though they could have.
+        EnclavesMissing {
+            /// The era of the set.
+            era: u32,
+            /// Whose enclaves: the seats that were without a share in the era before, too, are slashed.
+            seats: Vec<T::AccountId>,
         },
     }
 
@@ -551,7 +581,11 @@ pub mod pallet {
             assert!(T::SessionsPerEra::get() > 0, "an era has a session at least");
             assert!(T::MinBond::get() >= election::UNIT && T::MinBacking::get() >= election::UNIT, "each vote counts");
             // `pallet_session` charges a whole block for what happens at the end of a session.
-            let end = <T as Config>::WeightInfo::judge_authors().saturating_add(<T as Config>::WeightInfo::elections());
+            // Until when each has paid for silence, and whose enclaves were missing.
+            let unmeasured = u64::from(MAX_GATEKEEPERS).saturating_add(1);
+            let end = <T as Config>::WeightInfo::judge_authors()
+                .saturating_add(<T as Config>::WeightInfo::elections())
+                .saturating_add(T::DbWeight::get().reads_writes(unmeasured, unmeasured));
             let block = <T as frame_system::Config>::BlockWeights::get().max_block;
             assert!(end.ref_time() <= block.ref_time(), "an election fits into a block");
         }
@@ -691,6 +725,7 @@ pub mod pallet {
         /// Removes a seat that was left, or ejected, once the unbonding period is over and it is out of the set: frees what is left
         /// of its bond, its platforms and its session keys. Anybody may.
         #[pallet::call_index(9)]
+        #[pallet::weight(<T as Config>::WeightInfo::withdraw().saturating_add(T::DbWeight::get().writes(1)))]
         pub fn withdraw(origin: OriginFor<T>, seat: T::AccountId) -> DispatchResult {
             ensure_signed(origin)?;
             Self::do_withdraw(seat)
@@ -958,6 +993,7 @@ impl<T: Config> Pallet<T> {
         record.enclaves().for_each(Self::forget);
         <Session<T> as SessionInterface>::purge_keys(&seat)?;
         Silences::<T>::remove(&seat);
+        SilencePaid::<T>::remove(&seat);
         Seats::<T>::remove(&seat);
         Self::deposit_event(Event::Withdrawn { seat, operator: record.operator, bond: record.bond });
         Ok(())

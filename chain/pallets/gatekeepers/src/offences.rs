@@ -8,6 +8,10 @@
 //! does. A post in a ceremony counts as a block ([`Pallet::sign_of_life`]). `pallet_im_online` would ask for a third session
 //! key, an off-chain worker and a transaction of each node in each session, to show no more than that the node runs; what counts is
 //! whether it does its duty, and that is on chain already.
+//!
+//! An enclave may be dead behind a node that makes blocks. It is silent when the root key's shares were dealt to the set in two eras
+//! in succession, and it could have got one both times and did not ([`Pallet::judge_enclaves`]). Only a ceremony that completed says
+//! so: in one that did not, the chain cannot tell who is away from who is kept away. Node and enclave pay for the same time once.
 
 use crate::*;
 use frame_support::traits::{
@@ -84,20 +88,61 @@ impl<T: Config> Pallet<T> {
         }
     }
 
+    /// Looks at whose enclaves got no share when the era's set was dealt the root key's, and slashes those that were without one
+    /// before, too: who is new in the set, or away for a moment, has an era to come back.
+    pub fn judge_enclaves(missing: &[GatekeeperId]) {
+        let era = Era::<T>::get();
+        // Later in the era, shares are dealt anew only among who has them.
+        if Judged::<T>::get() >= era {
+            return;
+        }
+        Judged::<T>::put(era);
+        let now = Attestation::<T>::now();
+        let before = Absences::<T>::get();
+        let mut absences = Vec::new();
+        for SetMember { seat, gatekeeper } in Elected::<T>::get() {
+            // Whose evidence is not good (any more) could not enrol.
+            if !missing.contains(&gatekeeper) || !Self::is_good(&gatekeeper) {
+                continue;
+            }
+            let earlier = before.iter().find(|(absent, _)| *absent == seat).map(|(_, since)| *since);
+            let since = earlier.unwrap_or(now);
+            if earlier.is_some()
+                && let Some(record) = Seats::<T>::get(&seat)
+            {
+                Self::punish_silence(seat.clone(), record, since, since, now);
+            }
+            absences.push((seat, since));
+        }
+        if !absences.is_empty() {
+            let seats = absences.iter().map(|(seat, _)| seat.clone()).collect();
+            Self::deposit_event(Event::EnclavesMissing { era, seats });
+        }
+        Absences::<T>::put(BoundedVec::truncate_from(absences));
+    }
+
     /// Notes that an authority made none of its `share` of blocks, in thousandths, between `start` and `now`.
     fn note_silence(seat: T::AccountId, share: u64, start: u64, now: u64) {
-        let Some(mut record) = Seats::<T>::get(&seat) else { return };
+        let Some(record) = Seats::<T>::get(&seat) else { return };
         let mut silence = Silences::<T>::get(&seat).unwrap_or(Silence { since: start, missed: 0 });
         silence.missed = silence.missed.saturating_add(share);
         Silences::<T>::insert(&seat, silence);
         if silence.missed < u64::from(T::MissedBlocks::get()).saturating_mul(1000) {
             return;
         }
+        Self::punish_silence(seat, record, silence.since, start, now);
+    }
+
+    /// Slashes a seat for silence between `start` and `now`, as far as it has not paid for that time: for an hour at most. It no
+    /// longer stands where the silence began, at `since`, too long ago.
+    fn punish_silence(seat: T::AccountId, mut record: SeatOf<T>, since: u64, start: u64, now: u64) {
+        let start = start.max(SilencePaid::<T>::get(&seat));
+        SilencePaid::<T>::insert(&seat, now);
         // A session is short: the part of the hour that it took.
         let part = Perbill::from_rational(now.saturating_sub(start).min(HOUR), HOUR);
         let amount = T::HourlySlash::get().mul_floor(part.mul_floor(record.bond));
         Self::slash(&seat, &mut record, amount, Fault::Silence, None);
-        if record.status == SeatStatus::Standing && now.saturating_sub(silence.since) >= T::SilenceLimit::get() {
+        if record.status == SeatStatus::Standing && now.saturating_sub(since) >= T::SilenceLimit::get() {
             Self::set_status(&seat, &mut record, SeatStatus::Resting);
         }
         Seats::<T>::insert(seat, record);

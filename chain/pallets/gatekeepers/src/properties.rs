@@ -40,6 +40,7 @@ enum Step {
     Equivocate { authority: u8, reporter: u8 },
     Silence { authority: u8 },
     Shares { enclave: u8 },
+    Dealt { missing: u8 },
     Sessions { count: u8 },
 }
 
@@ -68,6 +69,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any(), any()).prop_map(|(authority, reporter)| Step::Equivocate { authority, reporter }),
         2 => any().prop_map(|authority| Step::Silence { authority }),
         1 => any().prop_map(|enclave| Step::Shares { enclave }),
+        2 => any().prop_map(|missing| Step::Dealt { missing }),
         10 => any().prop_map(|count| Step::Sessions { count }),
     ]
 }
@@ -197,6 +199,11 @@ fn take(step: Step) {
         }
         Step::Shares { enclave: number } => {
             Shareholders::set(if number < 128 { vec![] } else { vec![enclave(number, person(0)).id()] });
+        }
+        Step::Dealt { missing } => {
+            let set = Gatekeepers::current().into_iter().enumerate();
+            let missing: Vec<_> = set.filter(|(at, _)| missing >> (at % 8) & 1 == 1).map(|(_, id)| id).collect();
+            Gatekeepers::judge_enclaves(&missing);
         }
         Step::Sessions { count } => {
             for _ in 0..=count % 5 {

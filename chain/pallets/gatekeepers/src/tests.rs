@@ -600,12 +600,63 @@ fn an_election_that_is_refused_leaves_the_set_and_is_tried_again() {
         }
         sessions(ERA);
         assert!(happened(Event::ElectionRefused { reason: Refusal::TooFewCandidates { eligible: 1, minimum: 2 } }));
-        assert_eq!((members().len(), Session::validators().len(), Era::<Test>::get()), (4, 4, 1));
+        assert_eq!((members().len(), Session::validators().len()), (4, 4));
         assert_ok!(Gatekeepers::stand(signed(1), 0));
         sessions(1);
         let mut expected = seats[..2].to_vec();
         expected.sort();
         assert_eq!(members(), expected);
+    });
+}
+
+#[test]
+fn a_set_that_goes_on_gets_new_keys_once_in_the_length_of_an_era() {
+    with_chain(|| {
+        elected_four();
+        let (set, enclaves, start) = (Elected::<Test>::get(), Gatekeepers::current(), EraStart::<Test>::get());
+        for number in 0..4 {
+            disguise::<Test>(enclave(number).id(), Vendor::Intel, Family::Fmspc([number; 6]));
+        }
+        let refused: Event<Test> = Event::ElectionRefused { reason: Refusal::CapsExceeded { eligible: 4, minimum: 2 } };
+        sessions(ERA - 2);
+        assert!(!happened(refused.clone()));
+        for era in 2..4 {
+            sessions(1);
+            assert!(happened(refused.clone()) && happened(Event::SetKept { era }));
+            assert_eq!((Era::<Test>::get(), EraStart::<Test>::get()), (era, start + ERA * (era - 1)));
+            assert_eq!(Told::get().last(), Some(&(era, enclaves.clone())));
+            assert!(!pallet_session::QueuedChanged::<Test>::get());
+            // Each session tries again, and an election that is forced is no other.
+            assert_ok!(Gatekeepers::force_era(RuntimeOrigin::root()));
+            for _ in 0..ERA - 1 {
+                sessions(1);
+                assert!(happened(refused.clone()) && !happened(Event::SetKept { era: era + 1 }));
+            }
+            assert_eq!(Told::get().len() as u32, era);
+        }
+        assert_eq!(Elected::<Test>::get(), set);
+        // As soon as the caps allow it, the same seats are elected.
+        disguise::<Test>(enclave(0).id(), Vendor::Amd, Family::Generation(Generation::Milan));
+        disguise::<Test>(enclave(1).id(), Vendor::Amd, Family::Generation(Generation::Turin));
+        sessions(1);
+        assert!(happened(Event::Elected { era: 4, set: set.to_vec() }));
+        assert_eq!((EraStart::<Test>::get(), Forced::<Test>::get()), (start + 3 * ERA, false));
+    });
+}
+
+#[test]
+fn a_forced_election_that_is_refused_begins_no_era_before_its_time() {
+    with_chain(|| {
+        elected_four();
+        for number in 1..4 {
+            assert_ok!(Gatekeepers::rest(signed(number), 0));
+        }
+        assert_ok!(Gatekeepers::force_era(RuntimeOrigin::root()));
+        sessions(1);
+        assert!(happened(Event::ElectionRefused { reason: Refusal::TooFewCandidates { eligible: 1, minimum: 2 } }));
+        assert_eq!((Era::<Test>::get(), Told::get().len()), (1, 1));
+        sessions(1);
+        assert!(happened(Event::SetKept { era: 2 }));
     });
 }
 
@@ -863,6 +914,128 @@ fn a_block_or_another_sign_of_life_ends_silence() {
         Silent::set(vec![]);
         sessions(1);
         assert_eq!(Silences::<Test>::iter().count(), 0);
+    });
+}
+
+/// The era's set is dealt shares of the root key, without the enclaves of these people.
+fn dealt_without(missing: &[u8]) {
+    Gatekeepers::judge_enclaves(&missing.iter().map(|number| enclave(*number).id()).collect::<Vec<_>>());
+}
+
+/// What a seat of twice the least bond loses in so many seconds of silence.
+fn cost(seconds: u64) -> Balance {
+    let part = Perbill::from_rational(seconds, 3_600);
+    Perbill::from_perthousand(1).mul_floor(part.mul_floor(2 * MIN_BOND))
+}
+
+/// The seconds of an era.
+const ERA_SECONDS: u64 = 2 * SESSION as u64 * ERA as u64;
+
+#[test]
+fn who_is_without_a_share_for_two_eras_pays_for_the_time_in_between_whatever_its_node_does() {
+    with_chain(|| {
+        let seats = elected_four();
+        dealt_without(&[0]);
+        assert!(happened(Event::EnclavesMissing { era: 1, seats: seats[..1].to_vec() }));
+        assert_eq!(record(&seats[0]).bond, 2 * MIN_BOND, "once is nothing");
+        // A share that was lost is dealt anew: the set is not judged by that.
+        dealt_without(&[0, 1]);
+        assert_eq!(Absences::<Test>::get().len(), 1);
+        sessions(ERA);
+        dealt_without(&[0, 1]);
+        let paid = cost(ERA_SECONDS);
+        assert_eq!(record(&seats[0]).bond, 2 * MIN_BOND - paid);
+        let fault = Fault::Silence;
+        assert!(happened(Event::Slashed { seat: seats[0].clone(), fault, rewarded: 0, treasury: paid }));
+        assert_eq!(record(&seats[1]).bond, 2 * MIN_BOND);
+        assert_eq!(record(&seats[0]).status, SeatStatus::Standing);
+        // Once in an era.
+        dealt_without(&[0, 1]);
+        assert_eq!(record(&seats[0]).bond, 2 * MIN_BOND - paid);
+        // For two eras it has been silent for longer than the limit. Who is back has no past.
+        sessions(ERA);
+        dealt_without(&[0]);
+        assert_eq!(record(&seats[0]).status, SeatStatus::Resting);
+        assert_eq!(record(&seats[1]).bond, 2 * MIN_BOND);
+        sessions(ERA);
+        assert!(!members().contains(&seats[0]));
+        dealt_without(&[1]);
+        assert_eq!(record(&seats[1]).bond, 2 * MIN_BOND);
+    });
+}
+
+#[test]
+fn no_time_of_silence_is_paid_for_twice() {
+    with_chain(|| {
+        let seats = elected_four();
+        dealt_without(&[0]);
+        Silent::set(seats[..1].to_vec());
+        sessions(ERA);
+        let bond = record(&seats[0]).bond;
+        assert!(bond < 2 * MIN_BOND, "its node is silent");
+        run_to(System::block_number() + 5);
+        let since = SilencePaid::<Test>::get(&seats[0]);
+        dealt_without(&[0]);
+        let now = Attestation::now();
+        assert_eq!(SilencePaid::<Test>::get(&seats[0]), now);
+        let lost = bond - record(&seats[0]).bond;
+        assert!((1..=cost(now - since)).contains(&lost), "{lost} for what its node has not paid");
+        // Nor does its node pay for what its enclave has paid.
+        let bond = record(&seats[0]).bond;
+        sessions(1);
+        let lost = bond - record(&seats[0]).bond;
+        assert!((1..=cost(Attestation::now() - now)).contains(&lost), "{lost} for the rest of the session");
+    });
+}
+
+#[test]
+fn a_chain_that_stood_still_costs_a_dead_enclave_no_more_than_an_hour() {
+    with_chain(|| {
+        let seats = elected_four();
+        dealt_without(&[0]);
+        sessions(ERA);
+        pallet_timestamp::Now::<Test>::mutate(|now| *now += 5_000_000);
+        dealt_without(&[0]);
+        assert_eq!(record(&seats[0]).bond, 2 * MIN_BOND - 2 * MIN_BOND / 1000);
+    });
+}
+
+#[test]
+fn who_is_new_in_the_set_or_could_not_enrol_is_not_silent() {
+    with_chain(|| {
+        let seats = elected_four();
+        dealt_without(&[0, 1, 9]);
+        assert_eq!(Absences::<Test>::get().len(), 2);
+        // The first is out of the set for an era without a ceremony; the evidence of the second is not good any more.
+        assert_ok!(Gatekeepers::rest(signed(0), 0));
+        sessions(ERA);
+        assert!(!members().contains(&seats[0]));
+        assert_ok!(Gatekeepers::stand(signed(0), 0));
+        sessions(ERA);
+        assert!(members().contains(&seats[0]));
+        crate::Gatekeepers::<Test>::mutate_extant(enclave(1).id(), |record| record.verdict_expires = START);
+        dealt_without(&[0, 1]);
+        assert!(seats.iter().all(|seat| record(seat).bond == 2 * MIN_BOND));
+        assert!(happened(Event::EnclavesMissing { era: 3, seats: seats[..1].to_vec() }));
+        // Where nobody was missing, nothing is said.
+        sessions(ERA);
+        System::reset_events();
+        dealt_without(&[]);
+        assert!(System::events().is_empty() && Absences::<Test>::get().is_empty());
+    });
+}
+
+#[test]
+fn a_set_that_goes_on_answers_for_its_enclaves() {
+    with_chain(|| {
+        let seats = elected_four();
+        dealt_without(&[0]);
+        assert_ok!(Gatekeepers::set_size(RuntimeOrigin::root(), Size { desired: 4, minimum: 4 }));
+        assert_ok!(Gatekeepers::rest(signed(0), 0));
+        sessions(ERA);
+        assert_eq!((members().len(), Era::<Test>::get()), (4, 2));
+        dealt_without(&[0]);
+        assert_eq!(record(&seats[0]).bond, 2 * MIN_BOND - cost(ERA_SECONDS));
     });
 }
 

@@ -52,6 +52,7 @@ impl<T: Config> Pallet<T> {
             }
         }
         ensure!(Silences::<T>::iter_keys().all(Seats::<T>::contains_key), "a silence of no seat");
+        ensure!(SilencePaid::<T>::iter_keys().all(Seats::<T>::contains_key), "no seat has paid for silence");
         Ok(())
     }
 
@@ -106,6 +107,7 @@ impl<T: Config> Pallet<T> {
         }
         ensure!(SetSize::<T>::get().is_valid(), "no set has this size");
         ensure!(EraLength::<T>::get() > 0, "an era without sessions");
+        ensure!(Judged::<T>::get() <= Era::<T>::get(), "an era to come is judged");
         Ok(())
     }
 }

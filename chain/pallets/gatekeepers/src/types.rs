@@ -123,13 +123,14 @@ pub enum Ineligible {
 pub enum Fault {
     /// It signed two blocks of one slot, or two votes of one round.
     Equivocation,
-    /// It made no blocks.
+    /// It made no blocks, or its enclave has no share of the root key.
     Silence,
 }
 
 /// Who hands the network's keys over: the pallet with the key ceremonies.
 pub trait OnElected {
-    /// A set was elected: these are its enclaves, in ascending order. They author blocks from the next session on.
+    /// An era begins, with a set that was elected or that goes on: these are its enclaves, in ascending order. Who was elected
+    /// authors blocks from the next session on.
     fn on_elected(era: u32, gatekeepers: Vec<GatekeeperId>);
 
     /// Whether an enclave may hold a share of a network key that is in use. While it does, its record, its platform and its

@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::types::Checked;
-use phala_primitives::gatekeeper::{LostShare, MAX_GATEKEEPERS};
+use phala_primitives::gatekeeper::{LostShare, MAX_GATEKEEPERS, tolerated};
 
 /// Elections and what begins and ends ceremonies.
 impl<T: Config> Pallet<T> {
-    /// Gives the keys to the gatekeepers that were elected: a ceremony of the root key, and one of the next epoch's, begin among
-    /// them. Those of the same keys that still run are abandoned. An election of no newer era than the last, of nobody or of
-    /// more than can share a key changes nothing.
+    /// Gives the keys to the gatekeepers of an era, be they newly elected or not: a ceremony of the root key, and one of the next
+    /// epoch's, begin among them. Those of the same keys that still run are abandoned. An election of no newer era than the last,
+    /// of nobody or of more than can share a key changes nothing.
     pub fn on_elected(era: u32, mut gatekeepers: Vec<GatekeeperId>) -> Weight {
         gatekeepers.sort_unstable();
         gatekeepers.dedup();
@@ -114,6 +114,8 @@ impl<T: Config> Pallet<T> {
     fn complete(id: CeremonyId, ceremony: Ceremony<T>, public_key: PublicKey, output: Vec<u8>) {
         let key = ceremony.key;
         let since = Self::now();
+        let mut missing = Plans::<T>::take(key).unwrap_or_default().candidates;
+        missing.retain(|candidate| ceremony.players.binary_search(candidate).is_err());
         let sharing = Sharing::<T> { ceremony: id, public_key, players: ceremony.players, output, since };
         if let Some(old) = Sharings::<T>::get(key) {
             Ended::<T>::insert(old.ceremony, ());
@@ -121,10 +123,10 @@ impl<T: Config> Pallet<T> {
         }
         Sharings::<T>::insert(key, sharing);
         Self::stop(id);
-        Plans::<T>::remove(key);
         Self::deposit_event(Event::CeremonyCompleted { ceremony: id, key, public_key });
-        if let NetworkKey::Epoch(epoch) = key {
-            Self::begin_epoch(epoch);
+        match key {
+            NetworkKey::Root => T::Gatekeepers::on_root_shared(&missing),
+            NetworkKey::Epoch(epoch) => Self::begin_epoch(epoch),
         }
     }
 }
@@ -140,8 +142,12 @@ impl<T: Config> Pallet<T> {
                 <T as Config>::WeightInfo::post(content.encoded_size() as u32)
             }
             Content::Confirmation(_) => <T as Config>::WeightInfo::post_confirmation(),
-            // The former sharing is kept.
-            Content::Output(_) => <T as Config>::WeightInfo::post_output().saturating_add(T::DbWeight::get().writes(1)),
+            // The former sharing is kept, the plan read, and each of those who are missing looked up and slashed.
+            Content::Output(_) => <T as Config>::WeightInfo::post_output()
+                .saturating_add(T::DbWeight::get().reads_writes(8, 6))
+                .saturating_add(
+                    T::DbWeight::get().reads_writes(12, 4).saturating_mul(tolerated(MAX_GATEKEEPERS).into()),
+                ),
         };
         taken.saturating_add(alive)
     }

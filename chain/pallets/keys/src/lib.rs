@@ -13,6 +13,8 @@
 //!    └─────────┴─────────┴────────┴─────────┴──► the next attempt, with phases twice as long, up to a limit
 //! ```
 //!
+//! Each era has its ceremonies, also where its gatekeepers are those of the era before.
+//!
 //! - *Players* are the candidates that enrol. They must be at least [`threshold`] of the candidates, so that nobody who keeps others
 //!   away for a while makes the rest few enough, at least [`Config::MinPlayers`], and safe together
 //!   ([`GatekeeperSet::is_safe`]).
@@ -20,6 +22,8 @@
 //!   leaves may still hand over. At least [`threshold`] of them must deal, and log.
 //! - Every player must answer. The next attempt is without those that did not. When an attempt fails because those who enrol
 //!   are too few or not safe together, the next is with all candidates again: so a ceremony never runs out of players for good.
+//! - Candidates that are no players of the attempt that completes have no share: those who did not enrol, and those who did not
+//!   answer. [`GatekeeperSet::on_root_shared`] is told of them for the root key; of an attempt that fails, it is told of nobody.
 //! - [`threshold`] players must confirm the same, for a key that is shared already with its public key. Then whoever of them
 //!   brings the output with the confirmed hash ends the ceremony.
 //! - A phase succeeds in the block after the last one that it waits for has posted, or after its last block
@@ -167,7 +171,7 @@ pub mod pallet {
         type WeightInfo: WeightInfo;
     }
 
-    /// The era of the newest election.
+    /// The era of the newest ceremonies of a set.
     #[pallet::storage]
     pub type Era<T> = StorageValue<_, u32>;
 

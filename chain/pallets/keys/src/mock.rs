@@ -46,6 +46,8 @@ parameter_types! {
     pub static Bad: BTreeSet<GatekeeperId> = BTreeSet::new();
     /// Who has done something.
     pub static Alive: BTreeSet<GatekeeperId> = BTreeSet::new();
+    /// Without whom the root key was shared, each time.
+    pub static Missing: Vec<Vec<GatekeeperId>> = Vec::new();
     /// Who may not be among as many as have a share.
     pub static Unsafe: Option<usize> = None;
 }
@@ -63,6 +65,10 @@ impl GatekeeperSet for Gatekeepers {
 
     fn sign_of_life(gatekeeper: &GatekeeperId) {
         Alive::mutate(|alive| alive.insert(*gatekeeper));
+    }
+
+    fn on_root_shared(missing: &[GatekeeperId]) {
+        Missing::mutate(|all| all.push(missing.to_vec()));
     }
 
     fn is_safe(gatekeepers: &[GatekeeperId]) -> bool {
@@ -123,6 +129,7 @@ pub fn new_chain() -> sp_io::TestExternalities {
 /// Runs `test` in a [`new_chain`], and checks the invariants after it.
 pub fn with_chain(test: impl FnOnce()) {
     Gone::set(BTreeSet::new());
+    Missing::set(Vec::new());
     Unsafe::set(None);
     new_chain().execute_with(|| {
         test();

@@ -356,6 +356,44 @@ mod ceremonies {
     }
 
     #[test]
+    fn who_is_missing_when_the_root_key_is_shared_is_told_and_of_what_fails_nobody() {
+        with_chain(|| {
+            let all = elect(7);
+            // One does not enrol, and then too few log.
+            work(&all[1..], PHASE + 1);
+            until(&all[1..], Phase::Log);
+            wait_for_next_attempt();
+            assert!(Missing::get().is_empty());
+            // All enrol, and another one does not answer.
+            until(&all, Phase::Answer);
+            speak(&all[..6], running(ROOT));
+            wait_for_next_attempt();
+            assert!(Missing::get().is_empty());
+            work(&all, 20 * MAX_PHASE);
+            assert_eq!(Sharings::<Test>::get(ROOT).unwrap().players, ids(&all[..6]));
+            assert_eq!(CurrentEpoch::<Test>::get(), Some(0));
+            assert_eq!(Missing::get(), [ids(&all[6..])]);
+            // Where all took part, nobody is; of epochs' keys nothing is told.
+            Keys::on_elected(1, ids(&all));
+            work(&all, 20 * MAX_PHASE);
+            assert_eq!(CurrentEpoch::<Test>::get(), Some(1));
+            assert_eq!(Missing::get(), [ids(&all[6..]), ids(&[])]);
+        });
+    }
+
+    #[test]
+    fn who_is_elected_while_a_ceremony_runs_is_missing_in_none_that_it_had_no_part_in() {
+        with_chain(|| {
+            let all = elect(4);
+            until(&all, Phase::Confirm);
+            let late: Vec<_> = (10..14).map(Gatekeeper::new).collect();
+            Keys::on_elected(1, ids(&late));
+            work(&late, 5);
+            assert_eq!(Missing::get(), [ids(&[])]);
+        });
+    }
+
+    #[test]
     fn too_few_or_unsafe_players_take_back_all_candidates() {
         for is_unsafe in [false, true] {
             with_chain(|| {

@@ -14,6 +14,8 @@ pub trait GatekeeperSet {
     fn is_good(gatekeeper: &GatekeeperId) -> bool;
     /// The gatekeeper does something now.
     fn sign_of_life(_gatekeeper: &GatekeeperId) {}
+    /// The root key is shared among its candidates but for these.
+    fn on_root_shared(_missing: &[GatekeeperId]) {}
     /// Whether a key may be shared among these: no vendor, family or operator has as many of the shares as sign.
     fn is_safe(gatekeepers: &[GatekeeperId]) -> bool;
     /// Registers these, as different as they have to be to be safe together.
