@@ -177,6 +177,10 @@ impl Node for Away {
         away()
     }
 
+    fn challenged(&self, _: WorkerId) -> BoxFuture<'_, Result<Option<u32>, NodeError>> {
+        away()
+    }
+
     fn job(&self, _: JobId, _: At) -> BoxFuture<'_, Result<Option<Job>, NodeError>> {
         away()
     }

@@ -165,6 +165,9 @@ pub trait Node: Send + Sync + 'static {
     /// A worker at the best block.
     fn worker(&self, id: WorkerId) -> BoxFuture<'_, Result<Option<Worker>, NodeError>>;
 
+    /// In which block a worker was challenged, if that challenge is still open at the best block.
+    fn challenged(&self, id: WorkerId) -> BoxFuture<'_, Result<Option<u32>, NodeError>>;
+
     /// A job.
     fn job(&self, id: JobId, at: At) -> BoxFuture<'_, Result<Option<Job>, NodeError>>;
 

@@ -209,6 +209,8 @@ pub struct NodeState {
     /// Any worker that is not among the next.
     pub worker: Option<Worker>,
     pub workers: HashMap<WorkerId, Worker>,
+    /// In which block any worker was challenged.
+    pub challenged: Option<u32>,
     pub holders: HashMap<JobId, Vec<WorkerId>>,
     pub best: HashMap<JobId, Job>,
     pub finalized: HashMap<JobId, Job>,
@@ -229,6 +231,7 @@ impl FakeNode {
             heads: Heads { best: 10, finalized: 8, now: 100 },
             worker: None,
             workers: HashMap::new(),
+            challenged: None,
             holders: HashMap::new(),
             best: HashMap::new(),
             finalized: HashMap::new(),
@@ -266,6 +269,10 @@ impl Node for FakeNode {
 
     fn worker(&self, id: WorkerId) -> BoxFuture<'_, Result<Option<Worker>, NodeError>> {
         self.answer(|state| state.workers.get(&id).or(state.worker.as_ref()).cloned())
+    }
+
+    fn challenged(&self, _: WorkerId) -> BoxFuture<'_, Result<Option<u32>, NodeError>> {
+        self.answer(|state| state.challenged)
     }
 
     fn job(&self, id: JobId, at: At) -> BoxFuture<'_, Result<Option<Job>, NodeError>> {

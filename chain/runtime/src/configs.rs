@@ -251,6 +251,12 @@ impl pallet_phala_workers::Config for Runtime {
     // A minute. A heartbeat names a finalized block, some blocks behind the best, and is sent every five blocks or so: that
     // leaves finality forty seconds to lag before workers count as silent.
     type HeartbeatTimeout = ConstU32<30>;
+    // Forty seconds. The block of a challenge can be named as soon as it is final, and the host does so at once: that leaves
+    // finality half a minute to lag. The beacon lags with it, so that a standstill brings no challenges.
+    type ChallengeWindow = ConstU32<20>;
+    // One in six seconds: of a thousand workers each has one in a hundred minutes.
+    type ChallengesPerRound = ConstU32<1>;
+    type Rounds = BeaconAndAuthor;
     type MaxCapacity = ConstU32<MAX_CAPACITY>;
     type MaxChecksPerBlock = ConstU32<64>;
     type MaxCordonsPerBlock = ConstU32<32>;
@@ -265,7 +271,8 @@ impl pallet_phala_apps::Config for Runtime {
     type WeightInfo = pallet_phala_apps::weights::SubstrateWeight<Runtime>;
 }
 
-/// What draws workers: the gatekeepers' beacon, together with the verifiable random output of the parent block.
+/// What draws workers, for jobs and to challenge: the gatekeepers' beacon, together with the verifiable random output of
+/// the parent block.
 ///
 /// - A job is drawn by the first round of the beacon of a later block than the one in which it was queued: nobody knew
 ///   it then, as gatekeepers sign a round only when its block is final. Once there is a root key, nothing is drawn
@@ -279,7 +286,16 @@ impl pallet_phala_apps::Config for Runtime {
 ///   fresh in each block, and unknown to who submits a job, unless that is the parent's author. The alternative, one
 ///   value for a whole epoch, is known to everybody before any of that epoch's jobs is submitted, and so lets any user
 ///   pick the moment that gives a job to a friend's worker.
+/// - Workers are challenged by each round, in turn, and not at all until there is a root key.
 pub struct BeaconAndAuthor;
+
+impl pallet_phala_workers::Rounds<BlockNumber> for BeaconAndAuthor {
+    fn next(last: BlockNumber) -> Option<(BlockNumber, phala_primitives::Hash)> {
+        let (round, beacon) = Keys::random(last)?;
+        let (author, _) = pallet_babe::ParentBlockRandomness::<Runtime>::random(b"phala/challenges");
+        Some((round, (beacon, author).using_encoded(sp_io::hashing::blake2_256)))
+    }
+}
 
 impl pallet_phala_jobs::Lots<BlockNumber> for BeaconAndAuthor {
     fn after(since: BlockNumber) -> Option<phala_primitives::Hash> {

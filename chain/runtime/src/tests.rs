@@ -370,6 +370,30 @@ fn costs_the_bond(seat: &AccountId, report: impl Fn(RuntimeOrigin) -> DispatchRe
 }
 
 #[test]
+fn each_round_challenges_once_and_who_knows_it_does_not_know_whom() {
+    use pallet_phala_keys::{Beacons, Rounds as Kept};
+    use pallet_phala_workers::Rounds;
+    use phala_primitives::gatekeeper::{Beacon, Round};
+    let next = <configs::BeaconAndAuthor as Rounds<BlockNumber>>::next;
+    let author = |byte: u8| pallet_babe::AuthorVrfRandomness::<Runtime>::put(Some([byte; 32]));
+    let bring = |round: Round| {
+        Kept::<Runtime>::mutate(|rounds| rounds.try_push(round).unwrap());
+        Beacons::<Runtime>::insert(round, Beacon { round, signature: [round as u8; 48] });
+    };
+    state("development").execute_with(|| {
+        author(1);
+        assert_eq!(next(0), None, "there is no beacon");
+        bring(93);
+        bring(96);
+        let (first, second) = (next(0).unwrap(), next(93).unwrap());
+        assert_eq!((first.0, second.0, next(96)), (93, 96, None));
+        assert_ne!(first.1, second.1);
+        author(2);
+        assert!(next(93).is_some_and(|(round, others)| round == 96 && others != second.1));
+    });
+}
+
+#[test]
 fn an_equivocation_that_is_proven_to_babe_costs_the_bond() {
     use sp_consensus_babe::{
         AuthorityPair, EquivocationProof,

@@ -171,10 +171,13 @@ pub(crate) async fn ask(hosts: &Hosts, endpoint: &str) -> Result<HostWorker, Hos
 async fn show(text: &str, context: &Context, output: &Output) -> Status {
     let chain = context.chain().await?;
     let (id, worker) = find(&chain, text).await?;
-    let (block, now) = chain.read(async |state| Ok((state.block().number, state.timestamp_ms().await? / 1000))).await?;
+    let (block, now, challenged) = chain
+        .read(async |state| Ok((state.block().number, state.timestamp_ms().await? / 1000, state.challenged(id).await?)))
+        .await?;
     output.progress("Asking the worker's host …");
     let said = ask(&context.hosts()?, &endpoint(&worker)).await;
     let mut json = value(&id, &worker, now);
+    json["challenged"] = challenged.into();
     json["pause"] = said.as_ref().ok().and_then(|said| said.pause.as_deref()).into();
     json["host_error"] = said.as_ref().err().map(ToString::to_string).into();
     output.result(&json, || {
@@ -198,6 +201,7 @@ async fn show(text: &str, context: &Context, output: &Output) -> Status {
             ("Outlook", outlook(&worker, now)),
             ("Registered", format!("in block {}", worker.registered_at)),
             ("Heartbeat", format!("in block {} of {block}", worker.last_heartbeat)),
+            ("Challenge", challenged.map_or("none is open".into(), |at| format!("of block {at}, not answered yet"))),
             ("Evidence", format!("check it with `phala verify worker {}`", &id.to_string()[..14])),
         ])
     })?;

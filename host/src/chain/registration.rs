@@ -148,6 +148,8 @@ impl Registration {
             metrics: self.metrics.clone(),
             operator: self.config.operator,
             worker: self.worker.subscribe(),
+            named: 0,
+            rest_until: 0,
             pause_until: 0,
             backoff: Backoff::default(),
         };
@@ -375,13 +377,18 @@ pub(super) fn is_renewal_due(now: u64, worker: &Worker, recovery: Option<u64>) -
 }
 
 /// Heartbeats. One that the chain refuses costs a fee, so the chain is asked first whether it will take one. A worker's
-/// record names the newest block that its enclave has named, which decides when the next is due.
+/// record names the newest block that its enclave has named, which decides when the next is due. A challenge of the chain's is
+/// answered by one as soon as its block is final.
 struct Heartbeats {
     node: Arc<dyn Node>,
     enclave: Arc<Enclave>,
     metrics: Arc<Metrics>,
     operator: Account,
     worker: watch::Receiver<Option<Worker>>,
+    /// The block that the last heartbeat in a block named.
+    named: u32,
+    /// The best block before which only a challenge asks for the next.
+    rest_until: u32,
     /// The best block before which nothing is tried.
     pause_until: u32,
     backoff: Backoff,
@@ -393,47 +400,68 @@ impl Heartbeats {
             let now = *heads.borrow_and_update();
             let worker = self.worker.borrow().clone();
             let (Some(heads), Some(worker)) = (now, worker) else { continue };
-            if heads.best < self.pause_until || !self.is_due(heads, &worker) {
+            if heads.best < self.pause_until || worker.operator != self.operator || heads.now >= worker.verdict_expires
+            {
                 continue;
             }
-            let pause = match self.beat(&worker).await {
-                Ok(true) => {
+            let challenged = self.challenged(heads, &worker).await;
+            if challenged.is_none() && !self.is_due(heads, &worker) {
+                continue;
+            }
+            match self.beat(&worker, challenged).await {
+                Ok(Some(named)) => {
                     self.backoff.succeeded();
-                    HEARTBEAT_BLOCKS - 1
+                    self.named = named;
+                    self.rest_until = heads.best.saturating_add(HEARTBEAT_BLOCKS - 1);
                 }
-                Ok(false) => 1,
+                Ok(None) => self.pause_until = heads.best.saturating_add(1),
                 Err(error) => {
                     let pause = self.backoff.failed(MAX_HEARTBEAT_PAUSE);
                     tracing::warn!(%error, blocks = pause, "a heartbeat did not succeed; trying again");
-                    pause
+                    self.pause_until = heads.best.saturating_add(pause);
                 }
-            };
-            self.pause_until = heads.best.saturating_add(pause);
+            }
         }
     }
 
     fn is_due(&self, heads: Heads, worker: &Worker) -> bool {
         // It gets into the next block at best.
         let elapsed = heads.best.saturating_add(1).saturating_sub(worker.last_heartbeat);
-        worker.operator == self.operator && heads.now < worker.verdict_expires && elapsed >= HEARTBEAT_BLOCKS
+        heads.best >= self.rest_until && elapsed >= HEARTBEAT_BLOCKS
     }
 
-    /// Whether a heartbeat is in a block; `false` when none can be given at the moment.
-    async fn beat(&self, worker: &Worker) -> Result<bool, StepError> {
+    /// The block of a challenge that a heartbeat can answer by now, and none has. Only an active worker gets one.
+    async fn challenged(&self, heads: Heads, worker: &Worker) -> Option<u32> {
+        if worker.status != WorkerStatus::Active {
+            return None;
+        }
+        match self.node.challenged(self.enclave.worker()?).await {
+            Ok(challenged) => challenged.filter(|block| *block > self.named && *block <= heads.finalized),
+            Err(error) => {
+                tracing::debug!(%error, "the node does not say whether the worker is challenged");
+                None
+            }
+        }
+    }
+
+    /// The block that a heartbeat names which is in a block now; `None` when none can be given at the moment.
+    async fn beat(&self, worker: &Worker, challenged: Option<u32>) -> Result<Option<u32>, StepError> {
         if !self.node.image_allowed(worker.measurement, Role::Worker).await? {
-            return Ok(false);
+            return Ok(None);
         }
         let heartbeat: SignedHeartbeat = match self.enclave.request(HostRequest::Heartbeat).await {
             Ok(EnclaveReply::Heartbeat(heartbeat)) => heartbeat,
             Ok(_) => return Err(RequestError::WrongReply.into()),
-            Err(error) if error.is_temporary() => return Ok(false),
+            Err(error) if error.is_temporary() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        if heartbeat.heartbeat.block_number.saturating_sub(worker.last_heartbeat) < FREE_HEARTBEAT_BLOCKS {
+        let named = heartbeat.heartbeat.block_number;
+        let is_answer = challenged.is_some_and(|block| named >= block);
+        if !is_answer && named.saturating_sub(worker.last_heartbeat) < FREE_HEARTBEAT_BLOCKS {
             // Finality lags. The chain would take a fee, or refuse it.
-            return Ok(false);
+            return Ok(None);
         }
         submit(&*self.node, &self.metrics, Submission::Heartbeat(heartbeat)).await?;
-        Ok(true)
+        Ok(Some(named))
     }
 }

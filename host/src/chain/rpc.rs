@@ -99,6 +99,13 @@ impl Node for RpcNode {
         })
     }
 
+    fn challenged(&self, id: WorkerId) -> BoxFuture<'_, Result<Option<u32>, NodeError>> {
+        Box::pin(async move {
+            let chain = self.chain()?;
+            self.bounded(async { chain.best().await?.challenged(id).await }).await
+        })
+    }
+
     fn job(&self, id: JobId, at: At) -> BoxFuture<'_, Result<Option<Job>, NodeError>> {
         Box::pin(async move {
             let chain = self.chain()?;

@@ -187,6 +187,24 @@ async fn a_heartbeat_that_would_cost_a_fee_is_kept_back() {
     assert!(run(bench, best..best + 4).await.is_empty());
 }
 
+#[tokio::test]
+async fn a_challenge_is_answered_once_its_block_is_final_though_no_heartbeat_is_due() {
+    let challenged = async |challenge| {
+        let bench = bench(config(Submits::HeartbeatsAndReceipts)).await;
+        bench.register_on_chain(1);
+        bench.node.state().worker.as_mut().unwrap().last_heartbeat = HEARTBEAT_BLOCK - 1;
+        bench.node.state().challenged = challenge;
+        bench
+    };
+    let is_final = HEARTBEAT_BLOCK + 2;
+    assert!(run(challenged(None).await, is_final - 3..is_final + 6).await.is_empty());
+    assert!(run(challenged(Some(HEARTBEAT_BLOCK)).await, is_final - 3..is_final).await.is_empty());
+    // Once, though the node does not know yet that it is answered.
+    assert_eq!(run(challenged(Some(HEARTBEAT_BLOCK)).await, is_final - 3..is_final + 6).await, ["heartbeat"]);
+    // The enclave lags: what it gives is no answer, and would cost a fee.
+    assert!(run(challenged(Some(HEARTBEAT_BLOCK + 1)).await, is_final - 3..is_final + 6).await.is_empty());
+}
+
 #[test]
 fn pauses_double_up_to_a_bound() {
     let mut backoff = Backoff::default();

@@ -138,6 +138,11 @@ impl State {
         self.all(api::storage().workers().workers(), 16, "worker").await
     }
 
+    /// In which block a worker was challenged, if it has not answered yet: it has to name that block or a newer one.
+    pub async fn challenged(&self, id: WorkerId) -> Result<Option<u32>, ChainError> {
+        Ok(read!(self, api::storage().workers().challenged(), (Static(id),), "challenge"))
+    }
+
     /// The workers that may get jobs: active, with a verdict that has not ended. By id.
     pub async fn active_workers(&self) -> Result<Vec<(WorkerId, Worker)>, ChainError> {
         let now = self.timestamp_ms().await? / 1000;

@@ -94,6 +94,12 @@ impl Node for HostNode {
         self.ask(At::Best, move |state| super::worker(state, id))
     }
 
+    fn challenged(&self, id: WorkerId) -> BoxFuture<'_, Result<Option<u32>, NodeError>> {
+        self.ask(At::Best, move |state| {
+            execute::read(state, &pallet_phala_workers::Challenged::<Runtime>::hashed_key_for(id))
+        })
+    }
+
     fn job(&self, id: JobId, at: At) -> BoxFuture<'_, Result<Option<Job>, NodeError>> {
         self.ask(at, move |state| super::job(state, id))
     }

@@ -80,6 +80,9 @@ impl pallet_phala_attestation::Config for Test {
 
 impl pallet_phala_workers::Config for Test {
     type HeartbeatTimeout = ConstU32<TIMEOUT>;
+    type ChallengeWindow = ConstU32<5>;
+    type ChallengesPerRound = ConstU32<1>;
+    type Rounds = ();
     type MaxCapacity = ConstU32<8>;
     type MaxChecksPerBlock = ConstU32<8>;
     type MaxCordonsPerBlock = ConstU32<8>;

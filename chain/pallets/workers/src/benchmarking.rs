@@ -22,13 +22,14 @@ fn unregistered<T: Config>() -> (T::AccountId, Enclave) {
     (operator, enclave)
 }
 
-/// The same, registered and at the heap's root.
+/// The same, registered, at the heap's root and challenged.
 fn registered<T: Config>() -> (T::AccountId, Enclave)
 where
     T::AccountId: From<[u8; 32]>,
 {
     let (operator, enclave) = unregistered::<T>();
     enclave.register::<T>(1).unwrap();
+    Challenged::<T>::insert(enclave.id(), BlockNumberFor::<T>::from(NOW));
     (operator, enclave)
 }
 

@@ -6,7 +6,7 @@
 //! [`Pallet::release`].
 //!
 //! ```text
-//!  register ──► Active ──── no heartbeat for HeartbeatTimeout ───► Unresponsive
+//!  register ──► Active ──── no heartbeat or answer in time ──────► Unresponsive
 //!               │  ▲  ◄───────── heartbeat, renew ─────────────────┘  │
 //!         drain │  │ resume                                          │ drain
 //!               ▼  │                                                 │
@@ -20,6 +20,11 @@
 //! `last_heartbeat` is the newest that the enclave has named, in a heartbeat or in a statement, and a worker is silent when
 //! it is more than [`Config::HeartbeatTimeout`] blocks old.
 //!
+//! Each round of the random beacon draws up to [`Config::ChallengesPerRound`] active workers, each as likely as any other, to
+//! *challenge*: in the next [`Config::ChallengeWindow`] blocks such a worker has to name the block of its challenge or a newer
+//! one, which nobody could before there was that block. One that does not is silent as well, until it does. Without a beacon,
+//! and while it stands still, there are no challenges.
+//!
 //! When governance declares a class of enclaves broken, its workers get nothing from that block on ([`Cordoning`]), and lose
 //! what they have: in each block [`Config::MaxCordonsPerBlock`] of them, or of their jobs.
 //!
@@ -27,18 +32,28 @@
 //! - Every worker's evidence was verified in the runtime, and its platform backs no other worker.
 //! - The market ([`market`]) holds exactly the workers whose status is `Active`, each at its price.
 //! - A worker that is active, or drains and still answers, has exactly one entry in [`Checks`], at [`CheckAt`].
+//! - A worker has no more than one challenge ([`Challenged`]), of a newer block than it has named, and is active or
+//!   unresponsive then. While it is active, its heartbeats are checked no later than when the challenge is over.
 //! - [`Members`] has every worker that is not cordoned, under its image and its family.
 //! - `running` is the number of jobs that are assigned to it.
-//! - The hook does no more in a block than [`Config::MaxChecksPerBlock`] allows; the rest waits for the next.
+//! - The hook checks no more in a block than [`Config::MaxChecksPerBlock`] allows; the rest waits for the next. It challenges by
+//!   no more than one round.
 //!
 //! # Attacks
 //! - *Somebody registers another's enclave*: the evidence binds the operator's account.
 //! - *A dead enclave kept alive by its host*: a heartbeat is signed inside and names a block, which cannot be known ahead of
 //!   time. One that was kept back, and a replay of an old one, shows no more than that the enclave lived at that block.
+//! - *A worker that is only there when its heartbeat is due*: the enclave sleeps, or its machine does something else, and it
+//!   wakes just in time. A challenge comes when it does not choose. A heartbeat that was made before does not answer it, neither
+//!   in time nor later. Its operator can have it drain instead, for a fee: then it gets no job until it resumes, and is still
+//!   silent after [`Config::HeartbeatTimeout`].
+//! - *A place in the market that is not drawn*: who knew a round's lots before could change prices until another worker is at
+//!   the position drawn. Only the author of the parent block knows them before ([`Rounds`]).
 //! - *A worker silenced by replays*: a heartbeat that names no newer block than the last is refused, whoever brings it.
 //! - *Exaggerated performance*: it is measured and signed inside the enclave.
 //! - *Free heartbeats as spam*: a heartbeat is free when it names a block that is newer than the last by a tenth of
-//!   [`Config::HeartbeatTimeout`], else its sender pays. So each worker has no more than one for each such span of the chain.
+//!   [`Config::HeartbeatTimeout`], or answers a challenge; else its sender pays. So each worker has no more than one for each such
+//!   span of the chain, and one for each challenge.
 //! - *An image found broken, a verdict that ended*: the worker gets no job, and its heartbeats are refused, so that it drops
 //!   out of the market.
 //! - *A platform locked by an operator who left*: who proves anew to run on it takes it over, once the verdict of the worker
@@ -68,7 +83,7 @@ mod types;
 pub mod weights;
 
 pub use pallet::*;
-pub use types::{OnUnavailable, Slot, Unavailable};
+pub use types::{OnUnavailable, Rounds, Slot, Unavailable};
 pub use weights::WeightInfo;
 
 use codec::Encode;
@@ -77,7 +92,7 @@ use frame_system::pallet_prelude::*;
 use pallet_phala_attestation::{OnCompromise, Tenant};
 use phala_attestation::{Evidence, PlatformId, Role, Statement};
 use phala_primitives::{
-    Balance, WorkerId,
+    Balance, Hash, WorkerId,
     attestation::{Class, Outlook},
     worker::{MAX_ENDPOINT_BYTES, SignedHeartbeat, SignedPerformanceReport, WorkerStatus, is_endpoint},
 };
@@ -91,6 +106,9 @@ const COST_OF_SILENCE: u32 = 8;
 
 /// How many each job counts for that such a worker loses.
 const COST_OF_JOB: u32 = 2;
+
+/// How many values [`Rounds`] may read.
+pub const ROUND_READS: u64 = 3;
 
 /// The most classes whose workers are being cordoned at once.
 pub const MAX_CORDONS: u32 = 64;
@@ -119,6 +137,15 @@ pub mod pallet {
         /// The most jobs at once that a worker may offer.
         #[pallet::constant]
         type MaxCapacity: Get<u32>;
+        /// How many blocks a worker has to answer a challenge: fewer than [`Config::HeartbeatTimeout`], after which it is silent
+        /// anyway.
+        #[pallet::constant]
+        type ChallengeWindow: Get<BlockNumberFor<Self>>;
+        /// The most workers that a round of the beacon challenges.
+        #[pallet::constant]
+        type ChallengesPerRound: Get<u32>;
+        /// What draws workers to challenge.
+        type Rounds: Rounds<BlockNumberFor<Self>>;
         /// The most workers whose heartbeats are checked in one block. One that is silent counts for several, and for more the
         /// more jobs it loses; the last may go beyond the bound.
         #[pallet::constant]
@@ -170,6 +197,15 @@ pub mod pallet {
     #[pallet::storage]
     pub type NextCheck<T: Config> = StorageValue<_, BlockNumberFor<T>, ValueQuery>;
 
+    /// The challenges that are not answered yet: in which block each worker was challenged. It has to name that block or a newer
+    /// one. Ends with its place in the market, unless it has lost that for silence.
+    #[pallet::storage]
+    pub type Challenged<T: Config> = StorageMap<_, Blake2_128Concat, WorkerId, BlockNumberFor<T>>;
+
+    /// The newest round of the beacon by which workers were challenged.
+    #[pallet::storage]
+    pub type ChallengeRound<T: Config> = StorageValue<_, BlockNumberFor<T>, ValueQuery>;
+
     /// What happened.
     #[pallet::event]
     #[pallet::generate_deposit(pub(super) fn deposit_event)]
@@ -208,6 +244,18 @@ pub mod pallet {
             worker: WorkerId,
             /// Its status from now on.
             status: WorkerStatus,
+        },
+        /// A worker has to name this block or a newer one.
+        Challenged {
+            /// The worker.
+            worker: WorkerId,
+            /// The last block in which it is in time.
+            until: BlockNumberFor<T>,
+        },
+        /// A worker has not answered its challenge in time.
+        ChallengeMissed {
+            /// The worker.
+            worker: WorkerId,
         },
         /// A TCB recovery will make a worker's evidence worse: its operator has to update the platform.
         OperatorWarned {
@@ -277,11 +325,15 @@ pub mod pallet {
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn on_initialize(now: BlockNumberFor<T>) -> Weight {
-            Self::do_cordon().saturating_add(Self::do_check_heartbeats(now))
+            Self::do_cordon().saturating_add(Self::do_check_heartbeats(now)).saturating_add(Self::do_challenge(now))
         }
 
         fn integrity_test() {
             assert!(!T::HeartbeatTimeout::get().is_zero(), "HeartbeatTimeout is at least one block");
+            assert!(
+                !T::ChallengeWindow::get().is_zero() && T::ChallengeWindow::get() < T::HeartbeatTimeout::get(),
+                "ChallengeWindow is at least one block, and ends before silence is noticed anyway"
+            );
             assert!(T::MaxCapacity::get() > 0 && T::MaxChecksPerBlock::get() > 0, "bounds are at least one");
             assert!(T::MaxCordonsPerBlock::get() > 0, "workers of a broken class are taken out");
             assert!(
@@ -333,7 +385,7 @@ pub mod pallet {
         }
 
         /// Passes on a worker's sign of life. Anybody may bring it, and pays no fee when it names a block that is newer by a
-        /// while than the last.
+        /// while than the last, or answers a challenge.
         #[pallet::call_index(2)]
         pub fn heartbeat(origin: OriginFor<T>, heartbeat: SignedHeartbeat) -> DispatchResultWithPostInfo {
             ensure_signed(origin)?;
@@ -472,7 +524,7 @@ impl<T: Config> Pallet<T> {
         Self::join_classes(&worker, &record);
         Workers::<T>::insert(worker, record);
         market::insert::<T>(worker, price);
-        Self::schedule_check(&worker, last_heartbeat);
+        Self::schedule_check(&worker, last_heartbeat, None);
         Self::deposit_event(Event::Registered {
             worker,
             operator: operator.clone(),
@@ -538,10 +590,11 @@ impl<T: Config> Pallet<T> {
         ensure!(verify(&worker, &heartbeat.signed_bytes(), &signature), Error::<T>::BadSignature);
 
         let newer_by = named.saturating_sub(record.last_heartbeat);
-        let pays_fee = if newer_by >= Self::free_heartbeat_interval() { Pays::No } else { Pays::Yes };
         let actual_weight =
             (record.status == WorkerStatus::Active).then(<T as Config>::WeightInfo::heartbeat_of_active);
-        Self::answered(worker, record, named);
+        let answers_challenge = Self::answered(worker, record, named);
+        let is_free = answers_challenge || newer_by >= Self::free_heartbeat_interval();
+        let pays_fee = if is_free { Pays::No } else { Pays::Yes };
         Ok(PostDispatchInfo { actual_weight, pays_fee })
     }
 
@@ -567,6 +620,7 @@ impl<T: Config> Pallet<T> {
             Ok(())
         })?;
         market::remove::<T>(&worker);
+        Challenged::<T>::remove(worker);
         Self::deposit_event(Event::StatusChanged { worker, status: WorkerStatus::Draining });
         Ok(())
     }
@@ -607,32 +661,86 @@ impl<T: Config> Pallet<T> {
     fn remove(worker: WorkerId, record: &Worker<T>) {
         market::remove::<T>(&worker);
         Self::unschedule_check(&worker);
+        Challenged::<T>::remove(worker);
         Self::leave_classes(&worker, record);
         Attestation::<T>::release_platform(&record.platform, worker);
         Workers::<T>::remove(worker);
         Self::deposit_event(Event::Deregistered { worker });
     }
 
-    /// Stores `record` as that of a worker that has named block `named`, which ends its silence when that is recent.
-    fn answered(worker: WorkerId, mut record: Worker<T>, named: BlockNumberFor<T>) {
+    /// Stores `record` as that of a worker that has named block `named`, which ends its challenge when that is no newer, and its
+    /// silence when it is recent and no challenge is missed. Whether it ended a challenge.
+    fn answered(worker: WorkerId, mut record: Worker<T>, named: BlockNumberFor<T>) -> bool {
         record.last_heartbeat = record.last_heartbeat.max(named);
-        if !Self::is_silent(&record) && record.status != WorkerStatus::Cordoned {
+        let challenged = Challenged::<T>::get(worker);
+        let open = challenged.filter(|at| *at > record.last_heartbeat);
+        let answers_challenge = challenged != open;
+        if answers_challenge {
+            Challenged::<T>::remove(worker);
+        }
+        if !Self::is_silent(&record, open) && record.status != WorkerStatus::Cordoned {
             if record.status == WorkerStatus::Unresponsive {
                 record.status = WorkerStatus::Active;
                 market::insert::<T>(worker, record.price);
                 Self::deposit_event(Event::StatusChanged { worker, status: record.status });
             }
             if !CheckAt::<T>::contains_key(worker) {
-                Self::schedule_check(&worker, record.last_heartbeat);
+                Self::schedule_check(&worker, record.last_heartbeat, open);
             }
         }
         Workers::<T>::insert(worker, record);
+        answers_challenge
     }
 
-    /// Whether the newest block that a worker has named is too old.
-    fn is_silent(record: &Worker<T>) -> bool {
+    /// Whether the newest block that a worker has named is too old, or its challenge is over.
+    fn is_silent(record: &Worker<T>, challenged: Option<BlockNumberFor<T>>) -> bool {
         let now = frame_system::Pallet::<T>::block_number();
-        now.saturating_sub(record.last_heartbeat) > T::HeartbeatTimeout::get()
+        now.saturating_sub(record.last_heartbeat) > T::HeartbeatTimeout::get() || challenged.is_some_and(Self::is_over)
+    }
+
+    /// Whether there is no more time to answer a challenge.
+    fn is_over(challenged: BlockNumberFor<T>) -> bool {
+        frame_system::Pallet::<T>::block_number() > Self::last_to_answer(challenged)
+    }
+
+    /// The last block in which a challenge can be answered in time.
+    fn last_to_answer(challenged: BlockNumberFor<T>) -> BlockNumberFor<T> {
+        challenged.saturating_add(T::ChallengeWindow::get())
+    }
+
+    /// Challenges the active workers that the next round of the beacon draws.
+    fn do_challenge(now: BlockNumberFor<T>) -> Weight {
+        let looked = T::DbWeight::get().reads(ROUND_READS.saturating_add(1));
+        let Some((round, lots)) = T::Rounds::next(ChallengeRound::<T>::get()) else { return looked };
+        ChallengeRound::<T>::put(round);
+        let active = market::len::<T>();
+        let draws = T::ChallengesPerRound::get();
+        for index in 0..draws {
+            // The remainder is below `active`, a `u32`; there is none when nobody is active.
+            let position: Option<u32> =
+                random(&lots, index).checked_rem(active.into()).and_then(|at| at.try_into().ok());
+            if let Some(worker) = position.and_then(market::at::<T>) {
+                Self::do_challenge_one(worker, now);
+            }
+        }
+        // Of each: its place in the market, challenge and check; then the challenge, and two blocks' checks.
+        let each = T::DbWeight::get().reads_writes(3, 4);
+        looked.saturating_add(T::DbWeight::get().reads_writes(1, 1)).saturating_add(each.saturating_mul(draws.into()))
+    }
+
+    /// Challenges an active worker, unless one challenge of it is open.
+    fn do_challenge_one(worker: WorkerId, now: BlockNumberFor<T>) {
+        if Challenged::<T>::contains_key(worker) {
+            return;
+        }
+        Challenged::<T>::insert(worker, now);
+        let until = Self::last_to_answer(now);
+        let over = until.saturating_add(One::one());
+        if CheckAt::<T>::get(worker).is_some_and(|at| at > over) {
+            Self::unschedule_check(&worker);
+            Self::check_in(over, &worker);
+        }
+        Self::deposit_event(Event::Challenged { worker, until });
     }
 
     fn do_check_heartbeats(now: BlockNumberFor<T>) -> Weight {
@@ -645,12 +753,16 @@ impl<T: Config> Pallet<T> {
             if let Some(worker) = Checks::<T>::iter_key_prefix(block).next() {
                 Self::unschedule_check(&worker);
                 let Some(record) = Workers::<T>::get(worker) else { continue };
-                if Self::is_silent(&record) {
+                let challenged = Challenged::<T>::get(worker);
+                if Self::is_silent(&record, challenged) {
+                    if challenged.is_some_and(Self::is_over) {
+                        Self::deposit_event(Event::ChallengeMissed { worker });
+                    }
                     cost = record.running.saturating_mul(COST_OF_JOB).saturating_add(COST_OF_SILENCE);
                     hook_weight.saturating_accrue(Self::do_lose(worker, record));
                     silent.saturating_inc();
                 } else {
-                    Self::schedule_check(&worker, record.last_heartbeat);
+                    Self::schedule_check(&worker, record.last_heartbeat, challenged);
                     answered.saturating_inc();
                 }
             } else {
@@ -704,6 +816,7 @@ impl<T: Config> Pallet<T> {
     fn do_cordon_one(worker: WorkerId, mut record: Worker<T>) -> Weight {
         market::remove::<T>(&worker);
         Self::unschedule_check(&worker);
+        Challenged::<T>::remove(worker);
         Self::leave_classes(&worker, &record);
         record.status = WorkerStatus::Cordoned;
         Workers::<T>::insert(worker, &record);
@@ -757,11 +870,16 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Has a worker looked at when it will be silent, and not before the next block.
-    fn schedule_check(worker: &WorkerId, last_heartbeat: BlockNumberFor<T>) {
+    fn schedule_check(worker: &WorkerId, last_heartbeat: BlockNumberFor<T>, challenged: Option<BlockNumberFor<T>>) {
         let now = frame_system::Pallet::<T>::block_number();
-        let at = last_heartbeat.saturating_add(T::HeartbeatTimeout::get()).max(now).saturating_add(One::one());
-        Checks::<T>::insert(at, worker, ());
-        CheckAt::<T>::insert(worker, at);
+        let heard = last_heartbeat.saturating_add(T::HeartbeatTimeout::get());
+        let last = challenged.map_or(heard, |at| Self::last_to_answer(at).min(heard));
+        Self::check_in(last.max(now).saturating_add(One::one()), worker);
+    }
+
+    fn check_in(block: BlockNumberFor<T>, worker: &WorkerId) {
+        Checks::<T>::insert(block, worker, ());
+        CheckAt::<T>::insert(worker, block);
     }
 
     fn unschedule_check(worker: &WorkerId) {
@@ -843,6 +961,18 @@ impl<T: Config> Pallet<T> {
                 },
                 "status and heartbeat check disagree"
             );
+            if let Some(challenged) = Challenged::<T>::get(worker) {
+                ensure!(challenged > record.last_heartbeat, "an answered challenge is left over");
+                ensure!(
+                    match record.status {
+                        WorkerStatus::Active =>
+                            check.is_some_and(|at| Self::last_to_answer(challenged).saturating_add(One::one()) >= at),
+                        WorkerStatus::Unresponsive => true,
+                        WorkerStatus::Draining | WorkerStatus::Cordoned => false,
+                    },
+                    "a challenge is not watched, or of a worker that left the market"
+                );
+            }
             ensure!(Self::tenant(&record.platform) == Some(worker), "a worker does not have its platform");
             ensure!(record.price > 0, "a worker is free");
             ensure!(
@@ -863,6 +993,10 @@ impl<T: Config> Pallet<T> {
             ensure!(Checks::<T>::contains_key(at, worker), "a check is not in its block");
             ensure!(at >= NextCheck::<T>::get(), "a check was passed over");
         }
+        ensure!(
+            Challenged::<T>::iter_keys().all(|worker| Workers::<T>::contains_key(worker)),
+            "a challenge of no worker"
+        );
         let claims = pallet_phala_attestation::Platforms::<T>::iter_values()
             .filter(|tenant| matches!(tenant, Tenant::Worker(_)))
             .count();
@@ -884,6 +1018,11 @@ impl<T: Config> OnCompromise for Pallet<T> {
 /// The classes of a worker that others can be of, too.
 fn shared_classes<T: Config>(record: &Worker<T>) -> [Class; 2] {
     [Class::Image(record.measurement), Class::Family(record.family)]
+}
+
+/// 128 random bits of a round; another `index` gives others.
+fn random(lots: &Hash, index: u32) -> u128 {
+    u128::from_le_bytes((lots, index).using_encoded(sp_io::hashing::blake2_128))
 }
 
 fn evidence_hash(statement: &Statement, evidence: &Evidence) -> [u8; 32] {

@@ -1,6 +1,6 @@
 //! A runtime with attestation and workers.
 
-use crate::{self as pallet_phala_workers, OnUnavailable, Unavailable, enclave};
+use crate::{self as pallet_phala_workers, OnUnavailable, Rounds, Unavailable, enclave};
 use frame_support::{
     derive_impl, parameter_types,
     traits::{ConstU32, Hooks},
@@ -16,6 +16,8 @@ use sp_runtime::{
 type Block = frame_system::mocking::MockBlockU32<Test>;
 
 pub const TIMEOUT: u32 = 20;
+pub const WINDOW: u32 = 8;
+pub const CHALLENGES: u32 = 2;
 pub const RECENCY: u32 = 40;
 pub const CHECKS: u32 = 32;
 pub const CORDONS: u32 = 4;
@@ -53,6 +55,17 @@ impl pallet_phala_attestation::Config for Test {
 
 parameter_types! {
     pub static Lost: Vec<WorkerId> = Vec::new();
+    /// The newest round of [`Dice`]; `None` without a beacon.
+    pub static Round: Option<u32> = None;
+}
+
+/// A beacon that a test has go on.
+pub struct Dice;
+
+impl Rounds<u32> for Dice {
+    fn next(last: u32) -> Option<(u32, [u8; 32])> {
+        Round::get().filter(|round| *round > last).map(|round| (round, hash_of(round).0))
+    }
 }
 
 pub struct Record;
@@ -66,6 +79,9 @@ impl OnUnavailable for Record {
 
 impl pallet_phala_workers::Config for Test {
     type HeartbeatTimeout = ConstU32<TIMEOUT>;
+    type ChallengeWindow = ConstU32<WINDOW>;
+    type ChallengesPerRound = ConstU32<CHALLENGES>;
+    type Rounds = Dice;
     type MaxCapacity = ConstU32<8>;
     type MaxChecksPerBlock = ConstU32<CHECKS>;
     type MaxCordonsPerBlock = ConstU32<CORDONS>;
@@ -96,6 +112,7 @@ pub fn run_to(number: u32) {
 
 /// A chain in block 1 that allows [`enclave::MEASUREMENT`].
 pub fn new_chain() -> sp_io::TestExternalities {
+    Round::set(None);
     let storage = frame_system::GenesisConfig::<Test>::default().build_storage().unwrap();
     let mut chain = sp_io::TestExternalities::new(storage);
     chain.execute_with(|| {

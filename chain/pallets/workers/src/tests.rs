@@ -500,6 +500,217 @@ mod liveness {
     }
 }
 
+mod challenges {
+    use super::*;
+
+    /// Enters the next block, in which the beacon has a new round.
+    fn next_round() {
+        Round::set(Some(Round::get().unwrap_or_default() + 1));
+        next_block();
+    }
+
+    /// In which block an enclave was challenged, if it has not answered.
+    fn challenged(enclave: &Enclave) -> Option<u32> {
+        Challenged::<Test>::get(enclave.id())
+    }
+
+    /// A worker that is challenged in this block, the third.
+    fn challenged_worker() -> Enclave {
+        run_to(2);
+        let enclave = registered(1, 1);
+        next_round();
+        assert_eq!(challenged(&enclave), Some(3));
+        enclave
+    }
+
+    #[test]
+    fn each_active_worker_is_as_likely_to_be_challenged_as_any_other() {
+        with_chain(|| {
+            let workers: Vec<_> = [5, 3, 9, 3].iter().zip(0..).map(|(price, n)| registered(n, *price).id()).collect();
+            let mut counts = [0; 4];
+            for round in 1..=400 {
+                Round::set(Some(round));
+                Workers::do_challenge(1);
+                for (worker, _) in Challenged::<Test>::drain() {
+                    counts[workers.iter().position(|other| *other == worker).unwrap()] += 1;
+                }
+            }
+            // A worker is one of the two that a round draws with a probability of 7/16.
+            assert!(counts.iter().all(|count| (130..220).contains(count)), "{counts:?}");
+        });
+    }
+
+    #[test]
+    fn each_round_challenges_once_and_without_one_nobody_is_challenged() {
+        with_chain(|| {
+            let enclave = registered(1, 1);
+            next_block();
+            assert_eq!(challenged(&enclave), None);
+            next_round();
+            assert_eq!(challenged(&enclave), Some(3));
+            System::assert_has_event(Event::Challenged { worker: enclave.id(), until: 3 + WINDOW }.into());
+            next_block();
+            assert_ok!(heartbeat(&enclave));
+            assert_eq!(challenged(&enclave), None);
+            // The beacon stands still.
+            run_to(10);
+            assert_eq!((challenged(&enclave), ChallengeRound::<Test>::get()), (None, 1));
+            next_round();
+            assert_eq!(challenged(&enclave), Some(11));
+        });
+    }
+
+    #[test]
+    fn a_round_that_finds_nobody_is_over() {
+        with_chain(|| {
+            next_round();
+            let enclave = registered(1, 1);
+            next_block();
+            assert_eq!(challenged(&enclave), None);
+        });
+    }
+
+    #[test]
+    fn an_answer_is_free_and_only_one() {
+        with_chain(|| {
+            let enclave = challenged_worker();
+            // It has named block 1, and now names 2.
+            assert_eq!(heartbeat(&enclave).unwrap().pays_fee, Pays::Yes);
+            assert_eq!(challenged(&enclave), Some(3));
+            next_block();
+            assert_eq!(heartbeat(&enclave).unwrap().pays_fee, Pays::No);
+            assert_eq!(challenged(&enclave), None);
+            next_block();
+            assert_eq!(heartbeat(&enclave).unwrap().pays_fee, Pays::Yes);
+            run_to(3 + WINDOW + 1);
+            assert_eq!(status(&enclave), WorkerStatus::Active);
+            // Its heartbeats are checked as before.
+            run_to(4 + TIMEOUT);
+            assert_eq!(status(&enclave), WorkerStatus::Active);
+            next_block();
+            assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
+        });
+    }
+
+    #[test]
+    fn a_renewal_answers_too() {
+        with_chain(|| {
+            let enclave = challenged_worker();
+            next_block();
+            assert_ok!(renew(&enclave));
+            assert_eq!(challenged(&enclave), None);
+        });
+    }
+
+    #[test]
+    fn a_worker_that_does_not_answer_is_unresponsive_until_it_does() {
+        with_chain(|| {
+            let enclave = challenged_worker();
+            run_to(3 + WINDOW);
+            assert_eq!(status(&enclave), WorkerStatus::Active);
+            Workers::do_try_state().unwrap();
+            next_block();
+            assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
+            assert_eq!((Lost::get(), Workers::cheapest()), (vec![enclave.id()], None));
+            System::assert_has_event(Event::ChallengeMissed { worker: enclave.id() }.into());
+            System::assert_last_event(
+                Event::StatusChanged { worker: enclave.id(), status: WorkerStatus::Unresponsive }.into(),
+            );
+            Workers::do_try_state().unwrap();
+            assert_ok!(heartbeat(&enclave));
+            assert_eq!((status(&enclave), challenged(&enclave)), (WorkerStatus::Active, None));
+        });
+    }
+
+    #[test]
+    fn a_heartbeat_of_before_the_challenge_does_not_answer_it() {
+        with_chain(|| {
+            let enclave = challenged_worker();
+            let kept = enclave.sign_heartbeat(enclave.heartbeat::<Test>());
+            run_to(5);
+            assert_ok!(Workers::heartbeat(origin(), kept));
+            assert_eq!((record(&enclave).last_heartbeat, challenged(&enclave)), (2, Some(3)));
+            run_to(3 + WINDOW + 1);
+            assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
+        });
+    }
+
+    #[test]
+    fn a_heartbeat_of_before_the_challenge_does_not_make_up_for_a_missed_one() {
+        with_chain(|| {
+            let enclave = challenged_worker();
+            let kept = enclave.sign_heartbeat(enclave.heartbeat::<Test>());
+            run_to(3 + WINDOW + 1);
+            assert_ok!(Workers::heartbeat(origin(), kept));
+            assert_eq!((status(&enclave), challenged(&enclave)), (WorkerStatus::Unresponsive, Some(3)));
+        });
+    }
+
+    #[test]
+    fn a_challenged_worker_gets_no_second_challenge_and_no_more_time() {
+        with_chain(|| {
+            let enclave = challenged_worker();
+            while System::block_number() < 3 + WINDOW {
+                next_round();
+                assert_eq!(challenged(&enclave), Some(3));
+            }
+            next_round();
+            assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
+        });
+    }
+
+    #[test]
+    fn a_worker_that_is_silent_before_its_challenge_is_over_has_the_rest_of_its_time() {
+        with_chain(|| {
+            let enclave = registered(1, 1);
+            run_to(TIMEOUT - 5);
+            let kept = enclave.sign_heartbeat(enclave.heartbeat::<Test>());
+            run_to(TIMEOUT - 1);
+            next_round();
+            assert_eq!(challenged(&enclave), Some(TIMEOUT));
+            next_block();
+            assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
+            assert_ok!(Workers::heartbeat(origin(), kept));
+            assert_eq!((status(&enclave), challenged(&enclave)), (WorkerStatus::Active, Some(TIMEOUT)));
+            Workers::do_try_state().unwrap();
+            run_to(TIMEOUT + WINDOW);
+            assert_eq!(status(&enclave), WorkerStatus::Active);
+            next_block();
+            assert_eq!(status(&enclave), WorkerStatus::Unresponsive);
+        });
+    }
+
+    #[test]
+    fn a_challenge_ends_with_the_workers_place_in_the_market() {
+        with_chain(|| {
+            let enclave = challenged_worker();
+            // Another price is another place.
+            assert_ok!(Workers::set_price(origin(), enclave.id(), 2));
+            assert_eq!(challenged(&enclave), Some(3));
+            assert_ok!(Workers::drain(origin(), enclave.id()));
+            assert_eq!(challenged(&enclave), None);
+            next_round();
+            assert_eq!(challenged(&enclave), None);
+            // Its heartbeats are checked as ever.
+            run_to(1 + TIMEOUT);
+            assert!(Lost::get().is_empty());
+            next_block();
+            assert_eq!(Lost::get(), [enclave.id()]);
+        });
+        with_chain(|| {
+            let enclave = challenged_worker();
+            assert_ok!(Workers::deregister(origin(), enclave.id()));
+            assert_eq!(challenged(&enclave), None);
+        });
+        with_chain(|| {
+            let enclave = challenged_worker();
+            assert_ok!(Attestation::compromise(RuntimeOrigin::root(), Class::Image(MEASUREMENT)));
+            next_block();
+            assert_eq!((status(&enclave), challenged(&enclave)), (WorkerStatus::Cordoned, None));
+        });
+    }
+}
+
 mod states {
     use super::*;
 

@@ -1,6 +1,6 @@
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use frame_support::weights::Weight;
-use phala_primitives::{Balance, WorkerId};
+use phala_primitives::{Balance, Hash, WorkerId};
 use scale_info::TypeInfo;
 
 /// Why a worker is out.
@@ -21,6 +21,20 @@ pub trait OnUnavailable {
 impl OnUnavailable for () {
     fn on_unavailable(_: &WorkerId, _: Unavailable) -> Weight {
         Weight::zero()
+    }
+}
+
+/// The rounds of the random beacon, which draw workers to challenge.
+pub trait Rounds<BlockNumber> {
+    /// The first round after round `last`, and what it draws in the present block: before that block's parent, nobody but its
+    /// author knew it. `None` while there is none. Reads no more than [`ROUND_READS`](crate::ROUND_READS) values.
+    fn next(last: BlockNumber) -> Option<(BlockNumber, Hash)>;
+}
+
+/// No beacon.
+impl<BlockNumber> Rounds<BlockNumber> for () {
+    fn next(_: BlockNumber) -> Option<(BlockNumber, Hash)> {
+        None
     }
 }
 

@@ -64,10 +64,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
     /// Storage: `Workers::Members` (r:0 w:4)
     /// Proof: `Workers::Members` (`max_values`: None, `max_size`: Some(97), added: 2572, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Challenged` (r:0 w:1)
+    /// Proof: `Workers::Challenged` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn register() -> Weight {
         Weight::from_parts(1_420_771_000, 71970)
             .saturating_add(T::DbWeight::get().reads(46))
-            .saturating_add(T::DbWeight::get().writes(43))
+            .saturating_add(T::DbWeight::get().writes(44))
     }
     /// Storage: `Workers::Workers` (r:1 w:1)
     /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
@@ -101,10 +103,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     /// Storage: `Workers::Members` (r:0 w:2)
     /// Proof: `Workers::Members` (`max_values`: None, `max_size`: Some(97), added: 2572, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Challenged` (r:1 w:1)
+    /// Proof: `Workers::Challenged` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn renew() -> Weight {
         Weight::from_parts(1_048_508_000, 36480)
-            .saturating_add(T::DbWeight::get().reads(29))
-            .saturating_add(T::DbWeight::get().writes(36))
+            .saturating_add(T::DbWeight::get().reads(30))
+            .saturating_add(T::DbWeight::get().writes(37))
     }
     /// Storage: `Workers::Workers` (r:1 w:1)
     /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
@@ -124,10 +128,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
     /// Storage: `Workers::ActiveSlot` (r:0 w:15)
     /// Proof: `Workers::ActiveSlot` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Challenged` (r:1 w:1)
+    /// Proof: `Workers::Challenged` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn heartbeat() -> Weight {
         Weight::from_parts(553_743_000, 36480)
-            .saturating_add(T::DbWeight::get().reads(21))
-            .saturating_add(T::DbWeight::get().writes(34))
+            .saturating_add(T::DbWeight::get().reads(22))
+            .saturating_add(T::DbWeight::get().writes(35))
     }
     /// Storage: `Workers::Workers` (r:1 w:1)
     /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
@@ -139,10 +145,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Attestation::Images` (`max_values`: None, `max_size`: Some(53), added: 2528, mode: `MaxEncodedLen`)
     /// Storage: `Workers::CheckAt` (r:1 w:0)
     /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Challenged` (r:1 w:1)
+    /// Proof: `Workers::Challenged` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn heartbeat_of_active() -> Weight {
         Weight::from_parts(189_592_000, 6028)
-            .saturating_add(T::DbWeight::get().reads(6))
-            .saturating_add(T::DbWeight::get().writes(1))
+            .saturating_add(T::DbWeight::get().reads(7))
+            .saturating_add(T::DbWeight::get().writes(2))
     }
     /// Storage: `Workers::Workers` (r:1 w:1)
     /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
@@ -172,10 +180,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Workers::ActiveCount` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
     /// Storage: `Workers::ActiveIndex` (r:28 w:15)
     /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Challenged` (r:0 w:1)
+    /// Proof: `Workers::Challenged` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn drain() -> Weight {
         Weight::from_parts(689_685_000, 71970)
             .saturating_add(T::DbWeight::get().reads(31))
-            .saturating_add(T::DbWeight::get().writes(32))
+            .saturating_add(T::DbWeight::get().writes(33))
     }
     /// Storage: `Workers::CheckAt` (r:1 w:0)
     /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
@@ -208,10 +218,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
     /// Storage: `Workers::Members` (r:0 w:2)
     /// Proof: `Workers::Members` (`max_values`: None, `max_size`: Some(97), added: 2572, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Challenged` (r:0 w:1)
+    /// Proof: `Workers::Challenged` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn deregister() -> Weight {
         Weight::from_parts(718_618_000, 71970)
             .saturating_add(T::DbWeight::get().reads(33))
-            .saturating_add(T::DbWeight::get().writes(37))
+            .saturating_add(T::DbWeight::get().writes(38))
     }
     /// Storage: `Workers::NextCheck` (r:1 w:1)
     /// Proof: `Workers::NextCheck` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
@@ -221,11 +233,13 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Workers::CheckAt` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     /// Storage: `Workers::Workers` (r:64 w:0)
     /// Proof: `Workers::Workers` (`max_values`: None, `max_size`: None, mode: `Measured`)
+    /// Storage: `Workers::Challenged` (r:64 w:0)
+    /// Proof: `Workers::Challenged` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn check_heartbeats_answered(n: u32, ) -> Weight {
         Weight::from_parts(42_212_000, 3847)
             .saturating_add(Weight::from_parts(200_897_143, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(2))
-            .saturating_add(T::DbWeight::get().reads((3_u64).saturating_mul(n.into())))
+            .saturating_add(T::DbWeight::get().reads((4_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(1))
             .saturating_add(T::DbWeight::get().writes((3_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2891).saturating_mul(n.into()))
@@ -246,11 +260,13 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Workers::ActiveIndex` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
     /// Storage: `Jobs::Assigned` (r:8 w:0)
     /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Challenged` (r:8 w:0)
+    /// Proof: `Workers::Challenged` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn check_heartbeats_silent(n: u32, ) -> Weight {
         Weight::from_parts(329_537_989, 66410)
             .saturating_add(Weight::from_parts(260_274_851, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(16))
-            .saturating_add(T::DbWeight::get().reads((8_u64).saturating_mul(n.into())))
+            .saturating_add(T::DbWeight::get().reads((9_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(15))
             .saturating_add(T::DbWeight::get().writes((9_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 4100).saturating_mul(n.into()))
@@ -273,13 +289,15 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Jobs::Assigned` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `Workers::Checks` (r:0 w:128)
     /// Proof: `Workers::Checks` (`max_values`: None, `max_size`: Some(60), added: 2535, mode: `MaxEncodedLen`)
+    /// Storage: `Workers::Challenged` (r:0 w:128)
+    /// Proof: `Workers::Challenged` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
     fn cordon(n: u32, ) -> Weight {
         Weight::from_parts(53_930_000, 52361)
             .saturating_add(Weight::from_parts(496_499_220, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(16))
             .saturating_add(T::DbWeight::get().reads((6_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(16))
-            .saturating_add(T::DbWeight::get().writes((9_u64).saturating_mul(n.into())))
+            .saturating_add(T::DbWeight::get().writes((10_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 4299).saturating_mul(n.into()))
     }
 }
@@ -289,22 +307,22 @@ impl WeightInfo for () {
     fn register() -> Weight {
         Weight::from_parts(1_420_771_000, 71970)
             .saturating_add(RocksDbWeight::get().reads(46))
-            .saturating_add(RocksDbWeight::get().writes(43))
+            .saturating_add(RocksDbWeight::get().writes(44))
     }
     fn renew() -> Weight {
         Weight::from_parts(1_048_508_000, 36480)
-            .saturating_add(RocksDbWeight::get().reads(29))
-            .saturating_add(RocksDbWeight::get().writes(36))
+            .saturating_add(RocksDbWeight::get().reads(30))
+            .saturating_add(RocksDbWeight::get().writes(37))
     }
     fn heartbeat() -> Weight {
         Weight::from_parts(553_743_000, 36480)
-            .saturating_add(RocksDbWeight::get().reads(21))
-            .saturating_add(RocksDbWeight::get().writes(34))
+            .saturating_add(RocksDbWeight::get().reads(22))
+            .saturating_add(RocksDbWeight::get().writes(35))
     }
     fn heartbeat_of_active() -> Weight {
         Weight::from_parts(189_592_000, 6028)
-            .saturating_add(RocksDbWeight::get().reads(6))
-            .saturating_add(RocksDbWeight::get().writes(1))
+            .saturating_add(RocksDbWeight::get().reads(7))
+            .saturating_add(RocksDbWeight::get().writes(2))
     }
     fn set_price() -> Weight {
         Weight::from_parts(780_670_000, 71970)
@@ -319,7 +337,7 @@ impl WeightInfo for () {
     fn drain() -> Weight {
         Weight::from_parts(689_685_000, 71970)
             .saturating_add(RocksDbWeight::get().reads(31))
-            .saturating_add(RocksDbWeight::get().writes(32))
+            .saturating_add(RocksDbWeight::get().writes(33))
     }
     fn resume() -> Weight {
         Weight::from_parts(477_559_000, 36480)
@@ -329,13 +347,13 @@ impl WeightInfo for () {
     fn deregister() -> Weight {
         Weight::from_parts(718_618_000, 71970)
             .saturating_add(RocksDbWeight::get().reads(33))
-            .saturating_add(RocksDbWeight::get().writes(37))
+            .saturating_add(RocksDbWeight::get().writes(38))
     }
     fn check_heartbeats_answered(n: u32, ) -> Weight {
         Weight::from_parts(42_212_000, 3847)
             .saturating_add(Weight::from_parts(200_897_143, 0).saturating_mul(n.into()))
             .saturating_add(RocksDbWeight::get().reads(2))
-            .saturating_add(RocksDbWeight::get().reads((3_u64).saturating_mul(n.into())))
+            .saturating_add(RocksDbWeight::get().reads((4_u64).saturating_mul(n.into())))
             .saturating_add(RocksDbWeight::get().writes(1))
             .saturating_add(RocksDbWeight::get().writes((3_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2891).saturating_mul(n.into()))
@@ -344,7 +362,7 @@ impl WeightInfo for () {
         Weight::from_parts(329_537_989, 66410)
             .saturating_add(Weight::from_parts(260_274_851, 0).saturating_mul(n.into()))
             .saturating_add(RocksDbWeight::get().reads(16))
-            .saturating_add(RocksDbWeight::get().reads((8_u64).saturating_mul(n.into())))
+            .saturating_add(RocksDbWeight::get().reads((9_u64).saturating_mul(n.into())))
             .saturating_add(RocksDbWeight::get().writes(15))
             .saturating_add(RocksDbWeight::get().writes((9_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 4100).saturating_mul(n.into()))
@@ -355,7 +373,7 @@ impl WeightInfo for () {
             .saturating_add(RocksDbWeight::get().reads(16))
             .saturating_add(RocksDbWeight::get().reads((6_u64).saturating_mul(n.into())))
             .saturating_add(RocksDbWeight::get().writes(16))
-            .saturating_add(RocksDbWeight::get().writes((9_u64).saturating_mul(n.into())))
+            .saturating_add(RocksDbWeight::get().writes((10_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 4299).saturating_mul(n.into()))
     }
 }
