@@ -2,6 +2,7 @@
 //! the claim is their ratio. docs/benchmarks.md has the results with the commands.
 
 mod engine;
+mod keys;
 mod network;
 mod registrations;
 mod statistics;
@@ -52,6 +53,18 @@ enum Benchmark {
         #[arg(long, default_value = "sgx")]
         tee: phala_attestation::Kind,
     },
+    /// How long releases of app keys take, on a development network with gatekeepers that runs, against requests that are refused at
+    /// their signature.
+    Keys {
+        /// The node's JSON-RPC.
+        #[arg(long, default_value = "ws://127.0.0.1:9944")]
+        node: String,
+        /// The program of the app: any.
+        program: PathBuf,
+        /// How many releases.
+        #[arg(long, default_value_t = 300)]
+        releases: usize,
+    },
     /// Submit-to-result latency by stage, and jobs a second, on a network that runs.
     Network {
         /// The node's JSON-RPC.
@@ -73,6 +86,7 @@ fn main() -> Result<()> {
         Benchmark::Engine { programs, data, runs } => engine::run(&programs, &data, runs),
         Benchmark::Upload { mib, runs } => upload::run(mib, runs),
         Benchmark::Registrations { node, workers, tee } => registrations::run(&node, workers, tee),
+        Benchmark::Keys { node, program, releases } => keys::run(&node, &program, releases),
         Benchmark::Network { node, program, jobs, at_once } => network::run(&node, &program, jobs, at_once),
     }
 }

@@ -28,6 +28,11 @@ impl Samples {
         sorted.get(index).copied().unwrap_or_default()
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The shortest, which a busy neighbour spoils least.
     pub fn minimum(&self) -> Duration {
         self.0.iter().min().copied().unwrap_or_default()

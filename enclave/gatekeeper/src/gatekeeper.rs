@@ -2,7 +2,7 @@ use futures::future::BoxFuture;
 use phala_attestation::Role;
 use phala_enclave::{
     Context, Duty, DutySource, TeeRng,
-    chain::{Block, Chain, ChainError, paused},
+    chain::{Block, Chain, ChainError, paused, read},
     host::{lock, refusal},
     text::{Hex, Public, text},
 };
@@ -28,7 +28,7 @@ use std::{
 use crate::{
     beacon::{PartError, Rounds, due},
     board::{Board, Epochs, Seen, gatekeeper_key},
-    release::{Log, Logged, RefusedText, facts},
+    release::{Log, Logged, Record, RefusedText, facts},
 };
 
 /// The name under which what a gatekeeper knows of a chain's keys is sealed.
@@ -75,13 +75,9 @@ impl DutySource for Gatekeeper {
             let state = unsealed(&context, &genesis_hash).await?;
             let identity = Identity::new(genesis_hash, context.keys.signing_key())
                 .map_err(|_| refusal(false, "the enclave's signing key is of no use in ceremonies"))?;
-            let running = Arc::new(Running {
-                context,
-                identity,
-                known: Mutex::default(),
-                rounds: Rounds::default(),
-                log: Log::default(),
-            });
+            let log = Log::new(state.releases());
+            let (known, rounds) = (Mutex::default(), Rounds::default());
+            let running = Arc::new(Running { context, identity, known, rounds, log });
             let follower = Arc::downgrade(&running);
             let tasks = running.context.tasks.clone();
             tasks.thread("ceremonies", move || {
@@ -159,14 +155,27 @@ impl Running {
                 return;
             }
         };
+        let record = match self.release_record(block) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                host.log(LogLevel::Debug, text!("the log of releases could not be read: ", error));
+                None
+            }
+        };
+        let wanted = record.as_ref().and_then(|record| self.log.heard(record.logged));
+        // Who has no share gives nothing.
+        if let Some(releases) = wanted.filter(|_| turns.state.keys().next().is_some()) {
+            turns.state.reserve(releases);
+        }
         if let Err(refused) = self.advance(&mut turns.state, &seen, block) {
-            host.log(LogLevel::Warn, text!("what was learnt of ceremonies is not stored: ", &refused));
+            host.log(LogLevel::Warn, text!("the shares and what belongs to them are not stored: ", &refused));
             return;
         }
+        self.log.reserved(turns.state.releases());
         self.ask_for_lost_shares(&turns.state, &seen, block);
         self.sign_round(&seen, block);
-        if let Err(error) = self.log_releases(block) {
-            host.log(LogLevel::Debug, text!("the log of releases could not be read: ", error));
+        if let Some(record) = record {
+            self.log_releases(&record, block);
         }
     }
 
@@ -286,26 +295,22 @@ impl Running {
         }
     }
 
-    fn log_releases(&self, block: Block) -> Result<(), ChainError> {
-        let Context { chain, tasks, host, keys, .. } = &self.context;
-        let me = self.identity.id();
-        // Number and hash are the first parts of the record, the block of the newest entry the last.
-        let record = tasks.block_on(chain.storage(block.hash, gatekeeper_key("ReleaseLogs", me)))?;
-        let (logged, since) = match record {
-            None => (Logged::default(), None),
-            Some(record) => {
-                let (logged, since): (Logged, u32) =
-                    codec::Decode::decode(&mut &record[..]).map_err(|_| ChainError::Format("log of releases"))?;
-                (logged, Some(since))
-            }
-        };
-        if since.is_some_and(|since| block.number < since.saturating_add(RELEASE_INTERVAL)) {
-            return Ok(());
+    /// What the chain has of this gatekeeper's releases.
+    fn release_record(&self, block: Block) -> Result<Record, ChainError> {
+        let Context { chain, tasks, .. } = &self.context;
+        let key = gatekeeper_key("ReleaseLogs", self.identity.id());
+        Ok(tasks.block_on(read::<Record>(&**chain, block.hash, key, "log of releases"))?.unwrap_or_default())
+    }
+
+    fn log_releases(&self, record: &Record, block: Block) {
+        let Context { tasks, host, keys, .. } = &self.context;
+        if record.logged != Logged::default() && block.number < record.since.saturating_add(RELEASE_INTERVAL) {
+            return;
         }
-        if let Some(releases) = self.log.releases(logged, self.identity.genesis_hash(), me, keys.signing_key()) {
+        let (genesis_hash, me) = (self.identity.genesis_hash(), self.identity.id());
+        if let Some(releases) = self.log.releases(record.logged, genesis_hash, me, keys.signing_key()) {
             tasks.block_on(host.notice(EnclaveNotice::Submit(Submission::Releases(releases))));
         }
-        Ok(())
     }
 
     /// Its part of an app key, for who is entitled to it.
@@ -327,7 +332,7 @@ impl Running {
         let facts = facts(&**chain, block, request.request()).await?;
         let granted = Granted::new(request, &facts).map_err(RefusedText)?;
         let share = share.ok_or(RefusedText(phala_keys::Refused::Share))?;
-        self.log.admit(granted.request(), tee.now())?;
+        self.log.admit(granted.request(), tee.now(), block)?;
         reply(&share, granted, &mut TeeRng(&**tee)).map_err(|refused| RefusedText(refused).into())
     }
 

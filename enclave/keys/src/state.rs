@@ -19,6 +19,7 @@
 //!   Should the chain not have them yet, the host can choose which of two independent dealings it posts. Each hides the dealer's
 //!   share as well as one does.
 //! - One from within an attempt makes the same posts again.
+//! - One from before releases of app keys were reserved does not know of them: they are reserved a second time.
 //! - One with shares that were erased since is what erasure cannot protect from: sealed blobs that somebody recorded give their shares to
 //!   whoever takes the sealing key out of the TEE later. A threshold of such TEEs is an epoch's key. See docs/gatekeepers.md.
 //!
@@ -43,13 +44,15 @@ use crate::{
 };
 
 /// The format of the sealed state.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A gatekeeper's secrets. Shows nothing in `Debug`.
 #[derive(Default)]
 pub struct State {
     shares: BTreeMap<NetworkKey, Share>,
     attempts: BTreeMap<CeremonyId, Secrets>,
+    /// How many parts of app keys it may have given in its life.
+    releases: u64,
     /// How often it changed, and the change that was last sealed.
     changes: u64,
     sealed: u64,
@@ -148,12 +151,12 @@ impl State {
         if *version != VERSION {
             return Err(StateError::Version(*version));
         }
-        let (shares, attempts) = <(BTreeMap<NetworkKey, Share>, BTreeMap<CeremonyId, Secrets>)>::decode_all(&mut rest)
-            .map_err(|_| StateError::Malformed)?;
+        type Kept = (BTreeMap<NetworkKey, Share>, BTreeMap<CeremonyId, Secrets>, u64);
+        let (shares, attempts, releases) = Kept::decode_all(&mut rest).map_err(|_| StateError::Malformed)?;
         if shares.iter().any(|(key, share)| *key != share.key()) {
             return Err(StateError::Malformed);
         }
-        Ok(Self { shares, attempts, ..Self::default() })
+        Ok(Self { shares, attempts, releases, ..Self::default() })
     }
 
     /// The share of a key that the chain has as the current one.
@@ -175,6 +178,21 @@ impl State {
     /// The attempts for which it keeps secrets.
     pub fn attempts(&self) -> impl Iterator<Item = CeremonyId> {
         self.attempts.keys().copied()
+    }
+
+    /// How many parts of app keys it may have given in its life, at most.
+    pub fn releases(&self) -> u64 {
+        self.releases
+    }
+
+    /// Reserves releases of app keys: `releases` in its life, with those that were made. [`Step::Seal`] comes next, and before that
+    /// nothing is given of what is reserved.
+    pub fn reserve(&mut self, releases: u64) {
+        if releases > self.releases {
+            self.releases = releases;
+            // What it says in ceremonies does not come from this number, and is not computed again.
+            self.changes = self.changes.saturating_add(1);
+        }
     }
 
     /// Tells it that `unsealed` is sealed durably. One that has been overtaken by another change counts for nothing.
@@ -233,11 +251,13 @@ impl State {
             VERSION
                 .encoded_size()
                 .saturating_add(self.shares.encoded_size())
-                .saturating_add(self.attempts.encoded_size()),
+                .saturating_add(self.attempts.encoded_size())
+                .saturating_add(self.releases.encoded_size()),
         ));
         VERSION.encode_to(&mut *bytes);
         self.shares.encode_to(&mut *bytes);
         self.attempts.encode_to(&mut *bytes);
+        self.releases.encode_to(&mut *bytes);
         Unsealed { bytes, change: self.changes }
     }
 

@@ -418,6 +418,21 @@ fn an_epoch_is_forgotten_and_the_root_is_not() {
 }
 
 #[test]
+fn releases_are_sealed_before_they_are_made() {
+    let mut network = Network::new(GENESIS, 3);
+    let mut state = State::new();
+    state.reserve(128);
+    let Step::Seal(unsealed) = state.step(&network.identities[0], &View::default(), &mut network.rng) else {
+        panic!("what is reserved is sealed")
+    };
+    assert_eq!(State::unseal(unsealed.bytes()).unwrap().releases(), 128);
+    state.sealed(unsealed);
+    state.reserve(127);
+    assert_eq!(state.releases(), 128);
+    assert!(matches!(state.step(&network.identities[0], &View::default(), &mut network.rng), Step::Post { .. }));
+}
+
+#[test]
 fn sealed_states_are_read_whole_or_not() {
     let mut network = Network::new(GENESIS, 3);
     network.run(1, NetworkKey::Root, &[0, 1, 2]);
@@ -428,7 +443,7 @@ fn sealed_states_are_read_whole_or_not() {
     let bytes = unsealed.bytes();
     assert!(State::unseal(bytes).is_ok());
     assert_eq!(State::unseal(&[]).unwrap_err(), StateError::Malformed);
-    assert_eq!(State::unseal(&[&[2], &bytes[1..]].concat()).unwrap_err(), StateError::Version(2));
+    assert_eq!(State::unseal(&[&[1], &bytes[1..]].concat()).unwrap_err(), StateError::Version(1));
     assert_eq!(State::unseal(&[bytes, &[0]].concat()).unwrap_err(), StateError::Malformed);
     for length in 1..bytes.len() {
         assert_eq!(State::unseal(&bytes[..length]).unwrap_err(), StateError::Malformed);
@@ -436,14 +451,14 @@ fn sealed_states_are_read_whole_or_not() {
     // A scalar of zero, and one above the order, is no share.
     for scalar in [[0; 32], [0xff; 32]] {
         let share = (NetworkKey::Root, 1u64, 0u32, scalar);
-        let state = (1u8, BTreeMap::from([(NetworkKey::Root, share)]), BTreeMap::<CeremonyId, u8>::new());
+        let state = (2u8, BTreeMap::from([(NetworkKey::Root, share)]), BTreeMap::<CeremonyId, u8>::new(), 0u64);
         assert_eq!(State::unseal(&state.encode()).unwrap_err(), StateError::Malformed);
     }
     // A share under another key's name.
     let mut one = [0; 32];
     one[31] = 1;
     let share = (NetworkKey::Root, 1u64, 0u32, one);
-    let state = (1u8, BTreeMap::from([(NetworkKey::Epoch(1), share)]), BTreeMap::<CeremonyId, u8>::new());
+    let state = (2u8, BTreeMap::from([(NetworkKey::Epoch(1), share)]), BTreeMap::<CeremonyId, u8>::new(), 0u64);
     assert_eq!(State::unseal(&state.encode()).unwrap_err(), StateError::Malformed);
 }
 
@@ -647,7 +662,7 @@ proptest! {
     #[test]
     fn garbage_is_no_state(bytes in bytes(300)) {
         let _ = State::unseal(&bytes);
-        let _ = State::unseal(&[&[1][..], &bytes].concat());
+        let _ = State::unseal(&[&[2][..], &bytes].concat());
     }
 
     #[test]
