@@ -35,8 +35,8 @@ use crate::{Status, args::DevUp, context::Context, output::Output};
 /// What each operator gets.
 const FUNDING: Balance = 10_000 * PHA;
 
-/// What each gatekeeper's seat has on hold.
-const BOND: Balance = 10_000 * PHA;
+/// What each gatekeeper's seat has on hold: more than the least, which it must still have after it was silent for a while.
+const BOND: Balance = 11_000 * PHA;
 
 /// The accounts that make blocks, as the node's options call them.
 const AUTHORITIES: [&str; 4] = ["alice", "bob", "charlie", "dave"];

@@ -1,7 +1,7 @@
 //! Gatekeepers that are gone, with all that they are: node, host and enclave.
 
 use anyhow::{Context, Result, ensure};
-use phala_tests::{Network, guest, wait_until};
+use phala_tests::{Network, guest};
 use serde_json::Value;
 use std::{fs, path::PathBuf, process::Stdio};
 

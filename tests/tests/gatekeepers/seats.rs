@@ -53,7 +53,7 @@ fn start_fifth(network: &Network) -> Result<[Started; 3]> {
     fs::write(folder.join("network-key"), [0x55; 32])?;
     let (rpc, p2p, http) = (free_port()?, free_port()?, free_port()?);
     let (node, endpoint) = (format!("ws://127.0.0.1:{rpc}"), format!("http://127.0.0.1:{http}"));
-    network.phala(&["transfer", "//Gatekeeper5", "10100"])?.ok()?;
+    network.phala(&["transfer", "//Gatekeeper5", "11100"])?.ok()?;
     Ok([
         start_like(
             network,

@@ -993,10 +993,7 @@ impl<T: Config> Pallet<T> {
             ensure!(Checks::<T>::contains_key(at, worker), "a check is not in its block");
             ensure!(at >= NextCheck::<T>::get(), "a check was passed over");
         }
-        ensure!(
-            Challenged::<T>::iter_keys().all(|worker| Workers::<T>::contains_key(worker)),
-            "a challenge of no worker"
-        );
+        ensure!(Challenged::<T>::iter_keys().all(Workers::<T>::contains_key), "a challenge of no worker");
         let claims = pallet_phala_attestation::Platforms::<T>::iter_values()
             .filter(|tenant| matches!(tenant, Tenant::Worker(_)))
             .count();
