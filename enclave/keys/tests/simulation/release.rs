@@ -17,6 +17,7 @@ use super::{
     board::{Finalized, GENESIS},
     classes::Traits,
     gatekeeper::{Dice, Gatekeeper},
+    jobs::Job,
 };
 
 /// How many blocks a worker waits for the parts that it asked for at once.
@@ -192,29 +193,30 @@ impl Worker {
         apps: &[AppId],
         seen: &[SignedKeyRequest],
         dice: &mut Dice,
-    ) -> Option<SignedKeyRequest> {
+    ) -> SignedKeyRequest {
         let jobs: Vec<_> = chain.jobs.jobs.iter().collect();
-        let (id, job) = jobs[dice.below(jobs.len())];
+        let is_mine = |job: &Job| job.assignment.is_some_and(|(worker, _)| worker == self.id());
+        let mine = jobs.iter().find(|(_, job)| is_mine(job)).filter(|_| dice.chance(50));
+        let (id, job) = *mine.unwrap_or(&jobs[dice.below(jobs.len())]);
         let keys: Vec<_> = chain.view.sharings.keys().copied().collect();
         let key = *keys.get(dice.below(keys.len() + 1)).unwrap_or(&NetworkKey::Epoch(dice.below(3) as u32));
-        let mine = job.assignment.is_some_and(|(worker, _)| worker == self.id());
-        let app = if mine { apps[dice.below(apps.len())] } else { job.app };
+        let app = if is_mine(job) { apps[dice.below(apps.len())] } else { job.app };
         // Another attempt than the present one, now and then.
         let attempt = job.attempt.saturating_sub(u32::from(dice.chance(20)));
         let (pending, mut signed) = self.request((*id, attempt, app, key), dice);
         let reply_key = signed.request.reply_key;
         self.memory.push(pending);
-        let Some(others) = seen.get(dice.below(seen.len() + 1)) else {
+        if seen.is_empty() || dice.chance(60) {
             match dice.below(6) {
                 0 => signed.request.version += 1,
                 1 => dice.0.fill_bytes(&mut signed.request.genesis_hash),
-                _ => return Some(signed),
+                _ => return signed,
             }
             signed.signature = self.signing.sign(&signed.request.signed_bytes()).to_bytes();
-            return Some(signed);
-        };
+            return signed;
+        }
         // Another's request: as it is, with a reply key of the thief's, or signed by the thief.
-        let mut others = others.clone();
+        let mut others = seen[dice.below(seen.len())].clone();
         match dice.below(3) {
             0 => {}
             1 => others.request.reply_key = reply_key,
@@ -223,6 +225,6 @@ impl Worker {
                 others.signature = self.signing.sign(&others.request.signed_bytes()).to_bytes();
             }
         }
-        Some(others)
+        others
     }
 }

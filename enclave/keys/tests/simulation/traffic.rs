@@ -104,11 +104,9 @@ impl World {
             let chain = &self.chain[newest.saturating_sub(self.dice.below(3))];
             let worker = self.workers.get_mut(&id).unwrap();
             let mut asked = worker.turn(chain, &mut self.dice);
-            if worker.owner == Owner::Thief && self.dice.chance(15) && !chain.view.sharings.is_empty() {
+            if worker.owner == Owner::Thief && self.dice.chance(10) && !chain.view.sharings.is_empty() {
                 let stolen = worker.steal(chain, &APPS, &self.requests, &mut self.dice);
-                asked.extend(stolen.into_iter().flat_map(|signed| {
-                    self.gatekeepers.keys().map(move |gatekeeper| (*gatekeeper, signed.clone())).collect::<Vec<_>>()
-                }));
+                asked.extend(self.gatekeepers.keys().map(|gatekeeper| (*gatekeeper, stolen.clone())));
             }
             for (to, signed) in asked {
                 if self.requests.last() != Some(&signed) {
