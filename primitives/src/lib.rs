@@ -4,6 +4,7 @@
 //! - [`receipt`]: what an enclave signs about a job.
 //! - [`worker`]: what an enclave signs about itself.
 //! - [`gatekeeper`]: what gatekeepers say to one another, and what comes of it.
+//! - [`diversity`]: which of them make a set that nobody rules.
 //! - [`attestation`]: what the chain keeps of vendors' documents.
 //! - [`input`] (`std`): the confidential part of a job, which only the enclave and the user read.
 //! - [`padding`]: sizes that tell less.
@@ -19,6 +20,7 @@
 extern crate alloc;
 
 pub mod attestation;
+pub mod diversity;
 pub mod gatekeeper;
 mod id;
 #[cfg(feature = "std")]

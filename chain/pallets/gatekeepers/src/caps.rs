@@ -1,13 +1,11 @@
-//! Diversity: how much of a set one operator, vendor or family of platforms may be.
+//! Caps: how much of a set one operator, vendor or family of platforms may be, as governance sets it.
 //!
-//! Whatever governance sets, nobody gets as many places of a set of n as [`threshold`] of n: no operator, no vendor and no design
-//! of platforms, if broken, gives enough shares to use a key. Simulated vendors, which development networks accept, count by their
-//! names.
+//! Whatever it sets, nobody gets a threshold of a set: see [`phala_primitives::diversity`].
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
-use phala_attestation::{Family, Vendor};
-use phala_primitives::gatekeeper::{Gatekeeper, threshold};
+pub use phala_primitives::diversity::Traits;
+use phala_primitives::diversity::{Limits, choose_most};
 use scale_info::TypeInfo;
 use sp_runtime::Permill;
 
@@ -35,75 +33,20 @@ pub struct Caps {
     pub family: Permill,
 }
 
-/// What caps look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Traits<AccountId> {
-    /// Who owns it.
-    pub operator: AccountId,
-    /// Who made its TEE.
-    pub vendor: Vendor,
-    /// Its platform's family.
-    pub family: Family,
-}
-
-/// What may be of one kind only so often.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Kind<'a, AccountId> {
-    Operator(&'a AccountId),
-    Vendor(Vendor),
-    Family(Family),
-}
-
-impl<AccountId: Clone> Traits<AccountId> {
-    /// A gatekeeper's.
-    pub fn of<BlockNumber>(gatekeeper: &Gatekeeper<AccountId, BlockNumber>) -> Self {
-        let Gatekeeper { operator, vendor, family, .. } = gatekeeper;
-        Self { operator: operator.clone(), vendor: *vendor, family: *family }
-    }
-}
-
-impl<AccountId> Traits<AccountId> {
-    /// The kinds that it is of, and the share that each may have.
-    fn kinds(&self, caps: &Caps) -> [(Kind<'_, AccountId>, Permill); 3] {
-        [
-            (Kind::Operator(&self.operator), caps.operator),
-            (Kind::Vendor(self.vendor), caps.vendor),
-            (Kind::Family(self.family), caps.family),
-        ]
-    }
-}
-
 impl Caps {
     /// That nobody reaches the threshold, and no more.
     pub const THRESHOLD: Self = Self { operator: Permill::one(), vendor: Permill::one(), family: Permill::one() };
 
-    /// How many places of a set of `of` something may have whose share is at most `share`.
-    pub fn limit(share: Permill, of: u32) -> u32 {
-        share.mul_floor(of).max(1).min(threshold(of).saturating_sub(1))
+    /// How many places of a set of `size` each may have, rounded down.
+    fn limits(&self, size: u32) -> Limits {
+        let Self { operator, vendor, family } = self;
+        Limits::new(size, operator.mul_floor(size), vendor.mul_floor(size), family.mul_floor(size))
     }
 
     /// Chooses `size` of the candidates, each in their order that does not go beyond a cap; gives their positions, or `None` where
     /// they are too few.
     pub fn choose<AccountId: Ord>(&self, size: u32, candidates: &[Traits<AccountId>]) -> Option<Vec<usize>> {
-        let mut places = BTreeMap::<Kind<'_, AccountId>, u32>::new();
-        let mut chosen = Vec::new();
-        for (position, candidate) in candidates.iter().enumerate() {
-            let fits = candidate
-                .kinds(self)
-                .iter()
-                .all(|(kind, share)| places.get(kind).copied().unwrap_or(0) < Self::limit(*share, size));
-            if fits {
-                for (kind, _) in candidate.kinds(self) {
-                    let taken = places.entry(kind).or_default();
-                    *taken = taken.saturating_add(1);
-                }
-                chosen.push(position);
-            }
-            if chosen.len() as u64 == u64::from(size) {
-                return Some(chosen);
-            }
-        }
-        None
+        self.limits(size).choose(candidates)
     }
 
     /// The largest choice of at most `desired` and at least `minimum` candidates.
@@ -113,8 +56,7 @@ impl Caps {
         minimum: u32,
         candidates: &[Traits<AccountId>],
     ) -> Option<Vec<usize>> {
-        let most = desired.min(u32::try_from(candidates.len()).unwrap_or(u32::MAX));
-        (minimum.max(1)..=most).rev().find_map(|size| self.choose(size, candidates))
+        choose_most(desired, minimum, candidates, |size| self.limits(size))
     }
 
     /// Whether a set of exactly these satisfies the caps.
@@ -127,8 +69,8 @@ impl Caps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use phala_attestation::Generation;
-    use phala_primitives::gatekeeper::MAX_GATEKEEPERS;
+    use phala_attestation::{Family, Generation, Vendor};
+    use phala_primitives::gatekeeper::{MAX_GATEKEEPERS, threshold};
     use proptest::prelude::*;
 
     const LOOSE: Caps = Caps { operator: Permill::one(), vendor: Permill::one(), family: Permill::one() };
@@ -143,17 +85,6 @@ mod tests {
 
     fn amd(operator: u8) -> Traits<u8> {
         traits(operator, Vendor::Amd, Family::Generation(Generation::Milan))
-    }
-
-    #[test]
-    fn no_limit_reaches_the_threshold_and_each_is_one_at_least() {
-        for size in 2..=MAX_GATEKEEPERS {
-            assert_eq!(Caps::limit(Permill::one(), size), threshold(size) - 1);
-            assert_eq!(Caps::limit(Permill::zero(), size), 1);
-        }
-        assert_eq!(Caps::limit(Permill::one(), 1), 0, "who is alone has the whole key");
-        assert_eq!(Caps::limit(Permill::from_percent(25), 7), 1);
-        assert_eq!(Caps::limit(Permill::from_percent(25), 8), 2);
     }
 
     #[test]
@@ -175,6 +106,14 @@ mod tests {
         assert_eq!(LOOSE.choose_most(7, 2, &candidates), Some(vec![0, 1, 6]));
         assert_eq!(LOOSE.choose_most(7, 4, &candidates), None);
         assert_eq!(LOOSE.choose_most(7, 2, &candidates[..6]), None);
+    }
+
+    #[test]
+    fn shares_are_rounded_down_to_whole_places() {
+        let [quarter, half] = [25, 50].map(Permill::from_percent);
+        let caps = Caps { operator: quarter, vendor: half, family: Permill::one() };
+        assert_eq!(caps.limits(7), Limits::new(7, 1, 3, 7));
+        assert_eq!(caps.limits(8), Limits::new(8, 2, 4, 8));
     }
 
     #[test]

@@ -9,10 +9,10 @@ use commonware_cryptography::{
     bls12381::{
         dkg::feldman_desmedt::{DealerLogSummary, Info, Output, Reveal, SignedDealerLog},
         primitives::{
-            group::{G1, Private, Scalar, Share},
-            ops::{self, threshold::sign_message},
+            group::{G1, Scalar},
+            ops,
             sharing::{Mode, ModeVersion},
-            variant::{MinSig, PartialSignature},
+            variant::MinSig,
         },
     },
     ed25519,
@@ -20,19 +20,21 @@ use commonware_cryptography::{
 use commonware_math::poly::Interpolator;
 use commonware_parallel::Sequential;
 use commonware_utils::{
-    N3f1, NZU32, Participant,
+    N3f1, NZU32,
     ordered::{Map, Set},
 };
-use phala_keys::CeremonyView;
 use phala_primitives::{
-    GatekeeperId,
-    gatekeeper::{APP_KEY_NAMESPACE, CeremonyId, NetworkKey, Sharing, app_key_message},
+    AppId, GatekeeperId, WorkerId,
+    gatekeeper::{APP_KEY_NAMESPACE, APP_KEY_VERSION, CeremonyId, NetworkKey, Sharing, app_key_message},
 };
 
 use super::{
-    APP,
     board::{Board, GENESIS},
-    gatekeeper::{Blob, Dice, Gatekeeper, Kind},
+    classes::Class,
+    gatekeeper::{Blob, Dice, Gatekeeper, Kind, SealedShare},
+    liar::part,
+    release::{Reply, Worker},
+    world::{APPS, World},
 };
 
 type KeyOutput = Output<MinSig, ed25519::PublicKey>;
@@ -46,12 +48,10 @@ fn id(key: &ed25519::PublicKey) -> GatekeeperId {
 }
 
 /// The players whose values each selected dealer opened for all.
-fn opened(
-    ceremony: &CeremonyView,
-    number: CeremonyId,
-    output: &KeyOutput,
-    previous: Option<KeyOutput>,
-) -> Vec<(GatekeeperId, BTreeSet<GatekeeperId>)> {
+fn opened(board: &Board, number: CeremonyId) -> Vec<(GatekeeperId, BTreeSet<GatekeeperId>)> {
+    let ceremony = &board.ended[&number];
+    let previous = ceremony.previous.as_ref().map(output);
+    let output = output(&board.sharings[&number].1);
     let set = |list: &[GatekeeperId]| -> Set<ed25519::PublicKey> {
         let keys: Vec<_> = list.iter().map(|id| ed25519::PublicKey::decode(Copying(&id.0)).unwrap()).collect();
         Set::try_from(keys).unwrap()
@@ -81,14 +81,14 @@ fn opened(
 }
 
 /// The shares of a ceremony in the sealed states of these, whenever they were sealed.
-fn shares<'a>(disks: impl Iterator<Item = &'a [Vec<u8>]>, ceremony: CeremonyId) -> BTreeMap<u32, [u8; 32]> {
+fn shares<'a>(disks: impl Iterator<Item = &'a [Vec<u8>]>, ceremony: CeremonyId) -> BTreeMap<u32, SealedShare> {
     let mut found = BTreeMap::new();
     for bytes in disks.flatten() {
         let blob = Blob::decode(&mut bytes.as_slice()).unwrap();
         let pending = blob.attempts.into_values().filter_map(|attempt| attempt.pending.map(|(share, ..)| share));
         for share in blob.shares.into_values().chain(pending) {
             if share.ceremony == ceremony {
-                found.insert(share.index, share.private);
+                found.insert(share.index, share);
             }
         }
     }
@@ -96,23 +96,17 @@ fn shares<'a>(disks: impl Iterator<Item = &'a [Vec<u8>]>, ceremony: CeremonyId) 
 }
 
 /// The app key that these shares make, whatever it is worth.
-fn interpolated(shares: &BTreeMap<u32, [u8; 32]>) -> Option<G1> {
-    let message = app_key_message(&APP, 1);
-    let parts: Vec<PartialSignature<MinSig>> = shares
-        .iter()
-        .map(|(index, private)| {
-            let share = Share::new(Participant::new(*index), Private::decode(Copying(private)).unwrap());
-            sign_message(&share, APP_KEY_NAMESPACE, &message)
-        })
-        .collect();
+fn interpolated(shares: &BTreeMap<u32, SealedShare>, app: AppId) -> Option<G1> {
+    let parts: Vec<_> = shares.values().map(|share| part(share, app)).collect();
     let points = parts.iter().map(|part| (part.index, Scalar::from_u64(u64::from(part.index.get()) + 1)));
     let values = Map::from_iter_dedup(parts.iter().map(|part| (part.index, part.value)));
     Interpolator::new(points).interpolate(&values, &Sequential)
 }
 
-fn is_key(signature: Option<G1>, output: &KeyOutput) -> bool {
-    let message = app_key_message(&APP, 1);
-    signature.is_some_and(|signature| {
+/// Whether these shares make an app's key.
+fn make_key(shares: &BTreeMap<u32, SealedShare>, app: AppId, output: &KeyOutput) -> bool {
+    let message = app_key_message(&app, APP_KEY_VERSION);
+    interpolated(shares, app).is_some_and(|signature| {
         ops::verify_message::<MinSig>(output.public().public(), APP_KEY_NAMESPACE, &message, &signature).is_ok()
     })
 }
@@ -152,34 +146,16 @@ pub fn too_few_get_nothing(board: &Board, gatekeepers: &BTreeMap<GatekeeperId, G
         }
         coalitions.push(coalition);
     }
-    // Vendors and operators: each has fewer than a threshold, as the chain sees to. With the liars, each that still has.
-    for classes in [3, all.len().div_ceil(2)] {
-        let mut members: Vec<BTreeSet<GatekeeperId>> = vec![BTreeSet::new(); classes];
-        for gatekeeper in &all {
-            let start = dice.below(classes);
-            for class in (0..classes).map(|number| (start + number) % classes) {
-                let mut larger = members[class].clone();
-                larger.insert(*gatekeeper);
-                if is_below(board, &larger) {
-                    members[class] = larger;
-                    break;
-                }
-            }
-        }
-        coalitions.extend(members.iter().map(|class| class | &liars).filter(|coalition| is_below(board, coalition)));
-    }
     for (number, (_, sharing)) in &board.sharings {
-        let ceremony = &board.ended[number];
         let output = output(sharing);
-        let previous = ceremony.previous.as_ref().map(self::output);
-        let opened = opened(ceremony, *number, &output, previous);
+        let opened = opened(board, *number);
         values += opened.iter().map(|(_, players)| players.len()).sum::<usize>();
         for coalition in &coalitions {
             let known = known(sharing, &opened, coalition);
             assert!(known < output.public().required() as usize, "{known} shares of {number} are known");
             let held = shares(coalition.iter().map(|id| gatekeepers[id].disk.as_slice()), *number);
             assert!(held.len() <= known, "what is held is among what is known");
-            assert!(!is_key(interpolated(&held), &output), "too few shares make the key");
+            assert!(!make_key(&held, APPS[0], &output), "too few shares make the key");
         }
         // The control: a threshold of them does make it.
         let mut held = shares(gatekeepers.values().map(|gatekeeper| gatekeeper.disk.as_slice()), *number);
@@ -187,10 +163,10 @@ pub fn too_few_get_nothing(board: &Board, gatekeepers: &BTreeMap<GatekeeperId, G
             let any = *held.keys().nth(dice.below(held.len())).unwrap();
             held.remove(&any);
         }
-        assert!(is_key(interpolated(&held), &output), "a threshold of shares makes the key");
+        assert!(make_key(&held, APPS[0], &output), "a threshold of shares makes the key");
         let any = *held.keys().next().unwrap();
         held.remove(&any);
-        assert!(!is_key(interpolated(&held), &output), "one less does not");
+        assert!(!make_key(&held, APPS[0], &output), "one less does not");
     }
     values
 }
@@ -219,6 +195,70 @@ pub fn an_epoch_is_gone(board: &Board, gatekeepers: &BTreeMap<GatekeeperId, Gate
         let held = shares(disks, *number);
         let output = output(sharing);
         assert!(held.len() < output.public().required() as usize, "{} shares are left", held.len());
-        assert!(!is_key(interpolated(&held), &output));
+        assert!(!make_key(&held, APPS[0], &output));
+    }
+}
+
+/// Takes each class whole: what its gatekeepers ever sealed, every key that its workers ever made for replies, every reply that was
+/// ever sent, and what is on chain. Gives how many app keys come of that which were granted to none of its workers.
+///
+/// What gatekeepers of other classes gave away that lie is left out: those are broken as well, and count for themselves in
+/// [`too_few_get_nothing`]. Where nobody lies outside of a class, no share of others is known.
+pub fn break_each_class(world: &mut World) -> usize {
+    let World { board, gatekeepers, workers, granted, .. } = &*world;
+    let machines = gatekeepers.values().map(|gatekeeper| &gatekeeper.traits);
+    let classes = Class::all(machines.chain(workers.values().map(|worker| &worker.traits)));
+    let opened: BTreeMap<CeremonyId, _> =
+        board.sharings.keys().map(|number| (*number, opened(board, *number))).collect();
+    let (mut keys, mut alone) = (0, 0);
+    for class in &classes {
+        let members = gatekeepers.values().filter(|gatekeeper| class.has(&gatekeeper.traits));
+        let broken: BTreeSet<GatekeeperId> = members.map(Gatekeeper::id).collect();
+        let mut others = gatekeepers.values().filter(|gatekeeper| !broken.contains(&gatekeeper.id()));
+        let is_alone = others.all(|gatekeeper| gatekeeper.kind != Kind::Liar);
+        alone += usize::from(is_alone);
+        let askers: BTreeMap<WorkerId, &Worker> =
+            workers.iter().filter(|(_, worker)| class.has(&worker.traits)).map(|(id, worker)| (*id, worker)).collect();
+        for (number, (key, sharing)) in &board.sharings {
+            let output = output(sharing);
+            let held = shares(broken.iter().map(|id| gatekeepers[id].disk.as_slice()), *number);
+            if is_alone && board.traits.is_some() {
+                let players = sharing.players.iter().filter(|player| broken.contains(player)).count();
+                assert_eq!(known(sharing, &opened[number], &broken), players, "a share of others is known");
+            }
+            let has = |app: &AppId| askers.keys().any(|worker| granted.contains(&(*worker, *app, *key)));
+            for app in APPS.iter().filter(|app| !has(app)) {
+                let seen = world.seen(&askers, (*app, *key), *number);
+                let lie = |id: &GatekeeperId| gatekeepers[id].kind == Kind::Liar;
+                assert!(seen.iter().all(lie), "seed {}: an honest one gives {class:?} a part", world.seed);
+                keys += usize::from(make_key(&held, *app, &output));
+            }
+        }
+    }
+    let classes = classes.len();
+    world.count("broken classes", classes);
+    world.count("broken classes where nobody else lies", alone);
+    keys
+}
+
+impl World {
+    /// Whose parts of an app's key these workers can read in all that was ever sent.
+    fn seen(
+        &self,
+        askers: &BTreeMap<WorkerId, &Worker>,
+        (app, key): (AppId, NetworkKey),
+        number: CeremonyId,
+    ) -> BTreeSet<GatekeeperId> {
+        let sharing = &self.board.verified[&number];
+        let of_it = |reply: &&Reply| (reply.asked.app, reply.asked.key, reply.reply.ceremony) == (app, key, number);
+        let mut seen = BTreeSet::new();
+        for reply in self.wire.iter().filter(of_it) {
+            let memory = askers.get(&reply.asked.worker).into_iter().flat_map(|worker| &worker.memory);
+            let mut pending = memory.filter(|pending| *pending.request() == reply.asked);
+            if pending.any(|pending| pending.open(sharing, reply.from, &reply.reply).is_ok()) {
+                seen.insert(reply.from);
+            }
+        }
+        seen
     }
 }

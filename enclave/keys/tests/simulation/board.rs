@@ -1,19 +1,33 @@
 //! A model of the chain as ceremonies need it: it takes posts by the rules of their phase, and decides when a phase is over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ed25519_dalek::{Signature, VerifyingKey};
-use phala_keys::{CeremonyView, View};
+use phala_keys::{CeremonyView, VerifiedSharing, View};
 use phala_primitives::{
     GatekeeperId,
+    diversity::Limits,
     gatekeeper::{Ceremony, CeremonyId, Content, NetworkKey, Phase, Sharing, SignedPost, threshold},
 };
 use sha2::{Digest, Sha256};
+
+use super::{classes::Traits, jobs::Jobs};
 
 pub const GENESIS: [u8; 32] = [0x77; 32];
 
 /// Blocks that a phase lasts at most.
 const PHASE_BLOCKS: u32 = 14;
+
+/// What is finalized with one block.
+#[derive(Clone, Default)]
+pub struct Finalized {
+    pub block: u32,
+    pub view: Arc<View>,
+    pub jobs: Arc<Jobs>,
+}
 
 /// What the chain wants to come of ceremonies.
 #[derive(Clone, Debug)]
@@ -29,16 +43,24 @@ pub struct Board {
     pub block: u32,
     /// What is on chain now, without the grace of finality.
     pub view: View,
+    pub jobs: Jobs,
+    /// What evidence says of the gatekeepers. `None` takes players without a look at it.
+    pub traits: Option<BTreeMap<GatekeeperId, Traits>>,
     /// Every ceremony that ended well, whole.
     pub ended: BTreeMap<CeremonyId, CeremonyView>,
     /// Every sharing that ever was.
     pub sharings: BTreeMap<CeremonyId, (NetworkKey, Sharing<u32>)>,
+    pub verified: BTreeMap<CeremonyId, VerifiedSharing>,
     pub attempts: u32,
     goals: BTreeMap<NetworkKey, Goal>,
     next: CeremonyId,
 }
 
 impl Board {
+    pub fn new(traits: Option<BTreeMap<GatekeeperId, Traits>>) -> Self {
+        Self { traits, ..Self::default() }
+    }
+
     /// Has a key made, or dealt anew, for these.
     pub fn want(&mut self, key: NetworkKey, candidates: &BTreeSet<GatekeeperId>) {
         let candidates = candidates.iter().copied().collect();
@@ -136,6 +158,7 @@ impl Board {
         let key = self.view.ceremonies[&id].ceremony.key;
         self.view.ceremonies.retain(|other, ceremony| *other == id || ceremony.ceremony.key != key);
         self.ended.insert(id, self.view.ceremonies[&id].clone());
+        self.verified.insert(id, VerifiedSharing::new(&sharing).expect("what came out fits together"));
         self.sharings.insert(id, (key, sharing.clone()));
         self.view.sharings.insert(key, sharing);
         self.goals.remove(&key);
@@ -156,7 +179,8 @@ impl Board {
                 let excluded = &mut self.goals.get_mut(&key).unwrap().excluded;
                 match phase {
                     Phase::Enrol => excluded.clear(),
-                    _ => excluded.extend(silent),
+                    Phase::Answer => excluded.extend(silent),
+                    Phase::Deal | Phase::Log | Phase::Confirm => {}
                 }
                 self.begin(key);
             }
@@ -202,7 +226,12 @@ impl Board {
             if ceremony.previous.is_none() {
                 ceremony.dealers.clone_from(&ceremony.players);
             }
-            if ceremony.players.len() < threshold(candidates).max(3) as usize {
+            let players = ceremony.players.len() as u32;
+            let is_safe = self.traits.as_ref().is_none_or(|traits| {
+                let set: Vec<Traits> = ceremony.players.iter().map(|player| traits[player].clone()).collect();
+                Limits::widest(players).choose(&set).is_some()
+            });
+            if players < threshold(candidates).max(3) || !is_safe {
                 return Some(missing);
             }
         }

@@ -1,6 +1,6 @@
 //! A gatekeeper's enclave on a host that crashes, and may do worse; and enclaves that lie.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use codec::Decode;
 use ed25519_dalek::{Signer, SigningKey};
@@ -12,7 +12,10 @@ use phala_primitives::{
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::board::GENESIS;
+use super::{
+    board::{Finalized, GENESIS},
+    classes::Traits,
+};
 
 /// Randomness from a seed.
 pub struct Dice(pub ChaCha20Rng);
@@ -52,7 +55,7 @@ pub struct Blob {
 
 #[derive(Clone, Decode)]
 pub struct SealedShare {
-    _key: NetworkKey,
+    pub key: NetworkKey,
     pub ceremony: CeremonyId,
     pub index: u32,
     pub private: [u8; 32],
@@ -67,6 +70,8 @@ pub struct SealedAttempt {
 
 pub struct Gatekeeper {
     pub kind: Kind,
+    /// Who made and runs its machine.
+    pub traits: Traits,
     pub identity: Identity,
     signing: SigningKey,
     state: Option<State>,
@@ -88,11 +93,12 @@ pub struct Gatekeeper {
 }
 
 impl Gatekeeper {
-    pub fn new(number: u8, kind: Kind) -> Self {
+    pub fn new(number: u8, kind: Kind, traits: Traits) -> Self {
         let signing = SigningKey::from_bytes(&[number.wrapping_add(1); 32]);
         let identity = Identity::new(GENESIS, &signing).unwrap();
         Self {
             kind,
+            traits,
             identity,
             signing,
             state: None,
@@ -129,14 +135,29 @@ impl Gatekeeper {
         }
     }
 
+    /// Whether its machine is down.
+    pub fn is_away(&self, block: u32) -> bool {
+        block < self.away_until
+    }
+
+    /// The enclave ends; what is not sealed is lost.
+    pub fn crash(&mut self, block: u32, dice: &mut Dice) {
+        self.state = None;
+        self.away_until = block + dice.below(5) as u32;
+    }
+
+    /// The height of the newest view that it has seen.
+    pub fn seen(&self) -> usize {
+        self.seen
+    }
+
     /// One look at the chain. `views` are all that were ever finalized.
-    pub fn turn(&mut self, block: u32, views: &[Arc<View>], dice: &mut Dice) -> Vec<SignedPost> {
-        if block < self.away_until {
+    pub fn turn(&mut self, block: u32, views: &[Finalized], dice: &mut Dice) -> Vec<SignedPost> {
+        if self.is_away(block) {
             return Vec::new();
         }
         if dice.chance(4) {
-            self.state = None;
-            self.away_until = block + dice.below(5) as u32;
+            self.crash(block, dice);
             if self.kind == Kind::BadHost && !self.disk.is_empty() && dice.chance(50) {
                 let old = dice.below(self.disk.len());
                 let bytes = self.disk[old].clone();
@@ -147,7 +168,7 @@ impl Gatekeeper {
         }
         let newest = views.len() - 1;
         if self.kind == Kind::Honest
-            && let Some(ceremony) = confirming(&views[newest])
+            && let Some(ceremony) = confirming(&views[newest].view)
             && self.missed < ceremony
             && dice.chance(10)
         {
@@ -159,7 +180,7 @@ impl Gatekeeper {
         }
         let oldest = if self.kind == Kind::BadHost && dice.chance(10) { self.seen } else { newest.saturating_sub(2) };
         self.seen = self.seen.max(oldest + dice.below(newest - oldest + 1)).min(newest);
-        let view = views[self.seen].clone();
+        let view = views[self.seen].view.clone();
         let mut posts = Vec::new();
         for key in self.over.clone() {
             self.state().forget(key).unwrap();
