@@ -55,8 +55,9 @@ pub fn run(node: &str, program: &Path, releases: usize) -> Result<()> {
     tokio::runtime::Runtime::new()?.block_on(async {
         let chain = Chain::connect(node).await?;
         let keys = NetworkKeys::read(&chain).await?.context("the network has no keys yet: see `phala network keys`")?;
-        let (app, ids) = Box::pin(submit(&chain, program, jobs)).await?;
+        // No job may ask for less than the cheapest worker does.
         let workers = Box::pin(register(&chain, jobs.div_ceil(CAPACITY))).await?;
+        let (app, ids) = Box::pin(submit(&chain, program, jobs)).await?;
         let mut beat = Instant::now();
         let bench = Box::pin(Bench::new(chain, NetworkKey::Epoch(keys.epoch), app, workers)).await?;
         let assigned = Box::pin(bench.assigned(&ids, &mut beat)).await?;
