@@ -128,7 +128,9 @@ pub enum JobError {
     )]
     ProgramMissing(AppId),
     /// Nobody would run it.
-    #[error("no active worker on this chain: see `phala worker list`")]
+    #[error(
+        "no active worker on this chain to take a price from: see `phala worker list`; with `--max-price` the job waits for one"
+    )]
     NoWorkers,
     /// Nobody would run it for that.
     #[error(
