@@ -18,7 +18,10 @@ use phala_sdk::{
     host::{Host, HostError},
     job::{Jobs, Store},
 };
-use phala_tests::{lying_host::eventually, minted::Minted};
+use phala_tests::{
+    lying_host::eventually,
+    minted::{Minted, gatekeepers},
+};
 use std::{
     fs,
     path::Path,
@@ -120,12 +123,8 @@ impl Bench {
     async fn new(chain: Chain, key: NetworkKey, app: AppId, workers: Vec<Minted>) -> Result<Self> {
         let sharing = chain.finalized().await?.sharing(key).await?.context("the epoch's key is shared")?;
         let sharing = VerifiedSharing::new(&sharing)?;
-        let mut gatekeepers = Vec::new();
-        for (id, record) in chain.best().await?.gatekeepers().await? {
-            if sharing.players().contains(&id) {
-                gatekeepers.push((id, Host::new(&String::from_utf8(record.endpoint)?)?));
-            }
-        }
+        let mut gatekeepers = gatekeepers(&chain).await?;
+        gatekeepers.retain(|(id, _)| sharing.players().contains(id));
         Ok(Self { chain, key, app, workers, sharing, gatekeepers })
     }
 
@@ -172,23 +171,13 @@ impl Bench {
         Ok((whole, refused))
     }
 
-    /// The worker's request for its job, but for the reply key.
-    fn request(&self, worker: WorkerId, job: JobId) -> KeyRequest {
-        KeyRequest {
-            genesis_hash: self.chain.genesis_hash(),
-            worker,
-            job,
-            attempt: 1,
-            app: self.app,
-            version: APP_KEY_VERSION,
-            key: self.key,
-            reply_key: [1; 32],
-        }
+    fn request(&self, worker: &Minted, job: JobId) -> KeyRequest {
+        worker.request(&self.chain, job, self.app, self.key)
     }
 
     /// All are asked at once, and the first parts that are enough make the key.
     async fn release(&self, worker: &Minted, job: JobId) -> Result<()> {
-        let (pending, signed) = worker.ask(self.request(worker.id(), job))?;
+        let (pending, signed) = worker.ask(self.request(worker, job))?;
         let asked = self.gatekeepers.iter().map(|(id, host)| self.part(&pending, &signed, *id, host));
         let mut asked: FuturesUnordered<_> = asked.collect();
         let (mut parts, threshold) = (Vec::new(), self.sharing.threshold() as usize);
@@ -217,7 +206,7 @@ impl Bench {
 
     /// A request in another worker's name, until as many have refused it as a key takes parts.
     async fn refusal(&self, worker: &Minted, job: JobId) -> Result<()> {
-        let signed = worker.sign(self.request(WorkerId([0; 32]), job));
+        let signed = worker.sign(KeyRequest { worker: WorkerId([0; 32]), ..self.request(worker, job) });
         let mut asked: FuturesUnordered<_> = self.gatekeepers.iter().map(|(_, host)| host.key(&signed)).collect();
         for _ in 0..self.sharing.threshold() {
             match asked.next().await.context("the gatekeepers are too few")? {

@@ -964,12 +964,6 @@ fn parse_encrypted_file(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
-/// An id, or the beginning of one.
-pub(crate) fn matches_prefix(id: &[u8; 32], text: &str) -> bool {
-    let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
-    digits.len() >= 4 && hex::encode(id).starts_with(&digits)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -1043,12 +1037,5 @@ mod tests {
     fn registers_have_48_bytes() {
         assert_eq!(parse_register(&format!("0x{}", "0a".repeat(48))), Ok([10; 48]));
         assert!(parse_register(&"0a".repeat(32)).is_err() && parse_register("0x").is_err());
-    }
-
-    #[test]
-    fn enclaves_are_found_by_the_beginning_of_their_id() {
-        let id = [0xab; 32];
-        assert!(matches_prefix(&id, "0xabab") && matches_prefix(&id, "ABAB"));
-        assert!(!matches_prefix(&id, "ab") && !matches_prefix(&id, "0xabac"));
     }
 }

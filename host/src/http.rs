@@ -40,6 +40,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, head, post},
 };
+use phala_primitives::Hash;
 use tokio::{
     net::TcpListener,
     sync::{Mutex, watch},
@@ -168,6 +169,15 @@ async fn count(State(api): State<Arc<Api>>, path: Option<MatchedPath>, request: 
     api.metrics.http_requests.with_label_values(&[route, response.status().as_str()]).inc();
     tracing::debug!(%method, route, status = response.status().as_u16(), "served");
     response
+}
+
+/// What a path or a body names by its hash.
+fn parse_hash(text: &str) -> Result<Hash, ApiError> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(text, &mut hash).map(|()| hash).map_err(|_| {
+        ApiError::new(StatusCode::BAD_REQUEST, "bad_hash", "a hash has 64 hexadecimal digits, without 0x")
+            .hint("use the SHA-256 of the bytes")
+    })
 }
 
 /// Serves a request while there is a place for it.

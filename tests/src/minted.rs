@@ -9,14 +9,15 @@ use phala_attestation::{
 };
 use phala_keys::PendingRequest;
 use phala_primitives::{
-    WorkerId,
-    gatekeeper::{KeyRequest, SignedKeyRequest},
+    AppId, GatekeeperId, JobId, WorkerId,
+    gatekeeper::{APP_KEY_VERSION, KeyRequest, NetworkKey, SignedKeyRequest},
     units::Balance,
     worker::{Heartbeat, Performance, PerformanceReport, SignedHeartbeat, SignedPerformanceReport},
 };
 use phala_sdk::{
     Signer,
     chain::{Block, Call, Chain, call},
+    host::Host,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -109,6 +110,20 @@ impl Minted {
         Ok(())
     }
 
+    /// What it asks of gatekeepers for the first attempt at its job, but for the reply key.
+    pub fn request(&self, chain: &Chain, job: JobId, app: AppId, key: NetworkKey) -> KeyRequest {
+        KeyRequest {
+            genesis_hash: chain.genesis_hash(),
+            worker: self.id(),
+            job,
+            attempt: 1,
+            app,
+            version: APP_KEY_VERSION,
+            key,
+            reply_key: [1; 32],
+        }
+    }
+
     /// A request of its own for parts of an app key, and what opens the answers. Worker and reply key in `request` are replaced.
     ///
     /// # Errors
@@ -124,6 +139,16 @@ impl Minted {
         let signature = self.signing.sign(&request.signed_bytes()).to_bytes();
         SignedKeyRequest { request, signature }
     }
+}
+
+/// All gatekeepers of a chain, and their hosts.
+///
+/// # Errors
+/// The chain's, and where one's endpoint is none.
+pub async fn gatekeepers(chain: &Chain) -> Result<Vec<(GatekeeperId, Host)>> {
+    let all = chain.best().await?.gatekeepers().await?;
+    let host = |endpoint| anyhow::Ok(Host::new(&String::from_utf8(endpoint)?)?);
+    all.into_iter().map(|(id, record)| Ok((id, host(record.endpoint)?))).collect()
 }
 
 /// A block that is so new that a statement may name it, and not so new that a fork is likely to replace it.

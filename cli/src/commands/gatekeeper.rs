@@ -15,10 +15,9 @@ use phala_sdk::{
 };
 use serde_json::{Value, json};
 
-use super::worker::vendor;
+use super::{find_by_prefix, worker::vendor};
 use crate::{
-    Status,
-    args::{self, matches_prefix},
+    Status, args,
     context::Context,
     output::{Output, facts, short, table},
 };
@@ -291,13 +290,9 @@ const MAX_BEHIND: u32 = 15;
 
 /// A gatekeeper by its id, or by the beginning of it.
 pub(crate) async fn find(chain: &Chain, text: &str) -> anyhow::Result<GatekeeperId> {
-    let mut found = chain.read(async |state| state.gatekeepers().await).await?;
-    found.retain(|(id, _)| matches_prefix(&id.0, text));
-    match found[..] {
-        [] => bail!("no gatekeeper's id begins with `{text}` (at least four digits); see `phala gatekeeper list`"),
-        [(id, _)] => Ok(id),
-        _ => bail!("the ids of {} gatekeepers begin with `{text}`; give more digits", found.len()),
-    }
+    let gatekeepers = chain.read(async |state| state.gatekeepers().await).await?;
+    let (id, _) = find_by_prefix(gatekeepers, |(id, _)| id.0, text, ("gatekeeper", "phala gatekeeper list"))?;
+    Ok(id)
 }
 
 /// What the chain has of the network's keys, in one block.

@@ -12,9 +12,9 @@ use phala_sdk::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
+use super::find_by_prefix;
 use crate::{
-    Status,
-    args::{self, matches_prefix},
+    Status, args,
     context::Context,
     output::{Output, facts, number, short, table},
 };
@@ -50,13 +50,8 @@ pub(crate) async fn find(chain: &Chain, text: &str) -> anyhow::Result<(WorkerId,
         let worker = chain.read(async |state| state.worker(id).await).await?;
         return Ok((id, worker.with_context(|| format!("the chain knows no worker {id}"))?));
     }
-    let mut found = chain.read(async |state| state.workers().await).await?;
-    found.retain(|(id, _)| matches_prefix(&id.0, text));
-    match found.len() {
-        0 => bail!("no worker's id begins with `{text}` (at least four digits); see `phala worker list --all`"),
-        1 => Ok(found.remove(0)),
-        count => bail!("the ids of {count} workers begin with `{text}`; give more digits"),
-    }
+    let workers = chain.read(async |state| state.workers().await).await?;
+    find_by_prefix(workers, |(id, _)| id.0, text, ("worker", "phala worker list --all"))
 }
 
 /// A worker's status, with what the chain does not store as one.

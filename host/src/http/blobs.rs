@@ -10,10 +10,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::{StreamExt, stream::ReadyChunks};
-use phala_primitives::Hash;
 use tokio::time::timeout;
 
-use super::{Api, ApiError, error::UPLOAD_OFFSET, server, tokens::Right};
+use super::{Api, ApiError, error::UPLOAD_OFFSET, parse_hash, server, tokens::Right};
 use crate::{
     blocking,
     pace::{Pace, TooSlow},
@@ -38,7 +37,7 @@ pub(super) async fn head(
     Path(blob): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let blob = parse(&blob)?;
+    let blob = parse_hash(&blob)?;
     // A bad token is as good as none: this answer has no body that could say why, and the upload's has.
     let owner = if headers.contains_key(Right::Upload.header()) {
         api.front.tokens.check(&api, Right::Upload, &headers).await.ok()
@@ -85,7 +84,7 @@ async fn take(
     extensions: &Extensions,
     pieces: &mut Pieces,
 ) -> Result<bool, ApiError> {
-    let blob = parse(blob)?;
+    let blob = parse_hash(blob)?;
     let (offset, total) = extent(headers)?;
     let (job, owner) = api.front.tokens.check(api, Right::Upload, headers).await?;
     let _working = server::begin_work(extensions);
@@ -200,13 +199,4 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>, ApiErro
     let number = value.to_str().ok().and_then(|text| text.parse().ok());
     let bad = || ApiError::new(StatusCode::BAD_REQUEST, "bad_length", format!("the header {name} holds no number"));
     number.map(Some).ok_or_else(bad)
-}
-
-pub(super) fn parse(blob: &str) -> Result<Hash, ApiError> {
-    let mut hash = [0; 32];
-    match hex::decode_to_slice(blob, &mut hash) {
-        Ok(()) => Ok(hash),
-        Err(_) => Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_hash", "it is named by 64 hexadecimal digits")
-            .hint("use the SHA-256 of its bytes")),
-    }
 }

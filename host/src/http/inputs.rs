@@ -14,9 +14,9 @@ use phala_primitives::{Hash, JobId};
 use serde_json::{Value, json};
 
 use super::{
-    Api, ApiError, blobs,
+    Api, ApiError,
     download::{self, etag},
-    jobs, server,
+    jobs, parse_hash, server,
     tokens::{self, Right},
 };
 use crate::{blocking, jobs::Inputs};
@@ -51,7 +51,7 @@ pub(super) async fn blob(
     headers: HeaderMap,
     extensions: Extensions,
 ) -> Result<Response, ApiError> {
-    let blob = blobs::parse(&blob)?;
+    let blob = parse_hash(&blob)?;
     let (job, _) = api.front.tokens.check(&api, Right::Fetch, &headers).await?;
     let held = (api.front.downloads.enter()?, server::begin_work(&extensions));
     let is_input = api.jobs.inputs(job).is_some_and(|inputs| inputs.blobs.contains(&blob));

@@ -14,9 +14,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Api, ApiError, blobs,
+    Api, ApiError,
     download::{self, etag},
-    server,
+    parse_hash, server,
     tokens::{self, Right},
 };
 use crate::{
@@ -63,7 +63,7 @@ pub(super) async fn start(
         ApiError::new(error.status(), "bad_body", error.body_text())
             .hint("send {\"input\": \"<SHA-256 of the job input>\", \"attempt\": <the job's attempts on chain>}")
     })?;
-    let input = blobs::parse(&body.input)?;
+    let input = parse_hash(&body.input)?;
     let attempt = body.attempt;
     if attempt == 0 {
         let error = ApiError::new(StatusCode::BAD_REQUEST, "bad_attempt", "the first attempt at a job is 1");

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Api, ApiError, blobs, jobs::scale};
+use super::{Api, ApiError, jobs::scale, parse_hash};
 use crate::{blocking, chain::fresh_evidence, enclave::RequestError, store::EvidenceBundle};
 
 /// How long a registration that was just made is given to others who ask: making one takes the enclave some work.
@@ -68,7 +68,7 @@ pub(super) async fn evidence_by_hash(
     State(api): State<Arc<Api>>,
     Path(hash): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let hash = blobs::parse(&hash)?;
+    let hash = parse_hash(&hash)?;
     let store = api.store.clone();
     let bundle = blocking::run(move || store.load_bundle(&hash)).await?.ok_or_else(|| {
         ApiError::new(StatusCode::NOT_FOUND, "no_such_evidence", "the host does not have the evidence with this hash")

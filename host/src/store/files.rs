@@ -338,9 +338,9 @@ impl Store {
     /// # Errors
     /// The disk's.
     pub fn load_bundle(&self, hash: &Hash) -> Result<Option<EvidenceBundle>, Error> {
-        match self.load_evidence()?.filter(|bundle| evidence_hash(bundle) == *hash) {
+        match self.registered(hash)? {
             Some(bundle) => Ok(Some(bundle)),
-            None => load_bundle(&self.folder("bundles").join(hex::encode(hash))),
+            None => self.kept(hash),
         }
     }
 
@@ -350,10 +350,11 @@ impl Store {
     /// # Errors
     /// The disk's.
     pub fn promote_bundle(&self, hash: &Hash) -> Result<Option<EvidenceBundle>, Error> {
-        let bundle = self.load_bundle(hash)?;
-        if let Some(bundle) = &bundle
-            && self.load_evidence()?.as_ref() != Some(bundle)
-        {
+        if let Some(bundle) = self.registered(hash)? {
+            return Ok(Some(bundle));
+        }
+        let bundle = self.kept(hash)?;
+        if let Some(bundle) = &bundle {
             self.write_atomically(&self.folder("evidence"), &bundle.encode())?;
         }
         Ok(bundle)
@@ -365,6 +366,16 @@ impl Store {
     /// The disk's.
     pub fn load_evidence(&self) -> Result<Option<EvidenceBundle>, Error> {
         load_bundle(&self.folder("evidence"))
+    }
+
+    /// [`Self::load_evidence`], if it has this hash.
+    fn registered(&self, hash: &Hash) -> Result<Option<EvidenceBundle>, Error> {
+        Ok(self.load_evidence()?.filter(|bundle| evidence_hash(bundle) == *hash))
+    }
+
+    /// What may get registered, and has this hash.
+    fn kept(&self, hash: &Hash) -> Result<Option<EvidenceBundle>, Error> {
+        load_bundle(&self.folder("bundles").join(hex::encode(hash)))
     }
 
     /// Keeps the chain's specification.

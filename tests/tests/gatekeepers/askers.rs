@@ -20,7 +20,7 @@ use phala_sdk::{
 use phala_tests::{
     Network, guest,
     lying_host::eventually,
-    minted::Minted,
+    minted::{Minted, gatekeepers},
     relay::{Deed, Relay, What},
 };
 use std::fs;
@@ -196,18 +196,8 @@ impl Askers {
         .await
     }
 
-    /// The worker's request for its job, but for the reply key.
     fn request(&self, key: NetworkKey) -> KeyRequest {
-        KeyRequest {
-            genesis_hash: self.chain.genesis_hash(),
-            worker: self.worker.id(),
-            job: self.job,
-            attempt: 1,
-            app: self.app,
-            version: APP_KEY_VERSION,
-            key,
-            reply_key: [1; 32],
-        }
+        self.worker.request(&self.chain, self.job, self.app, key)
     }
 
     async fn sharing(&self, key: NetworkKey) -> Result<VerifiedSharing> {
@@ -215,12 +205,11 @@ impl Askers {
         Ok(VerifiedSharing::new(&sharing.context("the key is shared")?)?)
     }
 
-    /// The gatekeepers, and their hosts.
+    /// The four gatekeepers, and their hosts.
     async fn gatekeepers(&self) -> Result<Vec<(GatekeeperId, Host)>> {
-        let all = self.chain.best().await?.gatekeepers().await?;
+        let all = gatekeepers(&self.chain).await?;
         ensure!(all.len() == 4, "{} gatekeepers", all.len());
-        let host = |endpoint| anyhow::Ok(Host::new(&String::from_utf8(endpoint)?)?);
-        all.into_iter().map(|(id, record)| Ok((id, host(record.endpoint)?))).collect()
+        Ok(all)
     }
 
     /// The app's key that comes from a network key, and the request for it. Each gatekeeper gives its part, maybe a block later.
