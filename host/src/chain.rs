@@ -24,7 +24,7 @@ pub use spec::{SpecError, Starts, enclave_spec};
 use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use phala_attestation::{Family, Measurement, Role};
+use phala_attestation::{Evidence, Family, Measurement, Role};
 use phala_primitives::{
     Balance, Hash, JobId, SignedReceipt, WorkerId,
     attestation::Class,
@@ -140,6 +140,21 @@ pub enum Submission {
 }
 
 impl Submission {
+    /// The evidence that the chain verifies with documents of vendors.
+    fn evidence(&self) -> Option<&Evidence> {
+        match self {
+            Self::Register { registration, .. } | Self::Renew(registration) => Some(&registration.evidence),
+            Self::RegisterGatekeeper { attestation, .. }
+            | Self::RenewGatekeeper(attestation)
+            | Self::ReplaceGatekeeper { attestation, .. } => Some(&attestation.evidence),
+            Self::Heartbeat(_)
+            | Self::SetPrice(..)
+            | Self::SetEndpoint(..)
+            | Self::Receipt(_)
+            | Self::SetGatekeeperEndpoint(..) => None,
+        }
+    }
+
     /// The call's name.
     pub fn name(&self) -> &'static str {
         match self {

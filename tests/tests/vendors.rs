@@ -1,7 +1,7 @@
 //! Workers on TEEs of several vendors, simulated ones: evidence, documents, TCB recoveries, and what breaks.
 
 use anyhow::{Context, Result, ensure};
-use phala_attestation::{DocumentId, mint::Mint};
+use phala_attestation::{DocumentId, Family, SignedDocument, mint::Mint};
 use phala_collateral::{
     Request,
     imitation::{Answer, Imitation},
@@ -108,6 +108,53 @@ fn a_tcb_recovery_is_announced_and_drains_who_is_behind() -> Result<()> {
             .find(|worker| worker["worker"] == behind["worker"] && worker["status"] == "expired"))
     })?;
     others_work(&network)
+}
+
+/// The list of what Intel has revoked, that of the CA of platforms.
+fn revocation_list(mint: &Mint) -> Result<SignedDocument> {
+    let list = mint.sgx(&[0; 64]).1.into_iter().find(|document| matches!(document, SignedDocument::PckCrl { .. }));
+    list.context("SGX has a revocation list")
+}
+
+/// The next list is late. Nothing of the vendor is believed from the end of the last one on, and not sooner; others work on; hosts that
+/// wait pay nothing for it, and their workers are back by themselves when the list is there.
+#[test]
+fn a_revocation_list_that_is_late_costs_nothing_but_the_wait() -> Result<()> {
+    let network = Network::start_with(&["--workers", "2", "--tee", "sgx,sev-snp"])?;
+    let runtime = Runtime::new()?;
+    let chain = runtime.block_on(network.chain())?;
+    let submit = |document| {
+        let submit = call::submit_document(document);
+        runtime.block_on(async { Box::pin(chain.submit_finalized(&network.sudo(), submit)).await })
+    };
+    let start = runtime.block_on(now(&chain))?;
+    let end = start + 60;
+    submit(revocation_list(&Mint { until: end, ..Mint::at(start) })?)?;
+    // A recovery that the platform is good enough for: its host has the evidence verified anew.
+    submit(Mint::at(start).tcb_info(21))?;
+    wait_until("the verdict ends with the list", 60, || {
+        Ok((of_family(&network, INTEL)?["verdict_expires"].as_u64() < Some(end)).then_some(()))
+    })?;
+    ensure!(of_family(&network, INTEL)?["status"] == "active", "out before the list has ended");
+    wait_until("the worker is out", 120, || Ok((of_family(&network, INTEL)?["status"] == "expired").then_some(())))?;
+    ensure!(runtime.block_on(now(&chain))? + 2 >= end, "out before the list has ended");
+    let report = network.job("empty", &[])?.ok()?.report()?;
+    ensure!(report["worker"] == of_family(&network, AMD)?["worker"], "{report}");
+
+    let balance = || {
+        runtime.block_on(async {
+            let state = chain.best().await?;
+            let mut workers = state.workers().await?.into_iter();
+            let waits = workers.find(|(_, worker)| worker.family == Family::Fmspc(FMSPC)).context("a worker")?.1;
+            anyhow::Ok((state.block().number, state.balance(waits.operator).await?.free))
+        })
+    };
+    let (block, before) = balance()?;
+    let after = wait_until("some blocks", 60, || Ok(Some(balance()?).filter(|(later, _)| *later >= block + 10)))?.1;
+    ensure!(after >= before, "waiting has cost {}", before - after);
+
+    submit(revocation_list(&Mint::at(runtime.block_on(now(&chain))?))?)?;
+    wait_until("the worker is back", 120, || Ok((of_family(&network, INTEL)?["status"] == "active").then_some(())))
 }
 
 /// A job that somebody waits for.

@@ -3,11 +3,12 @@
 use std::{future::Future, sync::OnceLock, time::Duration};
 
 use futures::future::BoxFuture;
-use phala_attestation::{Family, Measurement, Role};
+use phala_attestation::{Evidence, Family, Measurement, Role};
 use phala_primitives::{GatekeeperId, Hash, JobId, WorkerId, attestation::Class, gatekeeper::NetworkKey};
 use phala_sdk::{
     Account, Signer,
     chain::{self, Chain, ChainError, DispatchError, Gatekeeper, Seat, SessionKeys, call},
+    evidence::{self, EvidenceError},
 };
 use tokio::time::timeout;
 
@@ -173,6 +174,9 @@ impl Node for RpcNode {
             let Some(signer) = &self.signer else {
                 return Err(SubmitError::Refused("the host holds no key".into()));
             };
+            if let Some(evidence) = submission.evidence() {
+                check_documents(chain, evidence).await?;
+            }
             let limit = match &submission {
                 Submission::Heartbeat(_) => HEARTBEAT_TIMEOUT,
                 _ => SUBMIT_TIMEOUT,
@@ -307,6 +311,18 @@ impl GatekeeperNode for RpcNode {
                 ))
             })
         })
+    }
+}
+
+/// Where documents of vendors are missing or over, as when a list is late, the chain would take a fee with each attempt to say so.
+async fn check_documents(chain: &Chain, evidence: &Evidence) -> Result<(), SubmitError> {
+    let checking = async { evidence::check_documents(&chain.best().await?, evidence).await };
+    match timeout(READ_TIMEOUT, checking).await {
+        Ok(Err(EvidenceError::Bad(error))) => Err(SubmitError::Refused(format!(
+            "{error}; evidence is not submitted, nor a fee paid, until the chain has it: `phala collateral serve` brings it"
+        ))),
+        // Whoever cannot be asked now says it when the evidence is submitted.
+        _ => Ok(()),
     }
 }
 

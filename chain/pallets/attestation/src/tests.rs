@@ -372,6 +372,50 @@ fn documents_of_a_tcb_recovery_are_early_first() {
     });
 }
 
+/// The next revocation list comes seven days after the last one has ended: nobody is refused before, nothing is believed meanwhile, and
+/// with the new one all is as it was.
+#[test]
+fn a_revocation_list_may_be_seven_days_late() {
+    const DAY: u64 = 24 * 60 * 60;
+    type Minted = (Evidence, Vec<SignedDocument>);
+    let day = |days| mint::VALID_FROM + days * DAY;
+    for of_kind in [mint::Mint::sgx, mint::Mint::tdx, mint::Mint::sev_snp] as [fn(&mint::Mint, &[u8; 64]) -> Minted; 3]
+    {
+        let minted = |from, until| {
+            let mint = mint::Mint { from: day(from), until: day(until), ..Default::default() };
+            of_kind(&mint, &statement().report_data())
+        };
+        let is_list = |document: &SignedDocument| {
+            matches!(
+                document,
+                SignedDocument::IntelRootCrl(_) | SignedDocument::PckCrl { .. } | SignedDocument::AmdCrl(_)
+            )
+        };
+        let lists = |from, until| minted(from, until).1.into_iter().filter(is_list).collect::<Vec<_>>();
+        with_vendors(|| {
+            let (evidence, mut documents) = minted(0, 60);
+            documents.retain(|document| !is_list(document));
+            submit_all([documents, lists(0, 10)].concat());
+            let (image, _) = Attestation::verify_evidence(&evidence, Attestation::now()).unwrap();
+            assert_ok!(Attestation::allow_image(RuntimeOrigin::root(), image.measurement(), Role::Worker, 1));
+            let end = day(10) - 1;
+            for now in [Attestation::now(), day(5), end] {
+                set_time(now);
+                assert_eq!(verify_evidence(&evidence).unwrap().expires, end);
+            }
+            for late in 0..=7 {
+                set_time(end + 1 + late * DAY);
+                assert_eq!(verify_evidence(&evidence), Err(Error::<Test>::OutOfDate.into()));
+                for ended in lists(5, 10) {
+                    assert_noop!(submit(ended), Error::<Test>::OutOfDate);
+                }
+            }
+            submit_all(lists(17, 60));
+            assert_eq!(verify_evidence(&evidence).unwrap().expires, day(60) - 1);
+        });
+    }
+}
+
 fn tcb_info_id() -> phala_attestation::DocumentId {
     phala_attestation::DocumentId::SgxTcbInfo([0, 0xa0, 0x67, 0x11, 0, 0])
 }
