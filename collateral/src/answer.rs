@@ -28,8 +28,11 @@ pub(crate) fn max_body_bytes(id: DocumentId) -> usize {
 /// The most bytes of a header with certificates: each may be escaped to three.
 pub(crate) const MAX_CHAIN_HEADER_BYTES: usize = 3 * Document::PckChain.max_bytes();
 
-/// The document in an answer. `issuer_chain` is the value of a header, for requests that have such.
-pub(crate) fn decode(request: Request, issuer_chain: &[u8], body: Vec<u8>) -> Result<SignedDocument, Reason> {
+/// The document in an answer, unverified. `issuer_chain` is the value of a header, for requests that have such.
+///
+/// # Errors
+/// [`Reason::Malformed`] and [`Reason::IssuerChain`].
+pub fn decode(request: Request, issuer_chain: &[u8], body: Vec<u8>) -> Result<SignedDocument, Reason> {
     let malformed = Reason::Malformed(request.id.document());
     Ok(match request.id {
         DocumentId::IntelRootCrl => SignedDocument::IntelRootCrl(binary(body)),

@@ -54,6 +54,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+pub use answer::decode as decode_answer;
 pub use chain::{Chain, ChainError, ChainState};
 pub use client::{Client, ClientError, EndorsementError, FetchError, Reason, Services};
 pub use report::{Early, Failing, Fetched, Freshness, Kept, Report, Submitted};

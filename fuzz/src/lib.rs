@@ -11,6 +11,8 @@
 
 #[cfg(feature = "chain")]
 mod chain;
+#[cfg(feature = "collateral")]
+mod collateral;
 #[cfg(feature = "enclave")]
 mod enclave;
 mod evidence;
@@ -29,6 +31,8 @@ mod wire;
 
 #[cfg(feature = "chain")]
 pub use chain::{calls, extrinsics};
+#[cfg(feature = "collateral")]
+pub use collateral::collateral_answers;
 #[cfg(feature = "enclave")]
 pub use enclave::{age_files, chain_specs, chain_values, job_inputs, programs, sealed_state};
 pub use evidence::evidence;
@@ -42,7 +46,7 @@ pub use names::names;
 #[cfg(feature = "sdk")]
 pub use sdk::{amounts, archives, endpoints, host_answers, keys};
 pub use signed::{receipts, signs_of_life};
-pub use vendors::{documents, evidence_files, vendor_evidence};
+pub use vendors::{browser_requests, documents, evidence_files, vendor_evidence};
 pub use wire::{enclave_frames, host_frames};
 
 use codec::{Decode, DecodeAll, Encode};
@@ -73,6 +77,8 @@ pub fn targets() -> Vec<Target> {
             .concat();
     #[cfg(feature = "chain")]
     targets.extend_from_slice(chain::TARGETS);
+    #[cfg(feature = "collateral")]
+    targets.extend_from_slice(collateral::TARGETS);
     #[cfg(feature = "enclave")]
     targets.extend_from_slice(enclave::TARGETS);
     #[cfg(feature = "host")]

@@ -1,8 +1,9 @@
 use codec::{Decode, Encode};
 use phala_attestation::{
-    Collateral, DocumentId, Evidence, Policy, SignedDocument, UnixSeconds, Unverified, VerifiedEvidence,
-    collect_collateral, files::Files, mint, verify, verify_document,
+    Collateral, DocumentId, Evidence, Policy, Role, SignedDocument, Statement, UnixSeconds, Unverified,
+    VerifiedEvidence, collect_collateral, files::Files, mint, verify, verify_document,
 };
+use phala_primitives::attestation::KeptDocument;
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use crate::{Target, canonical};
@@ -29,6 +30,13 @@ pub(crate) const TARGETS: &[Target] = &[
         tokens: &[b"-----BEGIN CERTIFICATE-----", b"-----BEGIN X509 CRL-----", b"HCLA", b"{\"tcbInfo\":", b"0x"],
         memory_per_byte: Some(512),
     },
+    Target {
+        name: "browser_requests",
+        run: browser_requests,
+        seeds: browser_seeds,
+        tokens: &[&[0], &[1], b"-----BEGIN CERTIFICATE-----", b"{\"dcap\":{", b"{\"tcbInfo\":"],
+        memory_per_byte: Some(512),
+    },
 ];
 
 /// The time of the verification.
@@ -50,7 +58,7 @@ static MINTED: LazyLock<Vec<(Evidence, Collateral, VerifiedEvidence)>> = LazyLoc
     verified.into()
 });
 
-static DOCUMENTS: LazyLock<BTreeMap<DocumentId, SignedDocument>> = LazyLock::new(|| {
+pub(crate) static DOCUMENTS: LazyLock<BTreeMap<DocumentId, SignedDocument>> = LazyLock::new(|| {
     let minted = [mint::sgx(&[7; 64]), mint::tdx(&[7; 64]), mint::sev_snp(&[7; 64])];
     minted.into_iter().flat_map(|(_, documents)| documents).map(|document| (id(&document), document)).collect()
 });
@@ -99,6 +107,13 @@ pub fn evidence_files(data: &[u8]) {
     }
 }
 
+/// What a page asks the module for browsers: the answer is JSON, and files of nobody's are never accepted.
+pub fn browser_requests(data: &[u8]) {
+    let answer = phala_attestation_browser::answer(data);
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("the answer is JSON");
+    assert!(data.first() != Some(&0) || answer["accepted"] != true, "files of nobody's were accepted");
+}
+
 fn evidence_seeds() -> Vec<Vec<u8>> {
     let seeds = MINTED.iter().map(|(evidence, collateral, _)| (evidence, collateral).encode());
     let swapped =
@@ -135,6 +150,32 @@ fn file_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
+/// Files, and workers with the documents of a chain.
+fn browser_seeds() -> Vec<Vec<u8>> {
+    let kept = |(_, document): (&DocumentId, &SignedDocument)| {
+        let verified = verify_document(document, &POLICY, NOW).expect("what is minted is good");
+        KeptDocument::new(document.clone(), &verified).encode()
+    };
+    let documents: Vec<_> = DOCUMENTS.iter().map(kept).collect();
+    let policy = br#"{"dcap":{"minimum_evaluation_number":20}}"#.to_vec();
+    let mut seeds = vec![(0u8, file_seeds(), Some(policy), NOW).encode()];
+    let statement = Statement {
+        role: Role::Worker,
+        signing_key: [1; 32],
+        encryption_key: [2; 32],
+        genesis_hash: [3; 32],
+        operator: [4; 32],
+        block_number: 5,
+        block_hash: [6; 32],
+    };
+    let report_data = statement.report_data();
+    for (evidence, _) in [mint::sgx(&report_data), mint::tdx(&report_data), mint::sev_snp(&report_data)] {
+        let chain = (None::<Vec<u8>>, None::<Vec<u8>>, Some(mint::roots().encode()), documents.clone());
+        seeds.push((1u8, statement.encode(), evidence.encode(), chain, NOW).encode());
+    }
+    seeds
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,5 +188,13 @@ mod tests {
             assert_eq!(verify(&evidence, &collateral, &POLICY, NOW).as_ref(), Ok(verified));
         }
         assert_eq!(DOCUMENTS.len(), 8);
+    }
+
+    #[test]
+    fn minted_workers_are_accepted_in_a_browser() {
+        for seed in browser_seeds().iter().skip(1) {
+            let answer: serde_json::Value = serde_json::from_str(&phala_attestation_browser::answer(seed)).unwrap();
+            assert_eq!(answer["accepted"], true, "{answer}");
+        }
     }
 }

@@ -41,9 +41,11 @@ tests! {
     amounts
     app_files
     archives
+    browser_requests
     calls
     chain_specs
     chain_values
+    collateral_answers
     documents
     enclave_frames
     endpoints
