@@ -131,6 +131,15 @@ impl<AccountId, BlockNumber> Gatekeeper<AccountId, BlockNumber> {
 /// The number of an epoch: 0, 1, 2, …; each has a key of its own.
 pub type EpochId = u32;
 
+/// When the key of an epoch is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Epoch<BlockNumber> {
+    /// Since when inputs may be encrypted under it.
+    pub started: BlockNumber,
+    /// The last block of its grace period: after it, its shares are erased. `None` for the current epoch.
+    pub ends: Option<BlockNumber>,
+}
+
 /// A key of the network.
 #[derive(
     Clone,

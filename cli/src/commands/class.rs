@@ -1,8 +1,8 @@
 //! `phala class`: enclaves that break together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use phala_primitives::{AppId, JobId, attestation::Class};
+use phala_primitives::{AppId, JobId, attestation::Class, gatekeeper::EpochId};
 use phala_sdk::{
     chain::{Call, call},
     exposure::{Exposed, exposure},
@@ -63,14 +63,32 @@ async fn change(class: Class, call: Call, effect: &str, context: &Context, outpu
 struct ExposedApp {
     jobs: Vec<JobId>,
     blocks: Option<(u32, u32)>,
+    epochs: BTreeSet<EpochId>,
+}
+
+/// `1, 3 to 5`; `-` for none.
+fn ranges(numbers: &BTreeSet<EpochId>) -> String {
+    let mut ranges: Vec<(EpochId, EpochId)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(*number) => *last = *number,
+            _ => ranges.push((*number, *number)),
+        }
+    }
+    let texts = ranges.into_iter().map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first} to {last}"),
+    });
+    Some(texts.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty()).unwrap_or_else(|| "-".into())
 }
 
 async fn show_exposure(class: Class, context: &Context, output: &Output) -> Status {
     let exposed = context.chain().await?.read(async |state| exposure(state, class).await).await?;
     let mut apps = BTreeMap::<AppId, ExposedApp>::new();
-    for Exposed { job, app, since, .. } in &exposed {
+    for Exposed { job, app, since, epochs, .. } in &exposed {
         let app = apps.entry(*app).or_default();
         app.jobs.push(*job);
+        app.epochs.extend(epochs);
         let (first, last) = app.blocks.unwrap_or((*since, *since));
         app.blocks = Some((first.min(*since), last.max(*since)));
     }
@@ -91,10 +109,23 @@ async fn show_exposure(class: Class, context: &Context, output: &Output) -> Stat
                     format!("{}{more}", jobs.join(", ")),
                     first.to_string(),
                     last.to_string(),
+                    ranges(&app.epochs),
                 ]
             });
-            table(&["app", "jobs", "numbers", "first given in block", "last"], rows)
+            table(&["app", "jobs", "numbers", "first given in block", "last", "keys of epochs"], rows)
         }
     })?;
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_are_shown_as_ranges() {
+        for (epochs, text) in [(&[][..], "-"), (&[0], "0"), (&[1, 3, 4, 5], "1, 3 to 5"), (&[7, 8, 10], "7 to 8, 10")] {
+            assert_eq!(ranges(&epochs.iter().copied().collect()), text);
+        }
+    }
 }

@@ -35,6 +35,9 @@ pub fn seat_id(operator: Account, index: u16) -> Account {
 /// How a network key is shared.
 pub type Sharing = gatekeeper::Sharing<u32>;
 
+/// When the key of an epoch is in use.
+pub type Epoch = gatekeeper::Epoch<u32>;
+
 /// An attempt at a ceremony.
 pub type Ceremony = gatekeeper::Ceremony<u32>;
 
@@ -342,6 +345,11 @@ impl State {
     /// All classes that are declared broken, and since when.
     pub async fn compromised(&self) -> Result<Vec<(Class, u64)>, ChainError> {
         self.all(api::storage().attestation().compromised(), 16, "broken class").await
+    }
+
+    /// When each epoch is in use, and when it was, as far back as the chain knows. In ascending order.
+    pub async fn epochs(&self) -> Result<Vec<(EpochId, Epoch)>, ChainError> {
+        self.all(api::storage().keys().epochs(), 8, "epoch").await
     }
 
     /// Who was given each job that the chain still knows, in turn, by number of the job.

@@ -72,6 +72,18 @@ fn a_share_of_an_era_ago_is_dealt_anew(network: &Network, fourth: &str, first: &
     wait_for_rounds(network, "rounds with the fourth's new share")
 }
 
+/// The exposure report of a worker's family has the job that it ran, and the epochs whose keys it could ask for meanwhile.
+fn what_it_could_ask_for_is_reported(network: &Network, worker: &str) -> Result<()> {
+    let family = network.phala(&["worker", "show", worker, "--json"])?.ok()?.json()?["family"].clone();
+    let epoch = keys(network)?["input_key"]["epoch"].clone();
+    let report = network.phala(&["class", "exposure", family.as_str().context("a family")?, "--json"])?.ok()?.json()?;
+    let jobs = report["jobs"].as_array().context("jobs")?;
+    let epochs = jobs.iter().filter(|job| job["worker"] == worker).map(|job| job["epochs"].as_array());
+    let knows = |epochs: &Vec<Value>| epochs.contains(&epoch);
+    ensure!(epochs.clone().count() > 0 && epochs.flatten().all(knows), "no epoch {epoch} in {report}");
+    Ok(())
+}
+
 /// With one of four gone, everything goes on. With two, nothing does, and the CLI says so; when they come back nothing is lost, though
 /// one of them has only what it had sealed an era ago: its share is dealt anew.
 #[test]
@@ -91,6 +103,8 @@ fn one_of_four_gatekeepers_may_be_gone_and_two_lose_nothing() -> Result<()> {
     let stdin = network.file("stdin", "three are enough")?;
     let run = network.job("echo", &["--stdin", &stdin])?.ok()?;
     ensure!(run.stdout() == "three are enough" && run.report()?["attempt"] == 1, "{}", run.stderr);
+
+    what_it_could_ask_for_is_reported(&network, run.report()?["worker"].as_str().context("who ran it")?)?;
 
     let text = "encrypted before two were gone";
     let (app, encrypted) = encrypted_to_an_app(&network, text)?;

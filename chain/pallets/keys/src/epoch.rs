@@ -36,7 +36,9 @@ impl<T: Config> Pallet<T> {
             Ended::<T>::insert(sharing.ceremony, ());
         }
         Formers::<T>::remove(NetworkKey::Epoch(epoch));
-        Epochs::<T>::remove(epoch);
+        if let Some(forgotten) = epoch.checked_sub(ENDED_EPOCHS) {
+            Epochs::<T>::remove(forgotten);
+        }
         OldestEpoch::<T>::put(epoch.saturating_add(1));
         Self::deposit_event(Event::EpochEnded { epoch });
         <T as Config>::WeightInfo::end_epoch().saturating_add(T::DbWeight::get().writes(1))

@@ -89,7 +89,7 @@ pub mod weights;
 
 pub use beacon::verify as verify_beacon;
 pub use pallet::*;
-pub use types::{Epoch, Failure, GatekeeperSet, Plan, Progress, ReleaseLog};
+pub use types::{Failure, GatekeeperSet, Plan, Progress, ReleaseLog};
 pub use weights::WeightInfo;
 
 use alloc::vec::Vec;
@@ -99,8 +99,8 @@ use frame_system::{ensure_authorized, pallet_prelude::*};
 use phala_primitives::{
     GatekeeperId, Hash,
     gatekeeper::{
-        Answer, Beacon, CeremonyId, Confirmation, Content, Dealing, EpochId, NetworkKey, Phase, Post, PublicKey, Round,
-        SignedBeacon, SignedLostShare, SignedPost, SignedReleases, threshold,
+        Answer, Beacon, CeremonyId, Confirmation, Content, Dealing, Epoch, EpochId, NetworkKey, Phase, Post, PublicKey,
+        Round, SignedBeacon, SignedLostShare, SignedPost, SignedReleases, threshold,
     },
 };
 use sp_runtime::traits::{Saturating, UniqueSaturatedInto, Zero};
@@ -116,6 +116,10 @@ pub const MAX_RUNNING: u32 = 3;
 
 /// With more ended attempts than this waiting to be removed, no phase ends.
 pub const MAX_ENDED: u32 = 8;
+
+/// Of how many epochs that have ended it is known when they were in use: of more than jobs are kept for, so that whoever finds an enclave
+/// broken knows which keys it could ask for.
+pub const ENDED_EPOCHS: EpochId = 1024;
 
 /// Where this pallet's transactions are in the pool: before all that pay. There cannot be many.
 const PRIORITY: TransactionPriority = TransactionPriority::MAX / 2;
@@ -244,7 +248,7 @@ pub mod pallet {
     #[pallet::storage]
     pub type OldestEpoch<T> = StorageValue<_, EpochId, ValueQuery>;
 
-    /// When each epoch is in use whose key has a sharing.
+    /// When each epoch is in use whose key has a sharing, and when the last [`ENDED_EPOCHS`] were that have ended.
     #[pallet::storage]
     pub type Epochs<T: Config> = StorageMap<_, Twox64Concat, EpochId, Epoch<BlockNumberFor<T>>>;
 

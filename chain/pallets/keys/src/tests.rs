@@ -657,7 +657,24 @@ mod epochs {
             }
             assert_eq!(Epochs::<Test>::iter().count(), 4);
             run_to(now() + 2 * GRACE);
-            assert_eq!(Epochs::<Test>::iter_keys().collect::<Vec<_>>(), [3]);
+            let shared = |epoch: &u32| Sharings::<Test>::contains_key(NetworkKey::Epoch(*epoch));
+            assert_eq!((0..4).filter(shared).collect::<Vec<_>>(), [3]);
+        });
+    }
+
+    #[test]
+    fn when_an_epoch_was_is_known_for_a_while_after_its_end() {
+        new_chain().execute_with(|| {
+            let last = ENDED_EPOCHS + 1;
+            (0..last).for_each(|epoch| Epochs::<Test>::insert(epoch, Epoch { started: 1, ends: Some(2) }));
+            Epochs::<Test>::insert(last, Epoch { started: 2, ends: None });
+            CurrentEpoch::<Test>::put(last);
+            for ended in 0..last {
+                assert!(Epochs::<Test>::contains_key(0));
+                Keys::do_end_epoch(3);
+                assert_eq!(OldestEpoch::<Test>::get(), ended + 1);
+            }
+            assert!(!Epochs::<Test>::contains_key(0) && Epochs::<Test>::contains_key(1));
         });
     }
 }

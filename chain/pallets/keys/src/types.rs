@@ -43,15 +43,6 @@ pub struct Progress {
     pub agreed: Option<Confirmation>,
 }
 
-/// When the key of an epoch is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-pub struct Epoch<BlockNumber> {
-    /// Since when inputs may be encrypted under it.
-    pub started: BlockNumber,
-    /// The last block of its grace period: after it, its shares are erased. `None` for the current epoch.
-    pub ends: Option<BlockNumber>,
-}
-
 /// What a gatekeeper has logged of its key releases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct ReleaseLog<BlockNumber> {
