@@ -146,7 +146,7 @@ impl Minted {
 /// # Errors
 /// The chain's, and where one's endpoint is none.
 pub async fn gatekeepers(chain: &Chain) -> Result<Vec<(GatekeeperId, Host)>> {
-    let all = chain.best().await?.gatekeepers().await?;
+    let all = chain.read(async |state| state.gatekeepers().await).await?;
     let host = |endpoint| anyhow::Ok(Host::new(&String::from_utf8(endpoint)?)?);
     all.into_iter().map(|(id, record)| Ok((id, host(record.endpoint)?))).collect()
 }

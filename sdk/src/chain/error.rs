@@ -93,7 +93,9 @@ impl From<sx::EventsError> for ChainError {
 impl From<sx::StorageError> for ChainError {
     fn from(error: sx::StorageError) -> Self {
         match error {
-            sx::StorageError::CannotFetchValue(error) => error.into(),
+            sx::StorageError::CannotFetchValue(error)
+            | sx::StorageError::CannotIterateValues(error)
+            | sx::StorageError::StreamFailure(error) => error.into(),
             sx::StorageError::IncompatibleCodegen
             | sx::StorageError::PalletNameNotFound(_)
             | sx::StorageError::StorageEntryNotFound { .. } => Self::Incompatible(error.to_string()),
@@ -241,12 +243,22 @@ mod tests {
 
     #[test]
     fn a_block_that_a_fork_has_replaced_is_no_refusal() {
-        let from = |data: &str| {
+        let refusal = |data: &str| -> subxt::rpcs::Error {
             let data = Some(to_raw_value(data).unwrap());
-            ChainError::from_rpc(subxt::rpcs::UserError { code: 4003, message: "Client error".into(), data }.into())
+            subxt::rpcs::UserError { code: 4003, message: "Client error".into(), data }.into()
         };
-        let discarded = from("UnknownBlock: State already discarded for 0x69d9c9d76753aea7");
+        let from = |data: &str| ChainError::from_rpc(refusal(data));
+        const DISCARDED: &str = "UnknownBlock: State already discarded for 0x69d9c9d76753aea7";
+        let discarded = from(DISCARDED);
         assert!(matches!(discarded, ChainError::Discarded) && discarded.is_transient(), "{discarded}");
+        let backend = || sx::BackendError::Rpc(sx::RpcError::ClientError(refusal(DISCARDED)));
+        for error in [
+            sx::StorageError::CannotFetchValue(backend()),
+            sx::StorageError::CannotIterateValues(backend()),
+            sx::StorageError::StreamFailure(backend()),
+        ] {
+            assert!(matches!(error.into(), ChainError::Discarded));
+        }
         assert_eq!(from("Execution failed").to_string(), "the node refused: Client error: Execution failed");
     }
 }

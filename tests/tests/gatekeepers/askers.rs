@@ -71,7 +71,7 @@ impl Askers {
         let deadline = state.block().number + 900;
         let submit = call::submit_job(app, limits, PHA / 1000, deadline, 1, [1; 32]);
         let job = Box::pin(chain.submit(&user, submit)).await?.job.context("a job was submitted")?;
-        let images = state.images().await?;
+        let images = chain.read(async |state| state.images().await).await?;
         let image = images.iter().find(|(_, image)| image.role == Role::Worker).context("workers have an image")?.0;
         let [worker, idle, stranger] = [101, 102, 103].map(|number| Minted::new(number, "//Eve"));
         Ok(Self { chain: chain.clone(), user, app, job, image, worker: worker?, idle: idle?, stranger: stranger? })
@@ -79,7 +79,7 @@ impl Askers {
 
     /// The control: who is given the job gets a part of the app's key from every gatekeeper, and any three of them are the key.
     pub async fn who_has_the_job_gets_the_apps_key(&self) -> Result<Granted> {
-        let until = self.chain.best().await?.timestamp_ms().await? / 1000 + VERDICT;
+        let until = self.chain.read(async |state| state.timestamp_ms().await).await? / 1000 + VERDICT;
         let (worker, idle) = (self.register(&self.worker, until, 1), self.register(&self.idle, u64::MAX, PHA));
         tokio::try_join!(worker, idle)?;
         eventually("the job is assigned", 60, async || {
@@ -166,7 +166,8 @@ impl Askers {
         self.is_time(granted.until).await?;
         self.is_refused_by_now(&granted.request, VERDICT_OVER).await?;
         eventually("the worker loses the job, being silent", 120, async || {
-            Ok((self.found(&self.chain.best().await?).await?.status == JobStatus::Queued).then_some(()))
+            let job = self.chain.read(async |state| state.job(self.job).await).await?.context("the job is on chain")?;
+            Ok((job.status == JobStatus::Queued).then_some(()))
         })
         .await?;
         self.is_refused_by_now(&granted.request, NOT_ITS_JOB).await?;
