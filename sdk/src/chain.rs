@@ -13,7 +13,7 @@ mod submit;
 
 pub use call::{Call, SessionKeys};
 pub use error::{ChainError, ConnectError, DispatchError, SubmitError};
-pub use state::{AccountBalance, App, Ceremony, Gatekeeper, Image, Job, Seat, Sharing, State, Worker, seat_id};
+pub use state::{AccountBalance, App, Ceremony, Epoch, Gatekeeper, Image, Job, Seat, Sharing, State, Worker, seat_id};
 pub use submit::Included;
 
 use serde::de::DeserializeOwned;

@@ -396,14 +396,15 @@ async fn collateral(state: &State, evidence: &Evidence) -> Result<Collateral, Ev
     Ok(phala_attestation::collect_collateral(evidence, |id| kept.remove(&id))?)
 }
 
-/// Whether the documents of vendors that the chain verifies `evidence` with are there, and in force at the block's time: whoever submits
+/// Whether the documents of vendors that the chain verifies `evidence` with are there, and in force in the block after the next: whoever submits
 /// evidence without them pays to be told. What else there is to say of the evidence, the chain says.
 ///
 /// # Errors
 /// [`EvidenceError::Bad`] with what is missing or over, and the chain's.
 pub async fn check_documents(state: &State, evidence: &Evidence) -> Result<(), EvidenceError> {
-    use phala_attestation::Error::{CrlMissing, DocumentMissing, Expired, NotYetValid};
-    let now = state.timestamp_ms().await? / 1000;
+    use phala_attestation::Error::{CrlMissing, DocumentMissing, EvaluationNumber, Expired, NotYetValid};
+    // It gets into the next block at best.
+    let now = (state.timestamp_ms().await? + 2 * state.block_ms()?) / 1000;
     let policy = state.policy().await?;
     let verified = match collateral(state, evidence).await {
         Ok(collateral) => phala_attestation::verify(evidence, &collateral, &policy, now).map(drop),
@@ -411,7 +412,9 @@ pub async fn check_documents(state: &State, evidence: &Evidence) -> Result<(), E
         Err(error) => return Err(error),
     };
     match verified {
-        Err(error @ (NotYetValid(_) | Expired(_) | DocumentMissing(_) | CrlMissing)) => Err(error.into()),
+        Err(error @ (NotYetValid(_) | Expired(_) | EvaluationNumber(_) | DocumentMissing(_) | CrlMissing)) => {
+            Err(error.into())
+        }
         _ => Ok(()),
     }
 }

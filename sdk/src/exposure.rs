@@ -104,6 +104,6 @@ mod tests {
         ] {
             assert_eq!(in_use(&epochs, since, until), expected, "{since} to {until:?}");
         }
-        assert_eq!(in_use(&[], 1, None), vec![]);
+        assert!(in_use(&[], 1, None).is_empty());
     }
 }

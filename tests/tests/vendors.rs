@@ -133,7 +133,7 @@ fn a_revocation_list_that_is_late_costs_nothing_but_the_wait() -> Result<()> {
     // A recovery that the platform is good enough for: its host has the evidence verified anew.
     submit(Mint::at(start).tcb_info(21))?;
     wait_until("the verdict ends with the list", 60, || {
-        Ok((of_family(&network, INTEL)?["verdict_expires"].as_u64() < Some(end)).then_some(()))
+        Ok((of_family(&network, INTEL)?["verdict_expires"].as_u64().is_some_and(|expires| expires < end)).then_some(()))
     })?;
     ensure!(of_family(&network, INTEL)?["status"] == "active", "out before the list has ended");
     wait_until("the worker is out", 120, || Ok((of_family(&network, INTEL)?["status"] == "expired").then_some(())))?;
@@ -154,7 +154,7 @@ fn a_revocation_list_that_is_late_costs_nothing_but_the_wait() -> Result<()> {
     ensure!(after >= before, "waiting has cost {}", before - after);
 
     submit(revocation_list(&Mint::at(runtime.block_on(now(&chain))?))?)?;
-    wait_until("the worker is back", 120, || Ok((of_family(&network, INTEL)?["status"] == "active").then_some(())))
+    wait_until("the worker is back", 240, || Ok((of_family(&network, INTEL)?["status"] == "active").then_some(())))
 }
 
 /// A job that somebody waits for.

@@ -319,7 +319,7 @@ async fn check_documents(chain: &Chain, evidence: &Evidence) -> Result<(), Submi
     let checking = async { evidence::check_documents(&chain.best().await?, evidence).await };
     match timeout(READ_TIMEOUT, checking).await {
         Ok(Err(EvidenceError::Bad(error))) => Err(SubmitError::Refused(format!(
-            "{error}; evidence is not submitted, nor a fee paid, until the chain has it: `phala collateral serve` brings it"
+            "{error}; evidence is not submitted, nor a fee paid, until then (what the chain keeps, `phala collateral serve` brings)"
         ))),
         // Whoever cannot be asked now says it when the evidence is submitted.
         _ => Ok(()),

@@ -393,7 +393,9 @@ fn a_revocation_list_may_be_seven_days_late() {
         };
         let lists = |from, until| minted(from, until).1.into_iter().filter(is_list).collect::<Vec<_>>();
         with_vendors(|| {
-            let (evidence, mut documents) = minted(0, 60);
+            // Of what limits a verdict, only lists end here.
+            assert_ok!(Attestation::set_verdict_lifetime(RuntimeOrigin::root(), MAX_VERDICT_LIFETIME));
+            let (evidence, mut documents) = minted(0, 40);
             documents.retain(|document| !is_list(document));
             submit_all([documents, lists(0, 10)].concat());
             let (image, _) = Attestation::verify_evidence(&evidence, Attestation::now()).unwrap();
@@ -410,8 +412,8 @@ fn a_revocation_list_may_be_seven_days_late() {
                     assert_noop!(submit(ended), Error::<Test>::OutOfDate);
                 }
             }
-            submit_all(lists(17, 60));
-            assert_eq!(verify_evidence(&evidence).unwrap().expires, day(60) - 1);
+            submit_all(lists(17, 40));
+            assert_eq!(verify_evidence(&evidence).unwrap().expires, day(40) - 1);
         });
     }
 }
