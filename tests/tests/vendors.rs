@@ -94,7 +94,7 @@ fn a_tcb_recovery_is_announced_and_drains_who_is_behind() -> Result<()> {
     let others_work = |network: &Network| -> Result<()> {
         for _ in 0..3 {
             let report = network.job("empty", &[])?.ok()?.report()?;
-            ensure!(report["worker"] != behind["worker"], "{report}");
+            ensure!(report["worker"]["worker"] != behind["worker"], "{report}");
         }
         let others = list(network)?.into_iter().filter(|worker| worker["worker"] != behind["worker"]);
         let statuses: Vec<_> = others.map(|worker| (worker["status"].clone(), worker["outlook"].clone())).collect();
@@ -139,7 +139,7 @@ fn a_revocation_list_that_is_late_costs_nothing_but_the_wait() -> Result<()> {
     wait_until("the worker is out", 120, || Ok((of_family(&network, INTEL)?["status"] == "expired").then_some(())))?;
     ensure!(runtime.block_on(now(&chain))? + 2 >= end, "out before the list has ended");
     let report = network.job("empty", &[])?.ok()?.report()?;
-    ensure!(report["worker"] == of_family(&network, AMD)?["worker"], "{report}");
+    ensure!(report["worker"]["worker"] == of_family(&network, AMD)?["worker"], "{report}");
 
     let balance = || {
         runtime.block_on(async {

@@ -106,7 +106,11 @@ fn one_of_four_gatekeepers_may_be_gone_and_two_lose_nothing() -> Result<()> {
     let run = network.job("echo", &["--stdin", &stdin])?.ok()?;
     ensure!(run.stdout() == "three are enough" && run.report()?["attempt"] == 1, "{}", run.stderr);
 
-    what_it_could_ask_for_is_reported(&network, run.report()?["worker"].as_str().context("who ran it")?, &epoch)?;
+    what_it_could_ask_for_is_reported(
+        &network,
+        run.report()?["worker"]["worker"].as_str().context("who ran it")?,
+        &epoch,
+    )?;
 
     let text = "encrypted before two were gone";
     let (app, encrypted) = encrypted_to_an_app(&network, text)?;
