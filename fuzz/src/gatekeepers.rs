@@ -1,4 +1,4 @@
-//! What gatekeepers and workers read of each other: requests for app keys, and what is encrypted to an app.
+//! What gatekeepers and workers read of each other: requests for keys, and what is encrypted to an app.
 
 use age::Decryptor;
 use codec::Encode;
@@ -6,10 +6,14 @@ use commonware_codec::Encode as _;
 use commonware_cryptography::bls12381::primitives::{ops, variant::MinSig};
 use ed25519_dalek::{Signer, SigningKey};
 use phala_app_encryption::{AppIdentity, AppRecipient, Purpose, Target as AppTarget};
+use phala_attestation::{Measurement, PlatformId};
 use phala_keys::VerifiedRequest;
 use phala_primitives::{
     AppId, WorkerId,
-    gatekeeper::{APP_KEY_NAMESPACE, KeyRequest, NetworkKey, PublicKey, SignedKeyRequest, app_key_message},
+    gatekeeper::{
+        APP_KEY_NAMESPACE, GatekeeperRequest, KeyRequest, NetworkKey, PublicKey, SealingKeyRequest, SignedRequest,
+        app_key_message,
+    },
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -46,9 +50,19 @@ static KEY_REQUESTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
             key: key_asked,
             reply_key: [4; 32],
         };
-        SignedKeyRequest { signature: key.sign(&request.signed_bytes()).to_bytes(), request }.encode()
+        let signature = key.sign(&request.signed_bytes()).to_bytes();
+        GatekeeperRequest::AppKey(SignedRequest { signature, request })
     };
-    [NetworkKey::Root, NetworkKey::Epoch(7)].map(sign).into()
+    let request = SealingKeyRequest {
+        genesis_hash: [1; 32],
+        claimant: key.verifying_key().to_bytes(),
+        platform: PlatformId([5; 32]),
+        measurement: Measurement([6; 32]),
+        reply_key: [4; 32],
+    };
+    let signature = key.sign(&request.signed_bytes()).to_bytes();
+    let sealing = GatekeeperRequest::SealingKey(SignedRequest { signature, request });
+    [sign(NetworkKey::Root), sign(NetworkKey::Epoch(7)), sealing].map(|request| request.encode()).into()
 });
 
 /// An app's key, made of a network key that one knows whole.
@@ -76,14 +90,18 @@ pub fn app_files(data: &[u8]) {
     }
 }
 
-/// Requests for app keys, as strangers bring them to a gatekeeper.
+/// Requests for keys, as strangers bring them to a gatekeeper.
 pub fn key_requests(data: &[u8]) {
-    let Some(signed) = canonical::<SignedKeyRequest>(data) else { return };
-    if VerifiedRequest::new(&signed).is_ok() {
+    let Some(signed) = canonical::<GatekeeperRequest>(data) else { return };
+    let is_signed = match &signed {
+        GatekeeperRequest::AppKey(signed) => VerifiedRequest::new(signed).is_ok(),
+        GatekeeperRequest::SealingKey(signed) => VerifiedRequest::new(signed).is_ok(),
+    };
+    if is_signed {
         assert!(KEY_REQUESTS.iter().any(|request| request == data), "a request that nobody signed was believed");
     }
 }
 
-pub(crate) fn key_request() -> SignedKeyRequest {
+pub(crate) fn key_request() -> GatekeeperRequest {
     canonical(&KEY_REQUESTS[0]).expect("it was encoded here")
 }

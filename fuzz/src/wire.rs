@@ -2,8 +2,9 @@ use codec::{Decode, Encode};
 use phala_attestation::{Role, simulated::development_root};
 use phala_primitives::{GatekeeperId, Outcome, gatekeeper::KeyReply};
 use phala_protocol::{
-    EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, EnclaveStatus, Hello, HostMessage, HostNotice,
-    HostReply, HostRequest, JobState, LogLevel, Message, Pause, Refusal, Registration, Start, StartRole, wire,
+    Attestation, EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, EnclaveStatus, Hello, HostMessage,
+    HostNotice, HostReply, HostRequest, JobState, LogLevel, Message, Pause, Refusal, Registration, Start, StartRole,
+    wire,
 };
 
 use crate::{Target, canonical, evidence, gatekeepers, signed};
@@ -88,6 +89,8 @@ fn host_seeds() -> Vec<Vec<u8>> {
 
 fn enclave_seeds() -> Vec<Vec<u8>> {
     let name = "keys-00";
+    let (statement, evidence) =
+        evidence::bundle(&evidence::statement(Role::Worker), &development_root(), 1, u64::MAX, false);
     let requests = [
         EnclaveRequest::Dial { connection: 3, address: "127.0.0.1:30333".into() },
         EnclaveRequest::ReadBlob { blob: [5; 32], offset: 0, length: 1 << 20 },
@@ -97,9 +100,11 @@ fn enclave_seeds() -> Vec<Vec<u8>> {
         EnclaveRequest::ReadCache { name: name.into(), offset: 0, length: 1 << 20 },
         EnclaveRequest::WriteCache { name: name.into(), offset: 0, bytes: vec![7; 100], last: true },
         EnclaveRequest::Key { gatekeeper: GatekeeperId([8; 32]), request: Box::new(gatekeepers::key_request()) },
+        EnclaveRequest::ClaimSealingKey(Box::new(Attestation {
+            statement: statement.clone(),
+            evidence: evidence.clone(),
+        })),
     ];
-    let (statement, evidence) =
-        evidence::bundle(&evidence::statement(Role::Worker), &development_root(), 1, u64::MAX, false);
     let registration = Registration { statement, evidence, performance: signed::performance() };
     let pause = Some(Pause::NoFinality { seconds: 120 });
     let replies = [

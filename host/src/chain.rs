@@ -9,12 +9,14 @@
 //! Nothing here is trusted by the enclave. All of it is driven by what the chain says, not by what the host
 //! believes to have done: after a crash the same steps lead to the same end.
 
+mod endorsement;
 mod receipts;
 mod registration;
 mod rpc;
 mod seat;
 mod spec;
 
+pub use endorsement::Endorsements;
 pub use receipts::Receipts;
 pub use registration::{OperatorConfig, Registration, StepError, Submits, fresh_evidence};
 pub use rpc::{Keys, RpcNode};
@@ -124,6 +126,8 @@ pub enum Submission {
         /// From the node.
         keys: SessionKeys,
     },
+    /// `attestation.claim_sealing_key`.
+    ClaimSealingKey(Box<phala_protocol::Attestation>),
     /// `gatekeepers.renew`.
     RenewGatekeeper(Box<phala_protocol::Attestation>),
     /// `gatekeepers.replace`.
@@ -146,6 +150,7 @@ impl Submission {
             Self::Register { registration, .. } | Self::Renew(registration) => Some(&registration.evidence),
             Self::RegisterGatekeeper { attestation, .. }
             | Self::RenewGatekeeper(attestation)
+            | Self::ClaimSealingKey(attestation)
             | Self::ReplaceGatekeeper { attestation, .. } => Some(&attestation.evidence),
             Self::Heartbeat(_)
             | Self::SetPrice(..)
@@ -166,6 +171,7 @@ impl Submission {
             Self::Receipt(_) => "submit_receipt",
             Self::RegisterGatekeeper { .. } => "register_gatekeeper",
             Self::RenewGatekeeper(_) => "renew_gatekeeper",
+            Self::ClaimSealingKey(_) => "claim_sealing_key",
             Self::ReplaceGatekeeper { .. } => "replace_gatekeeper",
             Self::SetGatekeeperEndpoint(..) => "set_gatekeeper_endpoint",
         }
@@ -238,7 +244,7 @@ pub async fn follow(node: Arc<dyn Node>, heads: watch::Sender<Option<Heads>>, me
 }
 
 /// Submits, counts and logs.
-async fn submit(node: &dyn Node, metrics: &Metrics, submission: Submission) -> Result<u32, SubmitError> {
+pub(crate) async fn submit(node: &dyn Node, metrics: &Metrics, submission: Submission) -> Result<u32, SubmitError> {
     let name = submission.name();
     let result = node.submit(submission).await;
     let label = match &result {

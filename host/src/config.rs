@@ -18,13 +18,14 @@ use phala_sdk::{Account, Signer, amount};
 
 use crate::{
     chain::{Keys, OperatorConfig, SeatConfig, Submits},
+    enclave::Address,
     http::{Bounds, Tls},
     store,
 };
 
 /// The untrusted host of a Phala worker's or gatekeeper's enclave.
 ///
-/// Listens on a Unix socket for the enclave's process, carries its bytes, keeps its files, serves users over HTTP, and
+/// Listens on a socket for the enclave's process, carries its bytes, keeps its files, serves users over HTTP, and
 /// brings what the enclave signs to the chain. It can be restarted at any time; the enclave connects again by itself.
 #[derive(Debug, Parser)]
 #[command(name = "phala-host", version)]
@@ -32,10 +33,10 @@ pub struct Options {
     /// The JSON-RPC of a node of the chain.
     #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:9944")]
     pub node: String,
-    /// The Unix socket on which the enclave's process connects. Its folder is made if absent; only its user and its group may be
-    /// able to enter it (mode 0710).
-    #[arg(long, value_name = "PATH")]
-    pub socket: PathBuf,
+    /// Where the enclave's process connects: a Unix socket, whose folder is made if absent, and which only its user and its group may be
+    /// able to enter (mode 0710); tcp:IP:PORT of this machine, for SGX under Gramine; or vsock:CID:PORT, for the guest with this CID.
+    #[arg(long, value_name = "PATH|tcp:IP:PORT|vsock:CID:PORT")]
+    pub socket: Address,
     /// The folder for blobs, outputs and the enclave's sealed state.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
@@ -80,6 +81,9 @@ pub struct Options {
     /// A file with the password of --submitter-key-file, when that is encrypted.
     #[arg(long, value_name = "FILE", requires = "submitter_key_file")]
     pub submitter_password_file: Option<PathBuf>,
+    /// The base URL of AMD's KDS, which is asked for the certificate of an SEV-SNP machine that does not have it. By default AMD's own.
+    #[arg(long, value_name = "URL")]
+    pub kds: Option<String>,
     /// The chain's raw specification, instead of the one that the node gives.
     #[arg(long, value_name = "FILE")]
     pub chain_spec: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! The enclave, as the host sees it: a process that connects to the host's Unix socket, is told once which chain to
+//! The enclave, as the host sees it: a process that connects to the host ([`Address`]), is told once which chain to
 //! follow, and then works.
 //!
 //! [`Enclave`] serves one connection at a time, over any stream of bytes: a new one replaces the old. On each it sends
@@ -6,16 +6,15 @@
 //! wants something of the enclave uses [`Enclave::request`], which fails at once while there is none.
 
 mod link;
+mod listener;
 mod requests;
 
 pub use link::{Link, RequestError};
-pub use requests::{KeyQuestion, Said};
+pub use listener::{Address, Listener, listen};
+pub use requests::{KeyQuestion, Said, SealingClaim};
 
 use std::{
-    fs::{DirBuilder, Permissions},
-    io, mem,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
-    path::Path,
+    mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -25,7 +24,6 @@ use phala_primitives::{Hash, JobId, WorkerId};
 use phala_protocol::{EnclaveReply, EnclaveStatus, HostRequest, Start};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{UnixListener, UnixStream},
     sync::{mpsc, watch},
     task::JoinSet,
     time::{Instant, sleep, timeout},
@@ -34,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     blocking,
+    chain::Endorsements,
     jobs::{Jobs, Pending},
     metrics::Metrics,
     store::Store,
@@ -50,9 +49,6 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the enclave may take for a start of a job: it waits for the chain, and for gatekeepers.
 const START_JOB_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// Of a socket folder that the host makes: its group, which the enclave joins, may enter it.
-const SOCKET_FOLDER_MODE: u32 = 0o710;
 
 /// What a gatekeeper's enclave wants brought to others, and is not yet.
 const WAITING_SAID: usize = 1024;
@@ -87,6 +83,8 @@ pub struct Session {
     pub identity: Identity,
     /// What it was started with.
     pub start: Arc<Start>,
+    /// What its evidence may lack.
+    pub endorsements: Arc<Endorsements>,
 }
 
 /// Where an enclave's [`Start`] comes from.
@@ -100,6 +98,7 @@ pub trait StartSource: Send + Sync + 'static {
 
 /// The host's end of everything that concerns the enclave.
 pub struct Enclave {
+    endorsements: Arc<Endorsements>,
     store: Arc<Store>,
     jobs: Arc<Jobs>,
     metrics: Arc<Metrics>,
@@ -118,12 +117,23 @@ pub struct Enclave {
 }
 
 impl Enclave {
-    /// Nothing connected yet.
+    /// Nothing connected yet. What evidence lacks is not asked for.
     pub fn new(store: Arc<Store>, jobs: Arc<Jobs>, metrics: Arc<Metrics>) -> Arc<Self> {
+        Self::with_endorsements(Endorsements::default(), store, jobs, metrics)
+    }
+
+    /// The same with certificates for evidence that lacks them.
+    pub fn with_endorsements(
+        endorsements: Endorsements,
+        store: Arc<Store>,
+        jobs: Arc<Jobs>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         let nothing = CancellationToken::new();
         nothing.cancel();
         let (said, heard) = mpsc::channel(WAITING_SAID);
         Arc::new(Self {
+            endorsements: Arc::new(endorsements),
             store,
             jobs,
             metrics,
@@ -189,18 +199,13 @@ impl Enclave {
     }
 
     /// Accepts connections until `shutdown`, then hangs up. The enclave goes on working and connects again later.
-    pub async fn serve(
-        self: Arc<Self>,
-        listener: UnixListener,
-        starts: Arc<dyn StartSource>,
-        shutdown: CancellationToken,
-    ) {
+    pub async fn serve(self: Arc<Self>, listener: Listener, starts: Arc<dyn StartSource>, shutdown: CancellationToken) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
                 accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                    Ok((stream, _)) => {
+                    Ok(stream) => {
                         let closed = shutdown.child_token();
                         connections.spawn(self.clone().serve_stream(stream, starts.clone(), closed));
                     }
@@ -307,7 +312,8 @@ impl Enclave {
                     Ok(EnclaveReply::Started { signing_key, encryption_key, measurement }) => {
                         starts.taken(&start).await;
                         let identity = Identity { signing_key, encryption_key, measurement };
-                        return Session { link: link.clone(), identity, start: Arc::new(start) };
+                        let endorsements = self.endorsements.clone();
+                        return Session { link: link.clone(), identity, start: Arc::new(start), endorsements };
                     }
                     Ok(_) => tracing::error!("the enclave answered its start with something else"),
                     Err(error) => tracing::error!(%error, "the enclave did not start; trying again"),
@@ -389,38 +395,4 @@ fn log_failure(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "the task of an enclave connection failed");
     }
-}
-
-/// Listens on a Unix socket. Who may connect is decided by the permissions of its folder, because the enclave may run as
-/// another user: the socket itself is open to all. Whoever connects takes the enclave's place, and can destroy what the host
-/// keeps for it, its keys among it. So a folder that is not there is made for the host and the folder's group, and one that
-/// others may enter is refused. A socket that a dead host left is replaced.
-///
-/// # Errors
-/// When others may enter the folder, another host listens there, or the file system refuses.
-pub async fn listen(path: &Path) -> io::Result<UnixListener> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.exists() {
-        DirBuilder::new().recursive(true).mode(SOCKET_FOLDER_MODE).create(folder)?;
-        // Whatever the umask says.
-        std::fs::set_permissions(folder, Permissions::from_mode(SOCKET_FOLDER_MODE))?;
-    }
-    if std::fs::metadata(folder)?.permissions().mode() & 0o007 != 0 {
-        let folder = folder.display();
-        let message = format!(
-            "others may enter {folder}, and whoever reaches the enclave's socket can destroy its keys: chmod 710 {folder}, or \
-             give a --socket in a folder of its own"
-        );
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
-    }
-    if path.exists() {
-        if UnixStream::connect(path).await.is_ok() {
-            let message = format!("another host listens on {}; stop it, or give another --socket", path.display());
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
-        }
-        std::fs::remove_file(path)?;
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, Permissions::from_mode(0o666))?;
-    Ok(listener)
 }

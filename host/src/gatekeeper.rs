@@ -1,5 +1,6 @@
 //! What hosts do between enclaves and gatekeepers. A gatekeeper's brings what its enclave says to the chain and to the other
-//! gatekeepers, and to its enclave what they say; a worker's brings questions for app keys to gatekeepers, and the answers back.
+//! gatekeepers, and to its enclave what they say; a worker's brings questions for keys to gatekeepers, and the answers back, and a claim
+//! to the key to seal with to the chain.
 //!
 //! A gatekeeper's enclave says everything again at each block until the chain shows it, and a worker's asks again itself, so nothing
 //! here is kept or tried twice, and what is lost costs a block.
@@ -14,7 +15,7 @@ use codec::Encode;
 use futures::future::BoxFuture;
 use phala_primitives::{
     GatekeeperId, Hash,
-    gatekeeper::{KeyReply, SignedBeaconPart, SignedKeyRequest},
+    gatekeeper::{GatekeeperRequest, KeyReply, SignedBeaconPart},
 };
 use phala_protocol::{Refusal, Submission};
 use phala_sdk::{
@@ -30,10 +31,13 @@ use tokio::{
 };
 
 use crate::{
-    chain::{NodeError, SubmitError},
-    enclave::{Enclave, KeyQuestion, Said},
+    chain::{self, Node, NodeError, SubmitError},
+    enclave::{Enclave, KeyQuestion, Said, SealingClaim},
     metrics::Metrics,
 };
+
+/// How long after a claim to a key to seal with that the chain refused no other is brought there: each costs a fee.
+const CLAIM_PAUSE: Duration = Duration::from_secs(60);
 
 /// For how long what was submitted is not submitted again: it takes that long to be seen in a finalized block.
 const AGAIN_AFTER: Duration = Duration::from_secs(8);
@@ -77,12 +81,16 @@ pub trait GatekeeperNode: Send + Sync + 'static {
 /// Brings what the enclave says to where it belongs.
 pub struct Carrier {
     node: Arc<dyn GatekeeperNode>,
+    /// Signs what needs a sender.
+    chain: Arc<dyn Node>,
     enclave: Arc<Enclave>,
     metrics: Arc<Metrics>,
     submitted: BTreeMap<Hash, Instant>,
     peers: Vec<(GatekeeperId, Arc<Host>)>,
     peers_at: Option<Instant>,
     hosts: Arc<Hosts>,
+    /// When the chain last refused a claim to a key to seal with.
+    claim_refused: Arc<Mutex<Option<Instant>>>,
 }
 
 /// Hosts of gatekeepers.
@@ -119,15 +127,22 @@ impl Hosts {
 
 impl Carrier {
     /// Nothing is brought before [`Self::run`].
-    pub fn new(node: Arc<dyn GatekeeperNode>, enclave: Arc<Enclave>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        node: Arc<dyn GatekeeperNode>,
+        chain: Arc<dyn Node>,
+        enclave: Arc<Enclave>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             node,
+            chain,
             enclave,
             metrics,
             submitted: BTreeMap::new(),
             peers: Vec::new(),
             peers_at: None,
             hosts: Arc::default(),
+            claim_refused: Arc::default(),
         }
     }
 
@@ -147,6 +162,10 @@ impl Carrier {
                 }
                 Said::Key(question) => {
                     under_way.spawn(answer(self.node.clone(), self.hosts.clone(), self.metrics.clone(), question));
+                }
+                Said::SealingClaim(claim) => {
+                    let refused = self.claim_refused.clone();
+                    under_way.spawn(claim_sealing_key(self.chain.clone(), self.metrics.clone(), refused, claim));
                 }
                 Said::BeaconPart(part) => {
                     self.find_peers().await;
@@ -214,6 +233,32 @@ async fn submit(node: Arc<dyn GatekeeperNode>, metrics: Arc<Metrics>, submission
     metrics.transactions.with_label_values(&[name, label]).inc();
 }
 
+/// Brings the claim to the chain, and tells the enclave once it is in a block. Where the chain would refuse it for good, or as long as
+/// the platform is as it is, the enclave is told so: it goes on as a new worker, which the chain may refuse, too.
+async fn claim_sealing_key(
+    node: Arc<dyn Node>,
+    metrics: Arc<Metrics>,
+    last_refused: Arc<Mutex<Option<Instant>>>,
+    claim: SealingClaim,
+) {
+    let SealingClaim { attestation, answer } = claim;
+    let refused_at = *last_refused.lock().unwrap_or_else(PoisonError::into_inner);
+    if refused_at.is_some_and(|at| at.elapsed() < CLAIM_PAUSE) {
+        let reason = "the chain refused the last claim less than a minute ago; the host's log says why".into();
+        drop(answer.send(Err(Refusal { reason, retry: true })));
+        return;
+    }
+    let submitted = chain::submit(&*node, &metrics, chain::Submission::ClaimSealingKey(attestation)).await;
+    let refusal = |error: SubmitError| {
+        if matches!(error, SubmitError::Refused(_)) {
+            *last_refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        let retry = !matches!(error, SubmitError::Permanent(_) | SubmitError::Unfit(_));
+        Refusal { reason: error.to_string(), retry }
+    };
+    drop(answer.send(submitted.map(drop).map_err(refusal)));
+}
+
 /// Asks the gatekeeper, and tells the enclave what it says. An answer that comes too late is for nobody.
 async fn answer(node: Arc<dyn GatekeeperNode>, hosts: Arc<Hosts>, metrics: Arc<Metrics>, question: KeyQuestion) {
     let KeyQuestion { gatekeeper, request, answer } = question;
@@ -228,7 +273,7 @@ async fn answer(node: Arc<dyn GatekeeperNode>, hosts: Arc<Hosts>, metrics: Arc<M
     let result = if reply.is_ok() { "given" } else { "refused" };
     metrics.key_parts.with_label_values(&[result]).observe(begun.elapsed().as_secs_f64());
     if let Err(refusal) = &reply {
-        tracing::debug!(%gatekeeper, %refusal, "a gatekeeper gave no part of an app key");
+        tracing::debug!(%gatekeeper, %refusal, "a gatekeeper gave no part of a key");
     }
     drop(answer.send(reply));
 }
@@ -237,14 +282,14 @@ async fn ask(
     node: &dyn GatekeeperNode,
     hosts: &Hosts,
     gatekeeper: GatekeeperId,
-    request: &SignedKeyRequest,
+    request: &GatekeeperRequest,
 ) -> Result<KeyReply, Refusal> {
     let refused = |reason, retry| Refusal { reason, retry };
     let record = node.gatekeeper(gatekeeper).await.map_err(|error| refused(error.to_string(), true))?;
     let record = record.ok_or_else(|| refused(format!("the chain has no gatekeeper {gatekeeper}"), true))?;
     let endpoint = String::from_utf8_lossy(&record.endpoint);
     let host = hosts.at(&endpoint).map_err(|error| refused(error.to_string(), false))?;
-    host.key(request).await.map_err(|error| refused(error.to_string(), error.is_transient()))
+    host.ask(request).await.map_err(|error| refused(error.to_string(), error.is_transient()))
 }
 
 async fn deliver(host: Arc<Host>, part: SignedBeaconPart) {

@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     blocking,
-    chain::{self, Node, Receipts, Registration, RpcNode, SeatKeeper, Starts, Submits},
+    chain::{self, Endorsements, Node, Receipts, Registration, RpcNode, SeatKeeper, Starts, Submits},
     config::Options,
-    enclave::{self, Enclave},
+    enclave::{Address, Enclave},
     gatekeeper::{Carrier, GatekeeperNode},
     http::{self, Api, Front, Tls},
     jobs::Jobs,
@@ -46,15 +46,18 @@ pub async fn run(options: Options) -> Result<()> {
     let operator = options.operator_config(&keys)?;
     let spec = options.chain_spec()?;
     let tls = options.tls()?.map(Arc::new);
+    let endorsements = Endorsements::new(options.kds.as_deref()).context("reading --kds")?;
     let bounds = options.bounds(raise_open_files());
     let metrics = Arc::new(Metrics::default());
     let store = Store::open(&options.data, options.limits())
         .with_context(|| format!("opening the data folder {}; is it another user's?", options.data.display()))?;
     let store = Arc::new(store);
     let jobs = Arc::new(Jobs::load(store.clone(), metrics.clone()).context("reading the records of jobs")?);
-    let socket = enclave::listen(&options.socket)
+    let socket = options
+        .socket
+        .listen()
         .await
-        .with_context(|| format!("listening on the enclave's socket {}", options.socket.display()))?;
+        .with_context(|| format!("listening on the enclave's socket {}", options.socket))?;
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("serving HTTP on {}; choose another port with --listen", options.listen))?;
@@ -62,7 +65,7 @@ pub async fn run(options: Options) -> Result<()> {
         operator = %operator.operator,
         listen = %options.listen,
         endpoint = operator.endpoint,
-        socket = %options.socket.display(),
+        socket = %options.socket,
         version = env!("CARGO_PKG_VERSION"),
         "phala-host started"
     );
@@ -78,14 +81,15 @@ pub async fn run(options: Options) -> Result<()> {
     let (heads_sender, heads) = watch::channel(None);
     let following = tokio::spawn(chain::follow(node.clone(), heads_sender, metrics.clone()));
 
-    let enclave = Enclave::new(store.clone(), jobs.clone(), metrics.clone());
+    let enclave = Enclave::with_endorsements(endorsements, store.clone(), jobs.clone(), metrics.clone());
     let account = operator.operator.0;
     let starts = Starts::new(node.clone(), store.clone(), options.node.clone(), spec, account, options.role());
     // The enclave's connection outlives the HTTP server, whose last requests may need it.
     let hang_up = CancellationToken::new();
     let serving_enclave = tokio::spawn(enclave.clone().serve(socket, Arc::new(starts), hang_up.clone()));
     let heard = enclave.heard().context("the enclave's words are taken already")?;
-    let carrying = tokio::spawn(Carrier::new(gatekeepers.clone(), enclave.clone(), metrics.clone()).run(heard));
+    let carrying =
+        tokio::spawn(Carrier::new(gatekeepers.clone(), node.clone(), enclave.clone(), metrics.clone()).run(heard));
     let registering = if options.gatekeeper {
         let config = options.seat_config(&operator);
         let seat = SeatKeeper::new(node.clone(), gatekeepers, enclave.clone(), store.clone(), metrics.clone(), config);
@@ -154,8 +158,10 @@ pub async fn run(options: Options) -> Result<()> {
     for task in [following, registering, carrying, keeping_house] {
         task.abort();
     }
-    // Best effort: the next host replaces a socket that is left.
-    let _ = std::fs::remove_file(&options.socket);
+    if let Address::Unix(path) = &options.socket {
+        // Best effort: the next host replaces a socket that is left.
+        let _ = std::fs::remove_file(path);
+    }
     tracing::info!("stopped");
     result
 }

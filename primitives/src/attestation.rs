@@ -106,6 +106,37 @@ impl DocumentSlot {
     }
 }
 
+/// For how long the chain's record of a claim lets gatekeepers give the key to seal with, in seconds: an enclave asks them as it starts.
+pub const SEALING_CLAIM_SECONDS: u64 = 10 * 60;
+
+/// An enclave on a platform that cannot seal has proven itself to the chain, so that the gatekeepers give it the key to seal with. It is
+/// known by a key that it made for that alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct SealingClaim {
+    /// Its image.
+    pub measurement: Measurement,
+    /// Where it runs.
+    pub platform: PlatformId,
+    /// The platform's family.
+    pub family: Family,
+    /// The block that its evidence names.
+    pub block_number: u32,
+    /// When it was proven.
+    pub at: UnixSeconds,
+}
+
+impl SealingClaim {
+    /// The classes that the enclave is of.
+    pub fn classes(&self) -> [Class; 3] {
+        Class::all_of(self.measurement, self.platform, self.family)
+    }
+
+    /// Whether the key is given at `now`.
+    pub fn counts(&self, now: UnixSeconds) -> bool {
+        now <= self.at.saturating_add(SEALING_CLAIM_SECONDS)
+    }
+}
+
 /// Enclaves that break together.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,

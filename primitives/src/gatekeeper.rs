@@ -484,16 +484,95 @@ impl KeyRequest {
     }
 }
 
+/// Separates keys to seal with from other signatures of the root key.
+pub const SEALING_KEY_NAMESPACE: &[u8] = b"phala/sealing-key/v1";
+
+/// What the sealing key of an image on a platform is a signature of the root key over, with the namespace [`SEALING_KEY_NAMESPACE`].
+pub fn sealing_key_message(platform: &PlatformId, measurement: &Measurement) -> Vec<u8> {
+    (platform, measurement).encode()
+}
+
+/// An enclave on a platform that cannot seal asks a gatekeeper for its part of the key to seal with. The chain has its
+/// [claim](crate::attestation::SealingClaim).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct SealingKeyRequest {
+    /// The chain.
+    pub genesis_hash: Hash,
+    /// The key that claimed it, made for that alone; it signs.
+    pub claimant: [u8; 32],
+    /// The platform of the claim.
+    pub platform: PlatformId,
+    /// The image of the claim.
+    pub measurement: Measurement,
+    /// The X25519 public key to which the answer is encrypted, made for this request alone.
+    pub reply_key: [u8; 32],
+}
+
+impl SealingKeyRequest {
+    /// The bytes that the enclave signs.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        (b"phala/sealing-key-request/v1", self).encode()
+    }
+}
+
 /// A request with its enclave's signature.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-pub struct SignedKeyRequest {
+pub struct SignedRequest<R> {
     /// What is signed.
-    pub request: KeyRequest,
-    /// Ed25519, by `request.worker`, over [`KeyRequest::signed_bytes`].
+    pub request: R,
+    /// Ed25519, by who asks, over the request's `signed_bytes`.
     pub signature: [u8; 64],
 }
 
-/// A gatekeeper's answer to a [`KeyRequest`].
+/// A request for an app key, signed by its worker.
+pub type SignedKeyRequest = SignedRequest<KeyRequest>;
+
+/// A request for a sealing key, signed by its claimant.
+pub type SignedSealingKeyRequest = SignedRequest<SealingKeyRequest>;
+
+/// What an enclave asks of a gatekeeper.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub enum GatekeeperRequest {
+    /// Its part of an app key.
+    AppKey(SignedKeyRequest),
+    /// Its part of a sealing key.
+    SealingKey(SignedSealingKeyRequest),
+}
+
+impl From<SignedKeyRequest> for GatekeeperRequest {
+    fn from(request: SignedKeyRequest) -> Self {
+        Self::AppKey(request)
+    }
+}
+
+impl From<SignedSealingKeyRequest> for GatekeeperRequest {
+    fn from(request: SignedSealingKeyRequest) -> Self {
+        Self::SealingKey(request)
+    }
+}
+
+/// What a gatekeeper gave its part of.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub enum ReleasedKey {
+    /// An app's.
+    App(KeyRequest),
+    /// One to seal with.
+    Sealing(SealingKeyRequest),
+}
+
+impl From<KeyRequest> for ReleasedKey {
+    fn from(request: KeyRequest) -> Self {
+        Self::App(request)
+    }
+}
+
+impl From<SealingKeyRequest> for ReleasedKey {
+    fn from(request: SealingKeyRequest) -> Self {
+        Self::Sealing(request)
+    }
+}
+
+/// A gatekeeper's answer to a [`GatekeeperRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 pub struct KeyReply {
     /// The ceremony in which the gatekeeper got its share: parts of different ceremonies do not fit together.
@@ -504,7 +583,7 @@ pub struct KeyReply {
     pub ciphertext: Vec<u8>,
 }
 
-/// A gatekeeper says which [`KeyRequest`]s it has answered since it last said so.
+/// A gatekeeper says which requests it has answered since it last said so.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct Releases {
     /// The chain.
@@ -515,7 +594,7 @@ pub struct Releases {
     pub first: u64,
     /// How many these are: at least one.
     pub count: u32,
-    /// SHA-256 over the SCALE encoding of the list of requests, in the order of the answers.
+    /// SHA-256 over the SCALE encoding of the list of [`ReleasedKey`]s, in the order of the answers.
     pub digest: Hash,
 }
 

@@ -20,7 +20,7 @@ pub use message::{
 };
 
 /// The version of this protocol. Both sides must have the same.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// The largest frame, in bytes, without its length prefix.
 pub const MAX_FRAME_BYTES: u32 = 8 * 1024 * 1024;

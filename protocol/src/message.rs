@@ -3,7 +3,7 @@ use phala_attestation::{Evidence, Statement};
 use phala_primitives::{
     GatekeeperId, Hash, JobId, SignedReceipt,
     gatekeeper::{
-        CeremonyId, KeyReply, NetworkKey, Round, SignedBeacon, SignedBeaconPart, SignedKeyRequest, SignedLostShare,
+        CeremonyId, GatekeeperRequest, KeyReply, NetworkKey, Round, SignedBeacon, SignedBeaconPart, SignedLostShare,
         SignedPost, SignedReleases,
     },
     worker::{SignedHeartbeat, SignedLiveness, SignedPerformanceReport},
@@ -81,8 +81,8 @@ pub enum HostRequest {
         /// Chosen by the user.
         nonce: Hash,
     },
-    /// A worker asks for its part of an app key, of a gatekeeper. Answered by [`EnclaveReply::Key`].
-    Key(Box<SignedKeyRequest>),
+    /// An enclave asks a gatekeeper for its part of a key. Answered by [`EnclaveReply::Key`].
+    Key(Box<GatekeeperRequest>),
     /// Run an attempt at a job whose encrypted job input is the blob `input`. All blobs that it names must be with the
     /// host already. Answered by [`EnclaveReply::JobAccepted`] once a finalized block gives the job to this worker and the
     /// input's secret is known to be the job's; that may take a while. Then comes [`EnclaveNotice::JobProgress`], and at
@@ -144,7 +144,7 @@ pub enum EnclaveReply {
     Liveness(SignedLiveness),
     /// How the enclave is.
     Status(EnclaveStatus),
-    /// The part of an app key, encrypted to who asked for it.
+    /// The part of a key, encrypted to who asked for it.
     Key(KeyReply),
     /// The job is queued or runs, or has ended.
     JobAccepted {
@@ -164,7 +164,7 @@ pub struct Registration {
     pub performance: SignedPerformanceReport,
 }
 
-/// Evidence of a gatekeeper's enclave.
+/// Evidence of an enclave.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Attestation {
     /// What the evidence binds.
@@ -207,9 +207,9 @@ pub struct GatekeeperStatus {
     pub asides: Vec<(CeremonyId, String)>,
     /// The newest round of the beacon that it has seen.
     pub beacon: Option<Round>,
-    /// Parts of app keys given since the enclave started.
+    /// Parts of keys given since the enclave started.
     pub released: u64,
-    /// Requests for app keys refused since then.
+    /// Requests for keys refused since then.
     pub refused: u64,
 }
 
@@ -311,13 +311,16 @@ pub enum EnclaveRequest {
         /// Whether these are the last.
         last: bool,
     },
-    /// Ask a gatekeeper for its part of an app key. Answered by [`HostReply::Key`].
+    /// Ask a gatekeeper for its part of a key. Answered by [`HostReply::Key`].
     Key {
         /// Whose host is asked.
         gatekeeper: GatekeeperId,
         /// What it is asked.
-        request: Box<SignedKeyRequest>,
+        request: Box<GatekeeperRequest>,
     },
+    /// Bring this to the `attestation` pallet's `claim_sealing_key`. Answered by [`HostReply::Done`] once it is in a block. A refusal for
+    /// good: this host cannot.
+    ClaimSealingKey(Box<Attestation>),
 }
 
 /// What the host answers.

@@ -24,7 +24,7 @@ use futures::StreamExt;
 use phala_attestation::{Evidence, MAX_EVIDENCE_BYTES, Statement};
 use phala_primitives::{
     JobId, SignedReceipt,
-    gatekeeper::{KeyReply, SignedBeaconPart, SignedKeyRequest},
+    gatekeeper::{GatekeeperRequest, KeyReply, SignedBeaconPart, SignedKeyRequest},
     worker::{SignedLiveness, SignedPerformanceReport},
 };
 use reqwest::{Method, Response, header::RETRY_AFTER};
@@ -261,6 +261,11 @@ impl Host {
 
     /// Asks a gatekeeper for its part of an app key. The reply is for the worker's enclave that signed the request.
     pub async fn key(&self, request: &SignedKeyRequest) -> Result<KeyReply, HostError> {
+        self.ask(&request.clone().into()).await
+    }
+
+    /// Asks a gatekeeper for its part of a key. The reply is for the enclave that signed the request.
+    pub async fn ask(&self, request: &GatekeeperRequest) -> Result<KeyReply, HostError> {
         #[derive(Deserialize)]
         struct Answer {
             reply: String,

@@ -390,6 +390,7 @@ pub fn describe(message: &EnclaveMessage) -> Option<String> {
             EnclaveRequest::ReadCache { .. } => "reads the cache".into(),
             EnclaveRequest::WriteCache { last, .. } => format!("writes the cache, last: {last}"),
             EnclaveRequest::Key { .. } => "asks a gatekeeper for its part of a key".into(),
+            EnclaveRequest::ClaimSealingKey(_) => "claims the key to seal with".into(),
         },
         Message::Reply { reply: Ok(reply), .. } => match reply {
             EnclaveReply::Started { .. } => "is started".into(),

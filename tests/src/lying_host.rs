@@ -768,7 +768,7 @@ impl Disk {
                 }
                 Ok(HostReply::Done)
             }
-            EnclaveRequest::Dial { .. } | EnclaveRequest::Key { .. } => {
+            EnclaveRequest::Dial { .. } | EnclaveRequest::Key { .. } | EnclaveRequest::ClaimSealingKey(_) => {
                 Err(Refusal { reason: "not of the disk".into(), retry: false })
             }
         }

@@ -102,6 +102,16 @@ pub fn worker_key(worker: &WorkerId) -> Vec<u8> {
     [&twox_128(b"Workers")[..], &twox_128(b"Workers"), &blake2_128(&worker.0), &worker.0].concat()
 }
 
+/// Where the `attestation` pallet stores a claim to a sealing key, by the key that it was made with.
+pub fn sealing_claim_key(claimant: &[u8; 32]) -> Vec<u8> {
+    [&twox_128(b"Attestation")[..], &twox_128(b"SealingClaims"), &blake2_128(claimant), claimant].concat()
+}
+
+/// Where the `timestamp` pallet stores the chain's time, in milliseconds since the Unix epoch.
+pub fn time_key() -> Vec<u8> {
+    [twox_128(b"Timestamp"), twox_128(b"Now")].concat()
+}
+
 /// Where the `keys` pallet stores how a network key is shared.
 pub fn sharing_key(key: NetworkKey) -> Vec<u8> {
     let key = key.encode();

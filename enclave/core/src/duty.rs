@@ -1,10 +1,28 @@
 use futures::future::BoxFuture;
 use phala_attestation::Role;
-use phala_primitives::worker::Performance;
+use phala_primitives::{Hash, worker::Performance};
 use phala_protocol::{EnclaveReply, EnclaveStatus, HostNotice, HostRequest, Refusal, StartRole};
 use std::sync::Arc;
 
-use crate::{Tee, chain::Guarded, host::Host, keys::Keys, runtime::Tasks};
+use crate::{
+    SealingKey, Tee,
+    chain::{Chain, Guarded},
+    host::Host,
+    keys::Keys,
+    runtime::Tasks,
+};
+
+/// An enclave whose TEE cannot seal, before it has keys.
+pub struct Claimant {
+    /// The TEE.
+    pub tee: Arc<dyn Tee>,
+    /// The host.
+    pub host: Host,
+    /// The chain. It may still be behind what this enclave has seen in an earlier process.
+    pub chain: Arc<dyn Chain>,
+    /// The account that the enclave belongs to.
+    pub operator: Hash,
+}
 
 /// What a duty needs of its enclave.
 pub struct Context {
@@ -54,6 +72,12 @@ pub trait DutySource: Send + Sync + 'static {
     /// # Errors
     /// When it asks for another role, or for what cannot be.
     fn check(&self, role: &StartRole) -> Result<(), Refusal>;
+
+    /// The key with which an enclave seals whose TEE cannot, where the network gives it one; `None`: its keys end with its process.
+    ///
+    /// # Errors
+    /// When the network should give it and does not: what was sealed with it before is not given up for that.
+    fn sealing_key(&self, claimant: Claimant) -> BoxFuture<'_, Result<Option<SealingKey>, Refusal>>;
 
     /// Takes it up. Happens once in a process's life, unless it fails.
     ///

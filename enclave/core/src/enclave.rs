@@ -19,11 +19,12 @@ use std::{
 };
 
 use crate::{
-    Context, Disconnected, Duty, DutySource, FrameReceiver, FrameSender, Runtime, Tee, Threads,
+    Claimant, Context, Disconnected, Duty, DutySource, FrameReceiver, FrameSender, Runtime, Tee, Threads,
     chain::{Chain, ChainSpec, Guarded, LightClient, Platform, StartError, no_finality},
     host::{Host, encode_reply, refusal},
     keys::{self, Keys},
     runtime::Tasks,
+    tee::WithSealing,
     text::{Hex, text},
 };
 
@@ -262,8 +263,9 @@ impl Enclave {
 
     async fn set_up(&self, spec: ChainSpec, start: (Hash, StartRole)) -> Result<Started, Refusal> {
         let chain = self.chain(spec).await?;
-        let keys = Arc::new(self.keys(&chain.genesis_hash()).await?);
-        let (tee, host, tasks) = (self.tee.clone(), self.host.clone(), self.tasks.clone());
+        let tee = self.sealing_tee(&chain, start.0).await?;
+        let keys = Arc::new(self.keys(&*tee, &chain.genesis_hash()).await?);
+        let (host, tasks) = (self.host.clone(), self.tasks.clone());
         let chain = Guarded::load(chain, tee.clone(), host.clone(), self.duties.role(), keys.id()).await?;
         let chain = Arc::new(chain);
         let context = Context { tee, host, tasks, keys: keys.clone(), chain: chain.clone() };
@@ -283,10 +285,23 @@ impl Enclave {
         Ok(chain)
     }
 
+    /// The TEE, with a key to seal with from the network where it has none and the network gives one.
+    async fn sealing_tee(&self, chain: &Arc<dyn Chain>, operator: Hash) -> Result<Arc<dyn Tee>, Refusal> {
+        let tee = self.tee.clone();
+        if tee.sealing().is_some() {
+            return Ok(tee);
+        }
+        let claimant = Claimant { tee: tee.clone(), host: self.host.clone(), chain: chain.clone(), operator };
+        Ok(match self.duties.sealing_key(claimant).await? {
+            Some(key) => Arc::new(WithSealing { tee, key }),
+            None => tee,
+        })
+    }
+
     /// Unseals the keys for a chain, or makes them when there are none, or the TEE cannot have kept any.
-    async fn keys(&self, genesis_hash: &Hash) -> Result<Keys, Refusal> {
+    async fn keys(&self, tee: &dyn Tee, genesis_hash: &Hash) -> Result<Keys, Refusal> {
         let name = keys::sealed_name(genesis_hash);
-        if let Some(sealing) = self.tee.sealing()
+        if let Some(sealing) = tee.sealing()
             && let Some(sealed) = self.host.load_sealed(&name).await?
         {
             return Keys::unseal(sealing, genesis_hash, &sealed).map_err(|error| {
@@ -303,7 +318,7 @@ impl Enclave {
                 )
             });
         }
-        let (keys, sealed) = Keys::generate(&*self.tee, genesis_hash);
+        let (keys, sealed) = Keys::generate(tee, genesis_hash);
         match sealed {
             Some(sealed) => {
                 self.host.store_sealed(&name, sealed).await?;

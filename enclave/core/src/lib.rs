@@ -1,6 +1,6 @@
 //! The enclave: the part of a worker or gatekeeper that users trust.
 //!
-//! It makes its keys, seals them where its TEE can, proves through its TEE what it is, and follows the chain with its own light
+//! It makes its keys, seals them where its TEE can or the network gives it a key for that, proves through its TEE what it is, and follows the chain with its own light
 //! client. What it is for is its [`Duty`]: `phala-worker` runs jobs, `phala-gatekeeper` holds shares of keys. It opens no socket
 //! and no file and has no clock: [`Tee`] gives it time, randomness, sealing and evidence; [`FrameSender`] and
 //! [`FrameReceiver`] carry messages to and from its host, whom it does not trust; [`Runtime`] runs what it does, on threads
@@ -42,6 +42,7 @@ pub mod host;
 pub mod keys;
 mod rng;
 pub mod runtime;
+mod sealing;
 mod tee;
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
@@ -49,9 +50,10 @@ pub mod testing;
 pub mod text;
 mod transport;
 
-pub use duty::{Context, Duty, DutySource};
+pub use duty::{Claimant, Context, Duty, DutySource};
 pub use enclave::{ChainSource, Enclave, End, OPEN_REQUESTS, OPEN_STARTS};
 pub use rng::TeeRng;
 pub use runtime::{Runtime, Threads};
+pub use sealing::SealingKey;
 pub use tee::{EvidenceError, Sealing, Tee, UnsealError};
 pub use transport::{Disconnected, FrameReceiver, FrameSender};

@@ -3,8 +3,10 @@
 use futures::future::BoxFuture;
 use phala_attestation::{Evidence, Measurement};
 use phala_primitives::worker::Isolation;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use zeroize::Zeroizing;
+
+use crate::SealingKey;
 
 /// A trusted execution environment, seen from inside.
 ///
@@ -32,7 +34,7 @@ pub trait Tee: Send + Sync + 'static {
 
     /// What keeps secrets from one start to the next; `None` where the platform has nothing of the kind, as TDX. Does not change.
     ///
-    /// Without, nothing is kept and nothing that the host kept is read: keys are new in each process, and so need no floor and no
+    /// A [duty](crate::DutySource::sealing_key) may have the network give the key instead. Without any, nothing is kept and nothing that the host kept is read: keys are new in each process, and so need no floor and no
     /// receipts of before.
     fn sealing(&self) -> Option<&dyn Sealing>;
 
@@ -60,6 +62,50 @@ pub trait Sealing: Send + Sync {
     /// # Errors
     /// When `sealed` was not made by this enclave, on this platform, under this name.
     fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError>;
+}
+
+/// A TEE that cannot seal by itself, with a key from elsewhere.
+pub(crate) struct WithSealing {
+    pub tee: Arc<dyn Tee>,
+    pub key: SealingKey,
+}
+
+impl Tee for WithSealing {
+    fn now(&self) -> Duration {
+        self.tee.now()
+    }
+
+    fn unix_time(&self) -> Duration {
+        self.tee.unix_time()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.tee.sleep(duration)
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        self.tee.fill_random(bytes);
+    }
+
+    fn measurement(&self) -> Measurement {
+        self.tee.measurement()
+    }
+
+    fn sealing(&self) -> Option<&dyn Sealing> {
+        Some(&self.key)
+    }
+
+    fn isolation(&self) -> Option<Isolation> {
+        self.tee.isolation()
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.tee.memory_bytes()
+    }
+
+    fn evidence(&self, report_data: [u8; 64]) -> Result<Evidence, EvidenceError> {
+        self.tee.evidence(report_data)
+    }
 }
 
 /// A sealed blob does not belong to this enclave on this platform, or was changed.

@@ -1,17 +1,19 @@
 use futures::future::BoxFuture;
 use phala_attestation::Role;
 use phala_enclave::{
-    Context, Duty, DutySource, TeeRng,
+    Claimant, Context, Duty, DutySource, SealingKey, TeeRng,
     chain::{Block, Chain, ChainError, paused, read},
     host::{lock, refusal},
     text::{Hex, Public, text},
 };
-use phala_keys::{Aside, Granted, Identity, Share, State, Step, VerifiedRequest, VerifiedSharing, reply};
+use phala_keys::{
+    Aside, Granted, Identity, Refused, Request, Share, State, Step, VerifiedRequest, VerifiedSharing, reply,
+};
 use phala_primitives::{
     Hash,
     gatekeeper::{
-        BroughtBeacon, CeremonyId, KeyReply, LOST_SHARE_INTERVAL, LostShare, NetworkKey, RELEASE_INTERVAL,
-        SignedBeacon, SignedBeaconPart, SignedKeyRequest, SignedLostShare,
+        BroughtBeacon, CeremonyId, GatekeeperRequest, KeyReply, LOST_SHARE_INTERVAL, LostShare, NetworkKey,
+        RELEASE_INTERVAL, ReleasedKey, SignedBeacon, SignedBeaconPart, SignedLostShare,
     },
     worker::Performance,
 };
@@ -28,7 +30,7 @@ use std::{
 use crate::{
     beacon::{PartError, Rounds, due},
     board::{Board, Epochs, Seen, gatekeeper_key},
-    release::{Log, Logged, Record, RefusedText, facts},
+    release::{Log, Logged, Record, RefusedText, facts, sealing_facts},
 };
 
 /// The name under which what a gatekeeper knows of a chain's keys is sealed.
@@ -65,6 +67,11 @@ impl DutySource for Gatekeeper {
                 Err(refusal(false, "this enclave is a gatekeeper's; start the worker's enclave with this host"))
             }
         }
+    }
+
+    /// The others cannot give it: its own share may be among those that are needed. One that has lost its share gets another.
+    fn sealing_key(&self, _: Claimant) -> BoxFuture<'_, Result<Option<SealingKey>, Refusal>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn take_up(&self, context: Context, role: &StartRole) -> BoxFuture<'_, Result<Arc<dyn Duty>, Refusal>> {
@@ -313,26 +320,48 @@ impl Running {
         }
     }
 
-    /// Its part of an app key, for who is entitled to it.
-    async fn key(&self, signed: SignedKeyRequest) -> Result<KeyReply, Refusal> {
-        let Context { chain, tee, .. } = &self.context;
-        let request = VerifiedRequest::new(&signed).map_err(RefusedText)?;
+    /// Its part of a key, for who is entitled to it.
+    async fn key(&self, request: GatekeeperRequest) -> Result<KeyReply, Refusal> {
+        let chain = &*self.context.chain;
+        match request {
+            GatekeeperRequest::AppKey(signed) => {
+                let request = VerifiedRequest::new(&signed).map_err(RefusedText)?;
+                let (block, share) = self.share(request.request().key)?;
+                let facts = facts(chain, block, request.request()).await?;
+                self.give(block, share, Granted::new(request, &facts).map_err(RefusedText)?)
+            }
+            GatekeeperRequest::SealingKey(signed) => {
+                let request = VerifiedRequest::new(&signed).map_err(RefusedText)?;
+                let (block, share) = self.share(NetworkKey::Root)?;
+                let facts = sealing_facts(chain, block, request.request()).await?;
+                self.give(block, share, Granted::for_sealing(request, &facts).map_err(RefusedText)?)
+            }
+        }
+    }
+
+    /// The newest finalized block, and its share of a key, if it has one.
+    fn share(&self, key: NetworkKey) -> Result<(Block, Option<Share>), Refusal> {
+        let chain = &self.context.chain;
         let block = chain.finalized();
         if let Some(pause) = chain.pause() {
             return Err(paused(pause));
         }
         let block = block.ok_or_else(phala_enclave::chain::no_finality)?;
-        let share = {
-            let known = lock(&self.known);
-            if block.number > known.at.saturating_add(MAX_BEHIND) {
-                return Err(refusal(true, "this gatekeeper does not know how keys are shared at present"));
-            }
-            known.shares.get(&request.request().key).map(|(share, _)| share.clone())
-        };
-        let facts = facts(&**chain, block, request.request()).await?;
-        let granted = Granted::new(request, &facts).map_err(RefusedText)?;
-        let share = share.ok_or(RefusedText(phala_keys::Refused::Share))?;
-        self.log.admit(granted.request(), tee.now(), block)?;
+        let known = lock(&self.known);
+        if block.number > known.at.saturating_add(MAX_BEHIND) {
+            return Err(refusal(true, "this gatekeeper does not know how keys are shared at present"));
+        }
+        Ok((block, known.shares.get(&key).map(|(share, _)| share.clone())))
+    }
+
+    /// Its part of what was granted for what `block` says.
+    fn give<R>(&self, block: Block, share: Option<Share>, granted: Granted<R>) -> Result<KeyReply, Refusal>
+    where
+        R: Request + Into<ReleasedKey>,
+    {
+        let tee = &self.context.tee;
+        let share = share.ok_or(RefusedText(Refused::Share))?;
+        self.log.admit(granted.request().clone().into(), tee.now(), block)?;
         reply(&share, granted, &mut TeeRng(&**tee)).map_err(|refused| RefusedText(refused).into())
     }
 

@@ -13,9 +13,9 @@
 //!
 //! # Invariants
 //! - Nothing is posted before the state that it comes from is sealed, where the TEE seals.
-//! - No part of an app key is given beyond those that are sealed as given, where the TEE seals; what an earlier process may have given is
+//! - No part of a key is given beyond those that are sealed as given, where the TEE seals; what an earlier process may have given is
 //!   on chain before another is.
-//! - A part of an app key is given for what the newest finalized block says: nothing that the host says decides.
+//! - A part of a key is given for what the newest finalized block says: nothing that the host says decides.
 //! - A round of the beacon is signed once the block of its number is finalized, and not before.
 //! - On a chain that contradicts itself nothing is done; while it stands still no part of a key is given.
 //! - The shares of an epoch are erased once its grace period is over.

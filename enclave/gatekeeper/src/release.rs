@@ -1,17 +1,23 @@
-//! The parts of app keys that this gatekeeper gives: to whom, how often, and what it says of it on chain.
+//! The parts of keys that this gatekeeper gives: to whom, how often, and what it says of it on chain.
 
 use codec::{Decode, Encode};
 use ed25519_dalek::{Signer, SigningKey};
 use phala_attestation::{Measurement, Role};
 use phala_enclave::{
-    chain::{Block, Chain, ChainApp, ChainError, ChainJob, ChainWorker, app_key, job_key, worker_key},
+    chain::{
+        Block, Chain, ChainApp, ChainError, ChainJob, ChainWorker, app_key, job_key, sealing_claim_key, time_key,
+        worker_key,
+    },
     host::{lock, refusal},
     text::{Public, text},
 };
-use phala_keys::{Facts, Refused};
+use phala_keys::{Facts, Refused, SealingFacts};
 use phala_primitives::{
-    GatekeeperId, Hash, JobId, WorkerId,
-    gatekeeper::{APP_KEY_VERSION, KeyRequest, RELEASE_INTERVAL, Releases, SignedReleases},
+    GatekeeperId, Hash, JobId,
+    attestation::{Class, SealingClaim},
+    gatekeeper::{
+        APP_KEY_VERSION, KeyRequest, RELEASE_INTERVAL, ReleasedKey, Releases, SealingKeyRequest, SignedReleases,
+    },
     job::JobStatus,
     worker::WorkerStatus,
 };
@@ -26,18 +32,18 @@ use std::{
 
 use crate::board::{Epochs, Reader};
 
-/// How many parts one worker gets in [`WINDOW`]: each job needs two, and more when parts are lost on their way.
-const MOST_PER_WORKER: usize = 64;
+/// How many parts one enclave gets in [`WINDOW`]: each job needs two, and more when parts are lost on their way.
+const MOST_PER_ASKER: usize = 64;
 
-/// How many of them for one assignment: one for each key, and some that were lost on their way. Whoever has a job starts it as often as
-/// he likes, and must not use up what others' jobs need.
-const MOST_PER_ASSIGNMENT: usize = 6;
+/// How many of them for one assignment or claim: one for each key, and some that were lost on their way. Whoever has a job starts it as
+/// often as he likes, and must not use up what others' jobs need.
+const MOST_PER_REASON: usize = 6;
 
-/// See [`MOST_PER_WORKER`].
+/// See [`MOST_PER_ASKER`].
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// How many workers' requests are remembered for that. Where they are more, the longest silent one is forgotten.
-const MOST_WORKERS: usize = 4096;
+/// How many enclaves' requests are remembered for that. Where they are more, the longest silent one is forgotten.
+const MOST_ASKERS: usize = 4096;
 
 /// The most answers of which the chain has not heard yet: no part is given beyond.
 const MOST_UNLOGGED: usize = 4096;
@@ -104,18 +110,10 @@ pub(crate) async fn facts(chain: &dyn Chain, at: Block, request: &KeyRequest) ->
     if worker.status == WorkerStatus::Cordoned {
         return Err(RefusedText(Refused::Verdict).into());
     }
-    for class in worker.classes() {
-        let broken =
-            reader.get::<u64>(attestation_key("Compromised", &class), "broken class").await.map_err(unreadable)?;
-        if broken.is_some() {
-            return Err(RefusedText(Refused::Verdict).into());
-        }
-    }
-    if !image_allowed(&reader, &worker.measurement).await.map_err(unreadable)? {
+    if !is_good(&reader, worker.classes(), &worker.measurement).await.map_err(unreadable)? {
         return Err(RefusedText(Refused::Verdict).into());
     }
-    let now = [twox_128(b"Timestamp"), twox_128(b"Now")].concat();
-    let now_ms = reader.get::<u64>(now, "time").await.map_err(unreadable)?.unwrap_or(u64::MAX);
+    let now = now(&reader).await.map_err(unreadable)?;
     let app = reader.get::<ChainApp>(app_key(&job.app), "app").await.map_err(unreadable)?;
     if app.is_none() {
         return Err(RefusedText(Refused::App).into());
@@ -128,15 +126,47 @@ pub(crate) async fn facts(chain: &dyn Chain, at: Block, request: &KeyRequest) ->
         attempt: job.attempts,
         app: job.app,
         version: APP_KEY_VERSION,
-        now: now_ms / 1000,
+        now,
         verdict_expires: worker.verdict_expires,
         epochs: epochs.current.map(|current| (epochs.oldest, current)),
     })
 }
 
-async fn image_allowed(reader: &Reader<'_>, measurement: &Measurement) -> Result<bool, ChainError> {
+/// What the finalized block `at` says about a request for a sealing key.
+///
+/// # Errors
+/// As [`facts`].
+pub(crate) async fn sealing_facts(
+    chain: &dyn Chain,
+    at: Block,
+    request: &SealingKeyRequest,
+) -> Result<SealingFacts, Refusal> {
+    let unreadable = |error: ChainError| refusal(true, text!("the chain could not be read: ", error));
+    let reader = Reader { chain, at };
+    let key = sealing_claim_key(&request.claimant);
+    let claim = reader.get::<SealingClaim>(key, "claim to a sealing key").await.map_err(unreadable)?;
+    let Some(claim) = claim else { return Err(RefusedText(Refused::Claim).into()) };
+    if !is_good(&reader, claim.classes(), &claim.measurement).await.map_err(unreadable)? {
+        return Err(RefusedText(Refused::Claim).into());
+    }
+    let now = now(&reader).await.map_err(unreadable)?;
+    Ok(SealingFacts { genesis_hash: chain.genesis_hash(), now, claim })
+}
+
+/// Whether the image is allowed for workers, and none of the classes declared broken.
+async fn is_good(reader: &Reader<'_>, classes: [Class; 3], measurement: &Measurement) -> Result<bool, ChainError> {
+    for class in classes {
+        if reader.get::<u64>(attestation_key("Compromised", &class), "broken class").await?.is_some() {
+            return Ok(false);
+        }
+    }
     let image = reader.get::<Image>(attestation_key("Images", measurement), "image").await?;
     Ok(image.is_some_and(|image| image.role == Role::Worker))
+}
+
+/// The chain's time, in seconds since the Unix epoch. On a chain without a clock everything is over.
+async fn now(reader: &Reader<'_>) -> Result<u64, ChainError> {
+    Ok(reader.get::<u64>(time_key(), "time").await?.map_or(u64::MAX, |ms| ms / 1000))
 }
 
 /// What was given, and what of it the chain does not know yet.
@@ -146,7 +176,8 @@ pub(crate) struct Log {
 
 #[derive(Default)]
 struct State {
-    recent: BTreeMap<WorkerId, VecDeque<Given>>,
+    /// By who asked.
+    recent: BTreeMap<[u8; 32], VecDeque<Given>>,
     /// How many parts earlier processes may have given. Until the chain has as many, nothing is given.
     before: u64,
     /// How many the chain has.
@@ -168,16 +199,16 @@ impl State {
     }
 }
 
-/// A request that was answered, and the finalized block for which it was.
+/// What was given, and the finalized block for which it was.
 struct Unlogged {
     at: u32,
-    request: KeyRequest,
+    key: ReleasedKey,
 }
 
-/// A part that a worker got: when, and for which assignment.
+/// A part that somebody got: when, and for which assignment; `None` for a claim.
 struct Given {
     at: Duration,
-    assignment: (JobId, u32),
+    assignment: Option<(JobId, u32)>,
 }
 
 struct Said {
@@ -231,11 +262,15 @@ impl Log {
         lock(&self.state).reserved = releases;
     }
 
-    /// Notes that a request is granted at `now`, for what the finalized block `at` says.
+    /// Notes that a part of `key` is granted at `now`, for what the finalized block `at` says.
     ///
     /// # Errors
-    /// When no more are reserved, its worker has had too many, or the chain has not heard of too many or for too long.
-    pub(crate) fn admit(&self, request: &KeyRequest, now: Duration, at: Block) -> Result<(), Refusal> {
+    /// When no more are reserved, who asked has had too many, or the chain has not heard of too many or for too long.
+    pub(crate) fn admit(&self, key: ReleasedKey, now: Duration, at: Block) -> Result<(), Refusal> {
+        let (asker, assignment) = match &key {
+            ReleasedKey::App(request) => (request.worker.0, Some((request.job, request.attempt))),
+            ReleasedKey::Sealing(request) => (request.claimant, None),
+        };
         let mut state = lock(&self.state);
         let oldest = state.unlogged.first().map(|unlogged| unlogged.at);
         if oldest.is_some_and(|oldest| at.number > oldest.saturating_add(MOST_BLOCKS_UNLOGGED)) {
@@ -253,25 +288,24 @@ impl Log {
         if state.unlogged.len() >= MOST_UNLOGGED {
             return Err(refusal(true, "the chain takes no log of what was given; nothing is given meanwhile"));
         }
-        if !state.recent.contains_key(&request.worker) && state.recent.len() >= MOST_WORKERS {
+        if !state.recent.contains_key(&asker) && state.recent.len() >= MOST_ASKERS {
             let longest = state.recent.iter().min_by_key(|(_, times)| times.back().map(|given| given.at));
-            if let Some(longest) = longest.map(|(worker, _)| *worker) {
+            if let Some(longest) = longest.map(|(asker, _)| *asker) {
                 state.recent.remove(&longest);
             }
         }
-        let times = state.recent.entry(request.worker).or_default();
+        let times = state.recent.entry(asker).or_default();
         while times.front().is_some_and(|given| now.saturating_sub(given.at) >= WINDOW) {
             times.pop_front();
         }
-        let assignment = (request.job, request.attempt);
-        if times.iter().filter(|given| given.assignment == assignment).count() >= MOST_PER_ASSIGNMENT {
-            return Err(refusal(true, "keys were asked for this assignment too often; try again in a minute"));
+        if times.iter().filter(|given| given.assignment == assignment).count() >= MOST_PER_REASON {
+            return Err(refusal(true, "keys were asked for this assignment or claim too often; try again in a minute"));
         }
-        if times.len() >= MOST_PER_WORKER {
-            return Err(refusal(true, "this worker has asked for too many keys; try again in a minute"));
+        if times.len() >= MOST_PER_ASKER {
+            return Err(refusal(true, "this enclave has asked for too many keys; try again in a minute"));
         }
         times.push_back(Given { at: now, assignment });
-        state.unlogged.push(Unlogged { at: at.number, request: request.clone() });
+        state.unlogged.push(Unlogged { at: at.number, key });
         state.released = state.released.saturating_add(1);
         Ok(())
     }
@@ -304,9 +338,8 @@ impl Log {
             Some(said) if said.first == logged.count => said.count,
             _ => state.unlogged.len(),
         };
-        let requests: Vec<&KeyRequest> =
-            state.unlogged.get(..count)?.iter().map(|unlogged| &unlogged.request).collect();
-        let digest = Sha256::digest(requests.encode()).into();
+        let keys: Vec<&ReleasedKey> = state.unlogged.get(..count)?.iter().map(|unlogged| &unlogged.key).collect();
+        let digest = Sha256::digest(keys.encode()).into();
         let count_of_all = lost.saturating_add(u32::try_from(count).ok()?);
         if count_of_all == 0 {
             return None;
@@ -328,9 +361,8 @@ mod tests {
     use phala_enclave::testing::{FakeChain, registered};
     use phala_keys::{Granted, VerifiedRequest};
     use phala_primitives::{
-        AppId, Limits,
-        attestation::Class,
-        gatekeeper::{NetworkKey, SignedKeyRequest},
+        AppId, Limits, WorkerId,
+        gatekeeper::{NetworkKey, SignedKeyRequest, SignedRequest},
         job::{Assignment, Visibility},
     };
 
@@ -446,7 +478,7 @@ mod tests {
                 store(attestation_key("Compromised", &class), Some(NOW.encode()));
             }
             let now = self.now.map(|now| (now * 1000).encode());
-            store([twox_128(b"Timestamp"), twox_128(b"Now")].concat(), now);
+            store(time_key(), now);
             store(value_key("OldestEpoch"), Some(self.epochs.0.encode()));
             store(value_key("CurrentEpoch"), self.epochs.1.map(|current| current.encode()));
 
@@ -494,6 +526,54 @@ mod tests {
         }
     }
 
+    /// Whether who has `claim` on chain, and an image with this role, gets the sealing key.
+    fn decide_claim(claim: Option<SealingClaim>, image: Option<Role>, broken: Option<Class>) -> Result<(), Refusal> {
+        let chain = FakeChain::new(GENESIS);
+        let claimed = sealing_claim();
+        let request = SealingKeyRequest {
+            genesis_hash: GENESIS,
+            claimant: signing().verifying_key().to_bytes(),
+            platform: claimed.platform,
+            measurement: claimed.measurement,
+            reply_key: [4; 32],
+        };
+        if let Some(claim) = claim {
+            chain.store(sealing_claim_key(&request.claimant), claim.encode());
+        }
+        if let Some(role) = image {
+            chain.store(attestation_key("Images", &claimed.measurement), (role, 1u32).encode());
+        }
+        if let Some(class) = broken {
+            chain.store(attestation_key("Compromised", &class), NOW.encode());
+        }
+        chain.store(time_key(), (NOW * 1000).encode());
+        let signature = signing().sign(&request.signed_bytes()).to_bytes();
+        let request = VerifiedRequest::new(&SignedRequest { request, signature }).unwrap();
+        let facts = block_on(sealing_facts(&chain, AT, request.request()))?;
+        Granted::for_sealing(request, &facts).map(drop).map_err(|refused| RefusedText(refused).into())
+    }
+
+    fn sealing_claim() -> SealingClaim {
+        let phala_primitives::worker::Worker { measurement, platform, family, .. } = registered(0);
+        SealingClaim { measurement, platform, family, block_number: AT.number, at: NOW }
+    }
+
+    #[test]
+    fn who_has_a_claim_on_chain_is_granted_the_sealing_key_and_nobody_else() {
+        let good = sealing_claim();
+        let worker = Some(Role::Worker);
+        assert_eq!(decide_claim(Some(good), worker, None), Ok(()));
+        let old = SealingClaim { at: NOW - phala_primitives::attestation::SEALING_CLAIM_SECONDS - 1, ..good };
+        let elsewhere = SealingClaim { platform: phala_attestation::PlatformId([9; 32]), ..good };
+        let broken = good.classes().map(|class| (Some(good), worker, Some(class)));
+        let rows = [(None, worker, None), (Some(old), worker, None), (Some(elsewhere), worker, None)];
+        let images = [(Some(good), None, None), (Some(good), Some(Role::Gatekeeper), None)];
+        for (claim, image, broken) in rows.into_iter().chain(images).chain(broken) {
+            let refused = Err(Refusal::from(RefusedText(Refused::Claim)));
+            assert_eq!(decide_claim(claim, image, broken), refused, "{claim:?}, {image:?}, {broken:?}");
+        }
+    }
+
     /// Of a gatekeeper that may give as many as it likes.
     fn unbounded() -> Log {
         let log = Log::new(0);
@@ -502,7 +582,7 @@ mod tests {
     }
 
     fn give(log: &Log, request: &KeyRequest, now: u64) -> Result<(), Refusal> {
-        log.admit(request, Duration::from_secs(now), AT)
+        log.admit(request.clone().into(), Duration::from_secs(now), AT)
     }
 
     fn say(log: &Log, logged: Logged) -> Option<Releases> {
@@ -520,19 +600,19 @@ mod tests {
     #[test]
     fn a_worker_gets_so_many_parts_in_a_minute_and_others_are_not_kept_from_theirs() {
         let log = unbounded();
-        for job in 0..MOST_PER_WORKER as u64 {
+        for job in 0..MOST_PER_ASKER as u64 {
             give(&log, &request(1, job), 10).unwrap();
         }
         assert!(give(&log, &request(1, 99), 69).unwrap_err().retry);
         give(&log, &request(2, 99), 69).unwrap();
         give(&log, &request(1, 99), 70).unwrap();
-        assert_eq!(log.counts().0, MOST_PER_WORKER as u64 + 2);
+        assert_eq!(log.counts().0, MOST_PER_ASKER as u64 + 2);
     }
 
     #[test]
     fn one_assignment_does_not_use_up_what_others_need() {
         let log = unbounded();
-        for _ in 0..MOST_PER_ASSIGNMENT {
+        for _ in 0..MOST_PER_REASON {
             give(&log, &request(1, 7), 0).unwrap();
         }
         assert!(give(&log, &request(1, 7), 59).unwrap_err().retry);
@@ -544,9 +624,9 @@ mod tests {
     #[test]
     fn nothing_is_given_while_the_chain_does_not_hear_of_it() {
         let log = unbounded();
-        let workers = (MOST_UNLOGGED / MOST_PER_WORKER) as u8;
+        let workers = (MOST_UNLOGGED / MOST_PER_ASKER) as u8;
         for worker in 0..workers {
-            (0..MOST_PER_WORKER as u64).for_each(|job| give(&log, &request(worker, job), 0).unwrap());
+            (0..MOST_PER_ASKER as u64).for_each(|job| give(&log, &request(worker, job), 0).unwrap());
         }
         assert!(give(&log, &request(workers, 0), 0).unwrap_err().retry);
         let releases = say(&log, Logged::default()).unwrap();
@@ -558,7 +638,7 @@ mod tests {
     #[test]
     fn nothing_is_given_when_the_chain_has_not_heard_of_it_for_long() {
         let log = unbounded();
-        let give = |job, number| log.admit(&request(1, job), Duration::ZERO, Block { number, ..AT });
+        let give = |job, number| log.admit(request(1, job).into(), Duration::ZERO, Block { number, ..AT });
         give(0, 10).unwrap();
         give(1, 10 + MOST_BLOCKS_UNLOGGED).unwrap();
         assert!(give(2, 11 + MOST_BLOCKS_UNLOGGED).unwrap_err().retry);

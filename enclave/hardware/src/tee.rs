@@ -2,27 +2,26 @@
 
 use futures::future::BoxFuture;
 use phala_attestation::{Evidence, Kind, Measurement};
-use phala_enclave::{EvidenceError, Sealing, Tee, UnsealError};
+use phala_enclave::{EvidenceError, Sealing, SealingKey, Tee};
 use phala_enclave_process::{System, memory};
 use phala_primitives::worker::Isolation;
-use phala_tee::{Attester, SealingKey};
+use phala_tee::Attester;
 use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// The TEE that this process runs in.
 pub struct HardwareTee {
     attester: Attester,
-    sealing: Option<Key>,
+    sealing: Option<SealingKey>,
     system: System,
     memory_bytes: u64,
 }
 
-struct Key(SealingKey);
-
 impl HardwareTee {
     /// The TEE that was found. Asks it for the key to seal with.
     pub fn new(attester: Attester) -> Result<Self, phala_tee::Error> {
-        let sealing = attester.sealing_key()?.map(Key);
+        let derive =
+            |from: phala_tee::SealingSecret| SealingKey::derive(from.domain, &from.secret, &attester.measurement());
+        let sealing = attester.sealing_secret()?.map(derive);
         Ok(Self { attester, sealing, system: System::start(), memory_bytes: memory::available() })
     }
 
@@ -67,15 +66,5 @@ impl Tee for HardwareTee {
 
     fn evidence(&self, report_data: [u8; 64]) -> Result<Evidence, EvidenceError> {
         self.attester.evidence(&report_data).map_err(|error| EvidenceError(error.to_string()))
-    }
-}
-
-impl Sealing for Key {
-    fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8> {
-        self.0.seal(name, secret)
-    }
-
-    fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
-        self.0.unseal(name, sealed).ok_or(UnsealError)
     }
 }

@@ -68,14 +68,18 @@ impl AppKey {
         AppIdentity::new(target, &self.network_key, &self.signature)
     }
 
-    /// HKDF-SHA256 over the signature, with the network's public key as salt. The app and version are in the signature.
+    /// The app and version are in the signature.
     fn derive(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        // 32 bytes are never too many for it.
-        let _ =
-            Hkdf::<Sha256>::new(Some(&self.network_key.0), self.signature.as_slice()).expand(purpose, bytes.as_mut());
-        bytes
+        derive(&self.network_key, &self.signature, purpose)
     }
+}
+
+/// HKDF-SHA256 over a signature, with the network's public key as salt.
+pub(crate) fn derive(network_key: &PublicKey, signature: &[u8; 48], purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    // 32 bytes are never too many for it.
+    let _ = Hkdf::<Sha256>::new(Some(&network_key.0), signature).expand(purpose, bytes.as_mut());
+    bytes
 }
 
 impl std::fmt::Debug for AppKey {

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use codec::Encode;
 use ed25519_dalek::{Signer, SigningKey};
+use phala_attestation::{Family, Measurement, PlatformId, VendorName};
 use phala_primitives::{
     AppId, GatekeeperId, WorkerId,
+    attestation::{SEALING_CLAIM_SECONDS, SealingClaim},
     gatekeeper::{
         Answer, Beacon, CeremonyId, Confirmation, Content, Dealing, KeyReply, KeyRequest, NetworkKey, Phase, PublicKey,
-        Sharing, threshold,
+        SealingKeyRequest, Sharing, SignedRequest, threshold,
     },
 };
 use proptest::prelude::*;
@@ -598,6 +600,82 @@ fn each_fact_is_checked() {
     }
     let signed = phala_primitives::gatekeeper::SignedKeyRequest { request, signature: [0; 64] };
     assert_eq!(VerifiedRequest::new(&signed), Err(Refused::Signature));
+}
+
+/// An enclave that cannot seal, what it asks for, and what the chain has of it.
+fn claimant() -> (SigningKey, SealingKeyRequest, SealingFacts) {
+    let signing = SigningKey::from_bytes(&[0xdd; 32]);
+    let (platform, measurement) = (PlatformId([3; 32]), Measurement([4; 32]));
+    let claimant = signing.verifying_key().to_bytes();
+    let request = SealingKeyRequest { genesis_hash: GENESIS, claimant, platform, measurement, reply_key: [0; 32] };
+    let family = Family::Simulated(VendorName::DEVELOPMENT);
+    let claim = SealingClaim { measurement, platform, family, block_number: 1, at: 100 };
+    (signing, request, SealingFacts { genesis_hash: GENESIS, now: 100 + SEALING_CLAIM_SECONDS, claim })
+}
+
+#[test]
+fn a_sealing_key_is_the_same_each_time_and_another_for_another_platform_or_image() {
+    let mut network = Network::new(GENESIS, 4);
+    let sharing = network.run(1, NetworkKey::Root, &[0, 1, 2, 3]);
+    let (signing, request, facts) = claimant();
+    let key = |network: &mut Network,
+               sharing: &VerifiedSharing,
+               request: &SealingKeyRequest,
+               facts: &SealingFacts,
+               who: &[usize]| {
+        let (pending, signed) = PendingRequest::new(request.clone(), &signing, &mut network.rng).unwrap();
+        let parts: Vec<_> = who
+            .iter()
+            .map(|number| {
+                let granted = Granted::for_sealing(VerifiedRequest::new(&signed).unwrap(), facts).unwrap();
+                let share = network.share(*number, NetworkKey::Root).clone();
+                let reply = reply(&share, granted, &mut network.rng).unwrap();
+                pending.open(sharing, network.identities[*number].id(), &reply).unwrap()
+            })
+            .collect();
+        combine_sealing_key(sharing, request.platform, request.measurement, &parts)
+    };
+    let first = key(&mut network, &sharing, &request, &facts, &[0, 1, 2]).unwrap();
+    assert_eq!(key(&mut network, &sharing, &request, &facts, &[1, 2, 3]).unwrap(), first);
+    assert!(key(&mut network, &sharing, &request, &facts, &[0, 1]).is_err());
+    let elsewhere = SealingClaim { platform: PlatformId([9; 32]), ..facts.claim };
+    let of_another = SealingClaim { measurement: Measurement([9; 32]), ..facts.claim };
+    for claim in [elsewhere, of_another] {
+        let SealingClaim { platform, measurement, .. } = claim;
+        let request = SealingKeyRequest { platform, measurement, ..request.clone() };
+        let facts = SealingFacts { claim, ..facts };
+        assert_ne!(key(&mut network, &sharing, &request, &facts, &[0, 1, 2]).unwrap(), first);
+    }
+    // A resharing changes nothing.
+    let sharing = network.run(2, NetworkKey::Root, &[0, 1, 2, 3]);
+    let again = key(&mut network, &sharing, &request, &facts, &[0, 1, 2]).unwrap();
+    assert_eq!(again, first);
+}
+
+#[test]
+fn each_fact_of_a_claim_is_checked() {
+    let (signing, request, facts) = claimant();
+    let sign = |request: &SealingKeyRequest| SignedRequest {
+        request: request.clone(),
+        signature: signing.sign(&request.signed_bytes()).to_bytes(),
+    };
+    let refused = |request: &SealingKeyRequest, facts: &SealingFacts| {
+        Granted::for_sealing(VerifiedRequest::new(&sign(request)).unwrap(), facts).map(drop)
+    };
+    assert_eq!(refused(&request, &facts), Ok(()));
+    assert_eq!(refused(&request, &SealingFacts { genesis_hash: [0; 32], ..facts }), Err(Refused::Chain));
+    assert_eq!(refused(&request, &SealingFacts { now: facts.now + 1, ..facts }), Err(Refused::Claim));
+    let other = SealingKeyRequest { platform: PlatformId([9; 32]), ..request.clone() };
+    assert_eq!(refused(&other, &facts), Err(Refused::Claim));
+    let other = SealingKeyRequest { measurement: Measurement([9; 32]), ..request.clone() };
+    assert_eq!(refused(&other, &facts), Err(Refused::Claim));
+    let forged = SignedRequest { signature: [1; 64], ..sign(&request) };
+    assert_eq!(VerifiedRequest::new(&forged), Err(Refused::Signature));
+    // Nor is the signature under a request for an app's key one under this.
+    let (worker, app, _) = worker();
+    let signature = worker.sign(&app.signed_bytes()).to_bytes();
+    let request = SealingKeyRequest { claimant: app.worker.0, ..request };
+    assert_eq!(VerifiedRequest::new(&SignedRequest { request, signature }), Err(Refused::Signature));
 }
 
 #[test]

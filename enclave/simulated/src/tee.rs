@@ -7,10 +7,9 @@ use phala_attestation::{
     mint::Mint,
     simulated::{Platform, Report, development_root},
 };
-use phala_enclave::{EvidenceError, Sealing, Tee, UnsealError};
+use phala_enclave::{EvidenceError, Sealing, SealingKey, Tee};
 use phala_enclave_process::{System, memory};
 use phala_primitives::worker::Isolation;
-use phala_tee::SealingKey;
 use std::{
     fs::{self, OpenOptions},
     io::{ErrorKind, Write},
@@ -28,7 +27,8 @@ pub struct SimulatedTee {
     /// SHA-256 of the executable.
     executable: [u8; 32],
     measurement: Measurement,
-    sealing_key: SealingKey,
+    /// None where it imitates a platform that cannot seal.
+    sealing_key: Option<SealingKey>,
     system: System,
     memory_bytes: u64,
     isolation: Isolation,
@@ -42,7 +42,8 @@ impl SimulatedTee {
 
     fn new(seed: &[u8; 32], vendor: VendorName, kind: Kind, executable: [u8; 32]) -> Self {
         let measurement = Mint { measurement: executable, ..Mint::default() }.image(kind);
-        let sealing_key = SealingKey::derive(b"phala/simulated/seal/v1", seed, &measurement);
+        let sealing_key =
+            (kind != Kind::Tdx).then(|| SealingKey::derive(b"phala/simulated/seal/v1", seed, &measurement));
         let platform = development_root().certify(*seed, vendor, 1, 0, u64::MAX);
         let (memory_bytes, isolation) = (memory::available(), Isolation::default());
         let system = System::start();
@@ -90,7 +91,7 @@ impl Tee for SimulatedTee {
     }
 
     fn sealing(&self) -> Option<&dyn Sealing> {
-        Some(self)
+        self.sealing_key.as_ref().map(|key| key as &dyn Sealing)
     }
 
     fn evidence(&self, report_data: [u8; 64]) -> Result<Evidence, EvidenceError> {
@@ -104,16 +105,6 @@ impl Tee for SimulatedTee {
                 Evidence::Simulated(self.platform.quote(report))
             }
         })
-    }
-}
-
-impl Sealing for SimulatedTee {
-    fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8> {
-        self.sealing_key.seal(name, secret)
-    }
-
-    fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
-        self.sealing_key.unseal(name, sealed).ok_or(UnsealError)
     }
 }
 
@@ -167,12 +158,20 @@ mod tests {
         let tee = |seed, measurement| {
             SimulatedTee::new(&[seed; 32], VendorName::DEVELOPMENT, Kind::Simulated, [measurement; 32])
         };
-        let sealed = tee(1, 1).seal("keys", b"secret");
-        assert_eq!(&tee(1, 1).unseal("keys", &sealed).unwrap()[..], b"secret");
-        assert!(tee(2, 1).unseal("keys", &sealed).is_err());
-        assert!(tee(1, 2).unseal("keys", &sealed).is_err());
-        assert!(tee(1, 1).unseal("chain", &sealed).is_err());
-        assert!(tee(1, 1).unseal("keys", &sealed[..20]).is_err());
+        let (first, platform, image) = (tee(1, 1), tee(2, 1), tee(1, 2));
+        let [first, platform, image] = [&first, &platform, &image].map(|tee| tee.sealing().unwrap());
+        let sealed = first.seal("keys", b"secret");
+        assert_eq!(&first.unseal("keys", &sealed).unwrap()[..], b"secret");
+        assert!(platform.unseal("keys", &sealed).is_err());
+        assert!(image.unseal("keys", &sealed).is_err());
+        assert!(first.unseal("chain", &sealed).is_err());
+        assert!(first.unseal("keys", &sealed[..20]).is_err());
+    }
+
+    #[test]
+    fn what_imitates_tdx_cannot_seal() {
+        let seals = |kind| SimulatedTee::new(&[1; 32], VendorName::DEVELOPMENT, kind, [1; 32]).sealing().is_some();
+        assert_eq!([Kind::Simulated, Kind::Sgx, Kind::Tdx, Kind::SevSnp].map(seals), [true, true, false, true]);
     }
 
     #[test]

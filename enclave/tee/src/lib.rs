@@ -1,6 +1,6 @@
-//! The TEE that this process runs in: its evidence, its measurements, and the key that it seals with.
+//! The TEE that this process runs in: its evidence, its measurements, and what its sealing key is derived from.
 //!
-//! | TEE | evidence | sealing key |
+//! | TEE | evidence | secret to seal with |
 //! |---|---|---|
 //! | SGX under Gramine | `/dev/attestation/quote` | from `/dev/attestation/keys/_sgx_mrenclave` |
 //! | TDX guest on Linux | configfs-tsm | none |
@@ -25,19 +25,18 @@
 mod error;
 mod files;
 mod gramine;
-mod sealing;
 mod sev_guest;
 #[cfg(test)]
 mod testing;
 mod tsm;
 
 pub use error::Error;
-pub use sealing::SealingKey;
 
 use gramine::Gramine;
 use phala_attestation::{Evidence, Kind, Measurement, Measurements, Unverified};
 use std::path::{Path, PathBuf};
 use tsm::Tsm;
+use zeroize::Zeroizing;
 
 /// A hardware TEE, seen from inside.
 pub struct Attester {
@@ -97,18 +96,27 @@ impl Attester {
         if measurements.fold() == self.measurement { Ok(evidence) } else { Err(Error::OtherMeasurement) }
     }
 
-    /// The key that only this image on this platform gets; `None` where the platform has none, as TDX.
+    /// What only this image on this platform gets, to derive the sealing key from; `None` where the platform has nothing of the kind,
+    /// as TDX.
     ///
     /// # Errors
     /// When the platform should have one and does not give it.
-    pub fn sealing_key(&self) -> Result<Option<SealingKey>, Error> {
+    pub fn sealing_secret(&self) -> Result<Option<SealingSecret>, Error> {
         let (domain, secret): (&[u8], _) = match self.kind {
             Kind::Sgx => (b"phala/sgx/seal/v1", gramine::sealing_secret(&self.root)?),
             Kind::SevSnp => (b"phala/sev-snp/seal/v1", sev_guest::sealing_secret(&self.root)?),
             Kind::Tdx | Kind::Simulated => return Ok(None),
         };
-        Ok(Some(SealingKey::derive(domain, &secret, &self.measurement)))
+        Ok(Some(SealingSecret { domain, secret }))
     }
+}
+
+/// What a sealing key is derived from.
+pub struct SealingSecret {
+    /// The kind of platform, and the version of the derivation.
+    pub domain: &'static [u8],
+    /// Uniformly random.
+    pub secret: Zeroizing<Vec<u8>>,
 }
 
 impl Source {

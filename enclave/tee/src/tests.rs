@@ -165,23 +165,24 @@ fn a_report_without_a_certificate_leaves_the_endorsement_to_the_host() {
 }
 
 #[test]
-fn sgx_seals_under_gramines_key_and_tdx_does_not_seal() {
+fn sgx_has_gramines_secret_to_seal_with_and_tdx_has_none() {
     let tree = gramine();
     let attester = Attester::find(tree.root(), None).unwrap();
-    let sealed = attester.sealing_key().unwrap().unwrap().seal("keys", b"secret");
-    assert_eq!(attester.sealing_key().unwrap().unwrap().unseal("keys", &sealed).unwrap()[..], b"secret"[..]);
+    let before = attester.sealing_secret().unwrap().unwrap();
+    assert_eq!(before.domain, b"phala/sgx/seal/v1");
+    assert_eq!(attester.sealing_secret().unwrap().unwrap().secret, before.secret);
     tree.set("dev/attestation/keys/_sgx_mrenclave", &[8; 16]);
-    assert!(attester.sealing_key().unwrap().unwrap().unseal("keys", &sealed).is_none());
+    assert_ne!(attester.sealing_secret().unwrap().unwrap().secret, before.secret);
     for no_key in [&[0; 16][..], &[7; 15], &[7; 17], &[]] {
         tree.set("dev/attestation/keys/_sgx_mrenclave", no_key);
-        assert!(matches!(attester.sealing_key(), Err(Error::Content { .. })));
+        assert!(matches!(attester.sealing_secret(), Err(Error::Content { .. })));
     }
     let tdx = tdx();
-    assert!(Attester::find(tdx.root(), None).unwrap().sealing_key().unwrap().is_none());
+    assert!(Attester::find(tdx.root(), None).unwrap().sealing_secret().unwrap().is_none());
 }
 
 #[test]
 fn an_sev_snp_guest_without_its_device_does_not_go_on_without_sealing() {
     let tree = sev_snp();
-    assert!(matches!(Attester::find(tree.root(), None).unwrap().sealing_key(), Err(Error::File { .. })));
+    assert!(matches!(Attester::find(tree.root(), None).unwrap().sealing_secret(), Err(Error::File { .. })));
 }

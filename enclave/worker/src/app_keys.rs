@@ -16,53 +16,30 @@
 
 use age::{DecryptError, x25519};
 use age_core::format::{FileKey, Stanza};
-use futures::{
-    StreamExt,
-    future::{Either, select},
-    stream::FuturesUnordered,
-};
 use phala_app_encryption::{AppIdentity, Purpose, Target};
-use phala_keys::{AppKey, CombineError, OpenError, PendingRequest, SharingError, VerifiedPartial, VerifiedSharing};
+use phala_keys::AppKey;
 use phala_primitives::{
-    AppId, GatekeeperId, JobId,
-    gatekeeper::{APP_KEY_VERSION, EpochId, KeyRequest, NetworkKey, Sharing, SignedKeyRequest},
+    AppId, JobId,
+    gatekeeper::{APP_KEY_VERSION, EpochId, KeyRequest, NetworkKey},
     input::MAX_EPOCHS,
 };
-use phala_protocol::{EnclaveRequest, HostReply, LogLevel, Refusal};
+use phala_protocol::{LogLevel, Refusal};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use phala_enclave::{
-    TeeRng,
-    chain::{Chain, no_finality, oldest_epoch_key, read, sharing_key},
+    chain::{Chain, no_finality, oldest_epoch_key, read},
     host::{lock, refusal},
-    text::{Public, Text, text},
+    text::text,
 };
 
-use crate::{files::Opener, jobs::Context};
-
-/// How long the gatekeepers are asked for one key. A host waits for a start of a job for a minute and a half.
-const PATIENCE: Duration = Duration::from_secs(8);
-
-/// The pause before one is asked again that may know more by then: its view of the chain may be a block behind.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// Fixed sentences with numbers and ids.
-struct Said<T>(T);
-
-impl Public for Said<SharingError> {}
-impl Public for Said<OpenError> {}
-impl Public for Said<CombineError> {}
-
-impl<T: fmt::Display> fmt::Display for Said<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use crate::{
+    files::Opener,
+    jobs::Context,
+    parts::{self, Said},
+};
 
 /// The keys of a job's app, as far as the job needed them.
 pub(crate) struct AppKeys {
@@ -119,21 +96,18 @@ impl AppKeys {
         Ok(Some(identities))
     }
 
-    /// Asks all who have a share, until a threshold has answered. `None` for an epoch that the chain has not come to.
+    /// Asks the gatekeepers. `None` for an epoch that the chain has not come to.
     async fn ask(&self, epoch: EpochId) -> Result<Option<AppKey>, Refusal> {
         let phala_enclave::Context { tee, host, keys, chain, .. } = &self.context.enclave;
         let block = chain.finalized().ok_or_else(no_finality)?;
         let key = NetworkKey::Epoch(epoch);
-        let sharing = read::<Sharing<u32>>(&**chain, block.hash, sharing_key(key), "sharing").await;
-        let unreadable = |error| refusal(true, text!("how the network's key is shared could not be read: ", error));
-        let Some(sharing) = sharing.map_err(unreadable)? else {
+        let Some(sharing) = parts::sharing(&**chain, block.hash, key).await? else {
             let oldest = read::<EpochId>(&**chain, block.hash, oldest_epoch_key(), "epoch").await;
-            if epoch < oldest.map_err(unreadable)?.unwrap_or_default() {
+            if epoch < oldest.map_err(parts::unreadable)?.unwrap_or_default() {
                 return Err(refusal(false, text!("the time of epoch ", epoch, " is over: encrypt anew")));
             }
             return Ok(None);
         };
-        let sharing = VerifiedSharing::new(&sharing).map_err(|error| refusal(true, text!(Said(error))))?;
         let request = KeyRequest {
             genesis_hash: chain.genesis_hash(),
             worker: keys.worker(),
@@ -145,72 +119,22 @@ impl AppKeys {
             // Replaced by a fresh one.
             reply_key: [0; 32],
         };
-        let (pending, signed) = PendingRequest::new(request, keys.signing_key(), &mut TeeRng(&**tee))
-            .ok_or_else(|| refusal(false, "this enclave has not the key of its worker"))?;
-        let mut asked: FuturesUnordered<_> =
-            sharing.players().iter().map(|gatekeeper| self.part(&sharing, &pending, &signed, *gatekeeper)).collect();
-        let (mut parts, mut why) = (Vec::new(), None);
-        let mut time = tee.sleep(PATIENCE);
-        loop {
-            match select(asked.next(), time).await {
-                Either::Left((Some(Ok(part)), rest)) => {
-                    parts.push(part);
-                    time = rest;
-                }
-                Either::Left((Some(Err(reason)), rest)) => {
-                    why = Some(reason);
-                    time = rest;
-                }
-                Either::Left((None, _)) | Either::Right(_) => break,
-            }
-            if parts.len() >= sharing.threshold() as usize {
-                let key = phala_keys::combine_app_key(&sharing, self.app, APP_KEY_VERSION, &parts);
-                let key = key.map_err(|error| refusal(true, text!(Said(error))))?;
-                let message = text!(
-                    "got the key of app ",
-                    self.app,
-                    " in epoch ",
-                    epoch,
-                    " from ",
-                    parts.len(),
-                    " gatekeepers, for job ",
-                    self.job
-                );
-                host.log(LogLevel::Info, message);
-                return Ok(Some(key));
-            }
-        }
-        let found = text!(
+        let request = parts::request(&**tee, request, keys.signing_key())?;
+        let parts = parts::collect((&**tee, host), &sharing, &request).await?;
+        let key = phala_keys::combine_app_key(&sharing, self.app, APP_KEY_VERSION, &parts);
+        let key = key.map_err(|error| refusal(true, text!(Said(error))))?;
+        let message = text!(
+            "got the key of app ",
+            self.app,
+            " in epoch ",
+            epoch,
+            " from ",
             parts.len(),
-            " gatekeepers gave their part of the app's key, and ",
-            sharing.threshold(),
-            " are needed: "
+            " gatekeepers, for job ",
+            self.job
         );
-        let why = why.unwrap_or_else(|| refusal(true, "the others did not answer in time"));
-        Err(refusal(true, found.and(&why)))
-    }
-
-    /// One gatekeeper's part. One that may give it later is asked again.
-    async fn part(
-        &self,
-        sharing: &VerifiedSharing,
-        pending: &PendingRequest,
-        signed: &SignedKeyRequest,
-        gatekeeper: GatekeeperId,
-    ) -> Result<VerifiedPartial, Refusal> {
-        let phala_enclave::Context { tee, host, .. } = &self.context.enclave;
-        let request = EnclaveRequest::Key { gatekeeper, request: Box::new(signed.clone()) };
-        loop {
-            match host.request(&request).await {
-                Ok(HostReply::Key(reply)) => {
-                    let part = pending.open(sharing, gatekeeper, &reply);
-                    return part.map_err(|error| refusal(true, text!(Said(error))));
-                }
-                Ok(_) => return Err(refusal(true, Text::from("the host gave another answer than was asked for"))),
-                Err(refusal) if refusal.retry => tee.sleep(PAUSE).await,
-                Err(refusal) => return Err(refusal),
-            }
-        }
+        host.log(LogLevel::Info, message);
+        Ok(Some(key))
     }
 }
 

@@ -23,7 +23,9 @@ mod input;
 mod jobs;
 mod memory;
 mod output;
+mod parts;
 mod programs;
+mod sealing;
 mod stopwatch;
 #[cfg(test)]
 mod testing;

@@ -10,25 +10,30 @@ use codec::{Decode, Encode};
 use futures::future::BoxFuture;
 use futures_lite::future::block_on;
 use phala_app_encryption::{AppRecipient, Purpose, Target};
+use phala_attestation::{Measurement, PlatformId};
 use phala_enclave::{
     Enclave, End, OPEN_REQUESTS, OPEN_STARTS, Threads,
-    chain::{Block, Chain, StartError, app_key, job_key, oldest_epoch_key, sealed_name, sharing_key, worker_key},
+    chain::{
+        Block, Chain, StartError, app_key, job_key, oldest_epoch_key, sealed_name, sealing_claim_key, sharing_key,
+        worker_key,
+    },
     host::{lock, refusal},
     keys,
     testing::{FakeChain, ISOLATION, TestTee, registered},
 };
-use phala_keys::{Facts, Granted, VerifiedRequest, testing::Network};
+use phala_keys::{Facts, Granted, SealingFacts, VerifiedRequest, testing::Network};
 use phala_primitives::{
     AppId, FailureReason, GatekeeperId, Hash, JobId, Limits, Outcome, SignedReceipt, WorkerId,
-    gatekeeper::{NetworkKey, PublicKey, SignedKeyRequest},
+    attestation::SealingClaim,
+    gatekeeper::{GatekeeperRequest, NetworkKey, PublicKey},
     input::{EncryptedFile, JobInput, NamedFile},
     job::{App, Assignment, Job, JobStatus, Visibility, secret_commitment},
     padding::padded,
     worker::Liveness,
 };
 use phala_protocol::{
-    EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, Hello, HostMessage, HostNotice, HostReply,
-    HostRequest, JobState, LogLevel, MAX_CHUNK_BYTES, Message, Pause, Refusal, Start, StartRole,
+    Attestation, EnclaveMessage, EnclaveNotice, EnclaveReply, EnclaveRequest, Hello, HostMessage, HostNotice,
+    HostReply, HostRequest, JobState, LogLevel, MAX_CHUNK_BYTES, Message, Pause, Refusal, Start, StartRole,
 };
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -72,9 +77,12 @@ struct Disk {
     gatekeepers: Mutex<Option<Gatekeepers>>,
 }
 
-/// Gatekeepers that believe whatever a worker says of its job.
+/// Gatekeepers that believe whatever a worker says of its job, and a chain that believes whatever evidence a claim has.
 struct Gatekeepers {
     network: Network,
+    chain: Arc<FakeChain>,
+    /// Why the host brings no claim to the chain.
+    no_claims: Option<Refusal>,
     /// How each of them answers.
     manners: [Manner; 4],
 }
@@ -93,8 +101,7 @@ enum Manner {
 }
 
 impl Gatekeepers {
-    fn answer(&mut self, gatekeeper: GatekeeperId, signed: &SignedKeyRequest) -> Result<HostReply, Refusal> {
-        let request = &signed.request;
+    fn answer(&mut self, gatekeeper: GatekeeperId, request: &GatekeeperRequest) -> Result<HostReply, Refusal> {
         let asked = self.network.identities.iter().position(|identity| identity.id() == gatekeeper).unwrap();
         let manner = self.manners[asked];
         if let Manner::Late = manner {
@@ -104,25 +111,59 @@ impl Gatekeepers {
         if let Manner::Refuses = manner {
             return Err(refusal(false, "no"));
         }
-        let facts = Facts {
-            genesis_hash: GENESIS,
-            now: 1,
-            job: request.job,
-            worker: request.worker,
-            attempt: request.attempt,
-            app: request.app,
-            version: request.version,
-            verdict_expires: 2,
-            epochs: Some((0, 0)),
-        };
-        let granted = Granted::new(VerifiedRequest::new(signed).unwrap(), &facts).unwrap();
         let who = if let Manner::Exchanged = manner { (asked + 1) % 4 } else { asked };
-        let share = self.network.share(who, request.key).clone();
-        let mut reply = phala_keys::reply(&share, granted, &mut self.network.rng).unwrap();
+        let mut reply = match request {
+            GatekeeperRequest::AppKey(signed) => {
+                let request = &signed.request;
+                let facts = Facts {
+                    genesis_hash: GENESIS,
+                    now: 1,
+                    job: request.job,
+                    worker: request.worker,
+                    attempt: request.attempt,
+                    app: request.app,
+                    version: request.version,
+                    verdict_expires: 2,
+                    epochs: Some((0, 0)),
+                };
+                let granted = Granted::new(VerifiedRequest::new(signed).unwrap(), &facts).unwrap();
+                let share = self.network.share(who, request.key).clone();
+                phala_keys::reply(&share, granted, &mut self.network.rng).unwrap()
+            }
+            GatekeeperRequest::SealingKey(signed) => {
+                let key = sealing_claim_key(&signed.request.claimant);
+                let claim = block_on(self.chain.storage(BLOCK.hash, key)).unwrap().unwrap();
+                let claim = SealingClaim::decode(&mut &claim[..]).unwrap();
+                let facts = SealingFacts { genesis_hash: GENESIS, now: claim.at, claim };
+                let granted = Granted::for_sealing(VerifiedRequest::new(signed).unwrap(), &facts).unwrap();
+                let share = self.network.share(who, NetworkKey::Root).clone();
+                phala_keys::reply(&share, granted, &mut self.network.rng).unwrap()
+            }
+        };
         if let Manner::Changed = manner {
             reply.ciphertext[0] ^= 1;
         }
         Ok(HostReply::Key(reply))
+    }
+
+    /// Each is in a finalized block of its own.
+    fn claim(&self, attestation: &Attestation) -> Result<HostReply, Refusal> {
+        if let Some(refusal) = &self.no_claims {
+            return Err(refusal.clone());
+        }
+        let Attestation { statement, evidence } = attestation;
+        assert_eq!(phala_attestation::Unverified::parse(evidence).unwrap().report_data, statement.report_data());
+        let claim = SealingClaim {
+            measurement: Measurement([0xaa; 32]),
+            platform: PlatformId([9; 32]),
+            family: phala_attestation::Family::Simulated(phala_attestation::VendorName::DEVELOPMENT),
+            block_number: statement.block_number,
+            at: 1,
+        };
+        self.chain.store(sealing_claim_key(&statement.signing_key), claim.encode());
+        let number = self.chain.finalized().unwrap().number + 1;
+        self.chain.finalize(Block { number, hash: [number as u8; 32] });
+        Ok(HostReply::Done)
     }
 }
 
@@ -133,6 +174,10 @@ impl Disk {
             EnclaveRequest::Key { gatekeeper, request } => match &mut *lock(&self.gatekeepers) {
                 Some(gatekeepers) => gatekeepers.answer(gatekeeper, &request),
                 None => Err(refusal(true, "no gatekeepers here")),
+            },
+            EnclaveRequest::ClaimSealingKey(attestation) => match &*lock(&self.gatekeepers) {
+                Some(gatekeepers) => gatekeepers.claim(&attestation),
+                None => panic!("a key is claimed that nobody has"),
             },
             EnclaveRequest::ReadBlob { blob, offset, length } => {
                 self.blobs.read(blob, offset, length).map(HostReply::Bytes)
@@ -343,10 +388,15 @@ impl World {
 
     /// Four gatekeepers that share the key of epoch 0, which is returned.
     fn share_epoch_key(&self, manners: [Manner; 4]) -> PublicKey {
+        self.share_key(NetworkKey::Epoch(0), manners)
+    }
+
+    fn share_key(&self, key: NetworkKey, manners: [Manner; 4]) -> PublicKey {
         let mut network = Network::new(GENESIS, 4);
-        let sharing = network.run(1, NetworkKey::Epoch(0), &[0, 1, 2, 3]);
-        self.chain.store(sharing_key(NetworkKey::Epoch(0)), network.view.sharings[&NetworkKey::Epoch(0)].encode());
-        *lock(&self.disk.gatekeepers) = Some(Gatekeepers { network, manners });
+        let sharing = network.run(1, key, &[0, 1, 2, 3]);
+        self.chain.store(sharing_key(key), network.view.sharings[&key].encode());
+        let gatekeepers = Gatekeepers { network, chain: self.chain.clone(), no_claims: None, manners };
+        *lock(&self.disk.gatekeepers) = Some(gatekeepers);
         sharing.public_key()
     }
 
@@ -967,6 +1017,48 @@ fn without_sealing_keys_end_with_the_process_and_nothing_is_kept_or_read() {
 
     world.restart();
     assert_ne!(world.connect().start().0, worker);
+}
+
+#[test]
+fn with_the_gatekeepers_key_a_worker_that_cannot_seal_is_the_same_after_a_restart() {
+    use Manner::*;
+    let mut world = World::new();
+    world.tee = Arc::new(TestTee::without_sealing(1));
+    world.share_key(NetworkKey::Root, [Honest, Refuses, Late, Honest]);
+    world.restart();
+    let mut host = world.connect();
+    let (worker, _) = host.start();
+    assert!(host.notices.iter().any(|notice| matches!(notice, EnclaveNotice::Log { message, .. }
+        if message.contains("got the key to seal with from 3 gatekeepers"))));
+    assert!(lock(&world.disk.sealed).contains_key(&keys::sealed_name(&GENESIS)));
+
+    lock(&world.disk.gatekeepers).as_mut().unwrap().manners = [Changed, Honest, Honest, Honest];
+    world.restart();
+    let mut host = world.connect();
+    assert_eq!(host.start().0, worker);
+    assert_eq!(host.start().0, worker);
+
+    // What it had is not given up because too few answer, or the host is busy.
+    let sealed = lock(&world.disk.sealed).clone();
+    let too_few =
+        |world: &World| lock(&world.disk.gatekeepers).as_mut().unwrap().manners = [Changed, Refuses, Honest, Honest];
+    too_few(&world);
+    world.restart();
+    let refused = world.connect().ask(HostRequest::Start(start())).unwrap_err();
+    assert!(refused.retry && refused.reason.contains("2 gatekeepers gave their part"), "{refused:?}");
+    let no_claims = |retry| {
+        let mut gatekeepers = lock(&world.disk.gatekeepers);
+        let gatekeepers = gatekeepers.as_mut().unwrap();
+        gatekeepers.manners = [Honest; 4];
+        gatekeepers.no_claims = Some(refusal(retry, "no claims"));
+    };
+    no_claims(true);
+    let refused = world.connect().ask(HostRequest::Start(start())).unwrap_err();
+    assert!(refused.retry && refused.reason.contains("no claims"), "{refused:?}");
+    // Where the host cannot, it is a new worker that keeps nothing.
+    no_claims(false);
+    assert_ne!(world.connect().start().0, worker);
+    assert_eq!(*lock(&world.disk.sealed), sealed);
 }
 
 #[test]

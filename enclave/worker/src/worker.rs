@@ -1,7 +1,7 @@
 use futures::future::BoxFuture;
 use phala_attestation::Role;
 use phala_enclave::{
-    Duty, DutySource,
+    Claimant, Duty, DutySource, SealingKey,
     host::refusal,
     text::{Public, text},
 };
@@ -14,6 +14,7 @@ use crate::{
     InputError,
     jobs::{Context, Jobs},
     programs::Programs,
+    sealing,
 };
 
 /// The duty of a worker, on an engine that is set up by `engine`, but for its capacity: that comes with the host's start.
@@ -44,6 +45,10 @@ impl DutySource for Worker {
 
     fn check(&self, role: &StartRole) -> Result<(), Refusal> {
         capacity(role).map(drop)
+    }
+
+    fn sealing_key(&self, claimant: Claimant) -> BoxFuture<'_, Result<Option<SealingKey>, Refusal>> {
+        Box::pin(async move { sealing::sealing_key(&claimant).await })
     }
 
     fn take_up(

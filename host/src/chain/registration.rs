@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use phala_attestation::{Measurement, Role};
+use phala_collateral::EndorsementError;
 use phala_primitives::{
     Balance, WorkerId,
     attestation::Outlook,
@@ -105,6 +106,9 @@ pub enum StepError {
     /// The disk failed.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
+    /// The machine gave no certificate of AMD's, and nor did AMD.
+    #[error("no certificate of the key that signs this chip's reports: {0}")]
+    Endorsement(#[from] EndorsementError),
 }
 
 impl Registration {
@@ -192,6 +196,11 @@ impl Registration {
                 let blocks = self.backoff.failed(MAX_PAUSE);
                 self.pause_until = heads.best.saturating_add(blocks);
                 tracing::warn!(%error, blocks, "the worker could not be registered or updated; trying again");
+            }
+            Err(error @ StepError::Endorsement(_)) => {
+                let blocks = self.backoff.failed(MAX_PAUSE);
+                self.pause_until = heads.best.saturating_add(blocks);
+                tracing::warn!(%error, blocks, "the worker cannot be registered or renewed yet; trying again");
             }
             Err(StepError::Enclave(error)) if error.is_temporary() => {
                 tracing::debug!(%error, "the enclave gives no registration yet");
@@ -327,14 +336,16 @@ impl Registration {
 /// gatekeeper's as [`EnclaveReply::Attestation`].
 ///
 /// # Errors
-/// The enclave's, or the disk's.
+/// The enclave's, the disk's, or AMD's, whose certificate it may lack.
 pub async fn fresh_evidence(session: &Session, store: &Arc<Store>) -> Result<EnclaveReply, StepError> {
-    let reply = session.link.request(HostRequest::Register, REGISTER_TIMEOUT).await?;
-    let bundle = match &reply {
-        EnclaveReply::Registration(worker) => (worker.statement.clone(), worker.evidence.clone()),
-        EnclaveReply::Attestation(gatekeeper) => (gatekeeper.statement.clone(), gatekeeper.evidence.clone()),
+    let mut reply = session.link.request(HostRequest::Register, REGISTER_TIMEOUT).await?;
+    let (statement, evidence) = match &mut reply {
+        EnclaveReply::Registration(worker) => (&worker.statement, &mut worker.evidence),
+        EnclaveReply::Attestation(gatekeeper) => (&gatekeeper.statement, &mut gatekeeper.evidence),
         _ => return Err(RequestError::WrongReply.into()),
     };
+    session.endorsements.complete(evidence).await?;
+    let bundle = (statement.clone(), evidence.clone());
     let store = store.clone();
     blocking::run(move || store.store_bundle(&bundle)).await?;
     Ok(reply)

@@ -172,7 +172,7 @@ impl Node for RpcNode {
             let unknown = |error: NodeError| SubmitError::Unknown(error.0);
             let chain = self.chain().map_err(unknown)?;
             let Some(signer) = &self.signer else {
-                return Err(SubmitError::Refused("the host holds no key".into()));
+                return Err(SubmitError::Permanent("the host holds no key".into()));
             };
             if let Some(evidence) = submission.evidence() {
                 check_documents(chain, evidence).await?;
@@ -195,6 +195,9 @@ impl Node for RpcNode {
                 Submission::RegisterGatekeeper { index, bond, attestation, endpoint, keys } => {
                     let phala_protocol::Attestation { statement, evidence } = *attestation;
                     call::register_gatekeeper(index, bond, statement, evidence, &endpoint, keys)
+                }
+                Submission::ClaimSealingKey(attestation) => {
+                    call::claim_sealing_key(attestation.statement, attestation.evidence)
                 }
                 Submission::RenewGatekeeper(attestation) => {
                     call::renew_gatekeeper(attestation.statement, attestation.evidence)

@@ -114,6 +114,11 @@ impl SeatKeeper {
                     self.pause_until = heads.best.saturating_add(blocks);
                     tracing::warn!(%error, blocks, "the gatekeeper could not be registered or updated; trying again");
                 }
+                Err(error @ StepError::Endorsement(_)) => {
+                    let blocks = self.backoff.failed(MAX_PAUSE);
+                    self.pause_until = heads.best.saturating_add(blocks);
+                    tracing::warn!(%error, blocks, "the gatekeeper cannot be registered or renewed yet; trying again");
+                }
                 Err(StepError::Enclave(error)) if error.is_temporary() => {
                     tracing::debug!(%error, "the enclave gives no evidence yet");
                 }

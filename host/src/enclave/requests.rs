@@ -17,10 +17,10 @@ use std::{
 
 use phala_primitives::{
     GatekeeperId, JobId,
-    gatekeeper::{KeyReply, SignedBeaconPart, SignedKeyRequest},
+    gatekeeper::{GatekeeperRequest, KeyReply, SignedBeaconPart},
 };
 use phala_protocol::{
-    EnclaveNotice, EnclaveRequest, HostMessage, HostReply, LogLevel, MAX_CHUNK_BYTES, Message, Refusal,
+    Attestation, EnclaveNotice, EnclaveRequest, HostMessage, HostReply, LogLevel, MAX_CHUNK_BYTES, Message, Refusal,
 };
 use tokio::{
     sync::{Notify, Semaphore, mpsc, oneshot},
@@ -70,15 +70,26 @@ pub enum Said {
     BeaconPart(SignedBeaconPart),
     /// A worker's, to one gatekeeper.
     Key(KeyQuestion),
+    /// A worker's claim to the key to seal with, to the chain.
+    SealingClaim(SealingClaim),
 }
 
-/// A worker's enclave asks a gatekeeper for its part of an app key.
+/// An enclave that cannot seal proves itself for the key to seal with.
+#[derive(Debug)]
+pub struct SealingClaim {
+    /// What the chain verifies.
+    pub attestation: Box<Attestation>,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Result<(), Refusal>>,
+}
+
+/// A worker's enclave asks a gatekeeper for its part of a key.
 #[derive(Debug)]
 pub struct KeyQuestion {
     /// Whose host is asked.
     pub gatekeeper: GatekeeperId,
     /// What it is asked.
-    pub request: Box<SignedKeyRequest>,
+    pub request: Box<GatekeeperRequest>,
     /// Where the answer goes.
     pub answer: oneshot::Sender<Result<KeyReply, Refusal>>,
 }
@@ -122,7 +133,12 @@ impl Dispatcher {
             EnclaveRequest::WriteOutput { .. }
             | EnclaveRequest::StoreSealed { .. }
             | EnclaveRequest::WriteCache { .. } => self.change(Change::Request(id, request)).await?,
-            EnclaveRequest::Key { gatekeeper, request } => self.ask(id, gatekeeper, request),
+            EnclaveRequest::Key { gatekeeper, request } => {
+                self.ask(id, |answer| (Said::Key(KeyQuestion { gatekeeper, request, answer }), HostReply::Key))
+            }
+            EnclaveRequest::ClaimSealingKey(attestation) => {
+                self.ask(id, |answer| (Said::SealingClaim(SealingClaim { attestation, answer }), |()| HostReply::Done))
+            }
         }
         Ok(())
     }
@@ -147,16 +163,21 @@ impl Dispatcher {
         self.changes.send(change).await.map_err(|_| Stopped)
     }
 
-    /// Has a gatekeeper asked. Nobody waits for it but the enclave.
-    fn ask(&self, id: u64, gatekeeper: GatekeeperId, request: Box<SignedKeyRequest>) {
+    /// Has something brought to others that has an answer. Nobody waits for it but the enclave.
+    fn ask<T, R>(&self, id: u64, said: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> (Said, R))
+    where
+        T: Send + 'static,
+        R: FnOnce(T) -> HostReply + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
+        let (said, reply) = said(answer);
         // Where it finds no place it is dropped, and so is the answer.
-        drop(self.services.said.try_send(Said::Key(KeyQuestion { gatekeeper, request, answer })));
+        drop(self.services.said.try_send(said));
         let outgoing = self.outgoing.clone();
         tokio::spawn(async move {
-            let reply =
+            let answered =
                 answered.await.unwrap_or_else(|_| Err(refusal("the host has too many questions waiting", true)));
-            let _ = outgoing.send(Message::Reply { id, reply: reply.map(HostReply::Key) }).await;
+            let _ = outgoing.send(Message::Reply { id, reply: answered.map(reply) }).await;
         });
     }
 

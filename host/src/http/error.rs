@@ -165,6 +165,10 @@ impl From<chain::StepError> for ApiError {
         match error {
             chain::StepError::Enclave(error) => error.into(),
             chain::StepError::Store(error) => error.into(),
+            chain::StepError::Endorsement(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_certificate", error.to_string())
+                    .hint("ask again later; AMD's service has to be reachable")
+            }
             chain::StepError::Node(_) | chain::StepError::Submit(_) => Self::internal(error),
         }
     }

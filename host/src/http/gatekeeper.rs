@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
 };
 use codec::DecodeAll;
-use phala_primitives::gatekeeper::{SignedBeaconPart, SignedKeyRequest};
+use phala_primitives::gatekeeper::{GatekeeperRequest, SignedBeaconPart};
 use phala_protocol::{EnclaveReply, HostNotice, HostRequest};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use super::{Api, ApiError, jobs::scale};
 use crate::enclave::RequestError;
 
-/// A request for a part of an app key.
+/// A request for a part of a key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyBody {
-    /// The SCALE encoding of a [`SignedKeyRequest`], in hexadecimal.
+    /// The SCALE encoding of a [`GatekeeperRequest`], in hexadecimal.
     request: String,
 }
 
@@ -32,13 +32,15 @@ pub(super) struct BeaconBody {
     part: String,
 }
 
-/// `POST /v1/key`: a part of an app key, for the worker that the chain gave a job of the app.
+/// `POST /v1/key`: a part of an app key, for the worker that the chain gave a job of the app, or of the key to seal with, for an enclave
+/// that has claimed it.
 pub(super) async fn key(
     State(api): State<Arc<Api>>,
     body: Result<Json<KeyBody>, JsonRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let Json(body) = body.map_err(|error| bad_body(&error, "send {\"request\": \"0x<SignedKeyRequest in SCALE>\"}"))?;
-    let request: SignedKeyRequest = decoded(&body.request, "request")?;
+    let Json(body) =
+        body.map_err(|error| bad_body(&error, "send {\"request\": \"0x<GatekeeperRequest in SCALE>\"}"))?;
+    let request: GatekeeperRequest = decoded(&body.request, "request")?;
     let _place = api.front.challenges.enter()?;
     match api.enclave.request(HostRequest::Key(Box::new(request))).await? {
         EnclaveReply::Key(reply) => Ok(Json(json!({"reply": scale(&reply)}))),

@@ -165,6 +165,11 @@ pub fn register_gatekeeper(
     Call { pallet: "Gatekeepers".into(), name: "register".into(), encode: Arc::new(encode) }
 }
 
+/// Claims the key to seal with for an enclave on a platform that cannot seal.
+pub fn claim_sealing_key(statement: Statement, evidence: Evidence) -> Call {
+    api::transactions().attestation().claim_sealing_key(Static(statement), Static(evidence)).into()
+}
+
 /// Replaces a gatekeeper's verdict by a newer one.
 pub fn renew_gatekeeper(statement: Statement, evidence: Evidence) -> Call {
     api::transactions().gatekeepers().renew(Static(statement), Static(evidence)).into()

@@ -182,6 +182,11 @@ fn call(submission: Submission) -> RuntimeCall {
                 Seats::register { index, bond, statement, evidence, endpoint, keys: public, keys_proof: keys.proof };
             return RuntimeCall::Gatekeepers(call);
         }
+        Submission::ClaimSealingKey(attestation) => {
+            let phala_protocol::Attestation { statement, evidence } = *attestation;
+            let call = pallet_phala_attestation::Call::claim_sealing_key { statement, evidence };
+            return RuntimeCall::Attestation(call);
+        }
         Submission::RenewGatekeeper(attestation) => {
             let phala_protocol::Attestation { statement, evidence } = *attestation;
             return RuntimeCall::Gatekeepers(Seats::renew { statement, evidence });

@@ -26,7 +26,7 @@ use phala_tests::{
 use std::fs;
 
 const NOT_ITS_JOB: &str = "the job is not assigned to this worker in this attempt";
-const NOT_SIGNED: &str = "the request is not signed by its worker";
+const NOT_SIGNED: &str = "the request is not signed by its enclave";
 const VERDICT_OVER: &str = "the worker's verdict is over";
 
 /// For how long the verdict of the worker lasts that has the job, in seconds.

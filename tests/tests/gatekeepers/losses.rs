@@ -1,11 +1,11 @@
 //! Gatekeepers that are gone, with all that they are: node, host and enclave.
 
 use anyhow::{Context, Result, bail, ensure};
-use phala_tests::{Network, guest};
+use phala_tests::{Network, guest, wait_until};
 use serde_json::Value;
 use std::{fs, path::PathBuf, process::Stdio};
 
-use crate::{key, keys, start, wait_for_keys, wait_for_rounds};
+use crate::{key, keys, start_with, wait_for_keys, wait_for_rounds};
 
 /// Finality is said to stand when it is so many blocks behind.
 const BEHIND: u64 = 16;
@@ -84,17 +84,48 @@ fn what_it_could_ask_for_is_reported(network: &Network, worker: &str, epoch: &Va
     Ok(())
 }
 
+/// The newest worker on the simulated TDX, once it answers.
+fn worker_on_tdx(network: &Network, not: Option<&str>) -> Result<String> {
+    wait_until("a worker on TDX", 120, || {
+        let workers = network.phala(&["worker", "list", "--json"])?.ok()?.json()?;
+        let is_it = |worker: &&Value| worker["vendor"] == "simulated:intel" && worker["status"] == "active";
+        let found = workers.as_array().into_iter().flatten().find(|worker| is_it(worker));
+        let id = found.and_then(|worker| worker["worker"].as_str()).filter(|id| Some(*id) != not);
+        let Some(id) = id else { return Ok(None) };
+        let verified = network.phala(&["verify", "worker", id])?;
+        Ok(verified.ok().ok().map(|_| id.to_owned()))
+    })
+}
+
+/// The first start was before the network had a root key; from the next one on the gatekeepers give the key to seal with.
+fn a_worker_that_cannot_seal_is_the_same_after_a_restart(network: &Network) -> Result<()> {
+    let first = worker_on_tdx(network, None)?;
+    network.restart("enclave-2", "-KILL")?;
+    let second = worker_on_tdx(network, Some(&first))?;
+    for restarts in 2..=3 {
+        network.restart("enclave-2", "-KILL")?;
+        wait_until("the enclave has its key to seal with again", 120, || {
+            let log = fs::read_to_string(network.folder().join("logs/host-2.log"))?;
+            Ok((log.matches("got the key to seal with").count() >= restarts).then_some(()))
+        })?;
+        ensure!(worker_on_tdx(network, None)? == second, "another worker after restart {restarts}");
+    }
+    Ok(())
+}
+
 /// With one of four gone, everything goes on. With two, nothing does, and the CLI says so; when they come back nothing is lost, though
 /// one of them has only what it had sealed an era ago: its share is dealt anew.
 #[test]
 fn one_of_four_gatekeepers_may_be_gone_and_two_lose_nothing() -> Result<()> {
-    let network = start(2)?;
+    let network = start_with(&["--workers", "2", "--tee", "simulated,tdx"])?;
     let first = wait_for_keys(&network, "the network's keys", 400, |keys| {
         (key(keys, "root").is_some() && keys["input_key"].is_object()).then(|| keys.clone())
     })?;
     let (shares, fourth) = (sealed_shares(&network, 4)?, gatekeeper(&network, 4)?);
     let old = fs::read(&shares)?;
     wait_for_keys(&network, "the next era's shares", 400, |keys| (ceremony(keys) > ceremony(&first)).then_some(()))?;
+
+    a_worker_that_cannot_seal_is_the_same_after_a_restart(&network)?;
 
     end(&network, 4)?;
     wait_for_rounds(&network, "rounds without one of four")?;

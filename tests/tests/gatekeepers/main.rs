@@ -25,7 +25,11 @@ use seats::{a_fifth_takes_the_place_of_one_that_leaves, allow_another_build};
 
 /// Four nodes, each with a gatekeeper, and sessions of a minute: an era has two, which is enough for a ceremony.
 fn start(workers: u8) -> Result<Network> {
-    Network::start_with(&["--workers", &workers.to_string(), "--gatekeepers", "4"])
+    start_with(&["--workers", &workers.to_string()])
+}
+
+fn start_with(options: &[&str]) -> Result<Network> {
+    Network::start_with(&[options, &["--gatekeepers", "4"]].concat())
 }
 
 fn keys(network: &Network) -> Result<Value> {

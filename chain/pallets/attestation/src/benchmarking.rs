@@ -163,6 +163,49 @@ mod benchmarks {
         Ok(())
     }
 
+    /// In the place of another claim of the platform.
+    #[benchmark]
+    fn claim_sealing_key() -> Result<(), BenchmarkError> {
+        let sender: T::AccountId = whitelisted_caller();
+        believe::<T>([]);
+        let root = phala_attestation::simulated::development_root();
+        SimulatedRoot::<T>::put(root.public());
+        Images::<T>::insert(IMAGE, Image { role: Role::Worker, version: 1 });
+        let now = frame_system::Pallet::<T>::block_number();
+        frame_system::BlockHash::<T>::insert(now, T::Hash::default());
+        let block_number = sp_runtime::traits::UniqueSaturatedInto::<u32>::unique_saturated_into(now);
+        let statement = Statement {
+            role: Role::Worker,
+            signing_key: [1; 32],
+            encryption_key: [2; 32],
+            genesis_hash: Pallet::<T>::genesis_hash(),
+            operator: [3; 32],
+            block_number,
+            block_hash: [0; 32],
+        };
+        let platform = root.certify([7; 32], phala_attestation::VendorName::DEVELOPMENT, 1, 0, mint::VALID_FROM + 1000);
+        let report = phala_attestation::simulated::Report {
+            measurement: IMAGE,
+            debug: false,
+            report_data: statement.report_data(),
+        };
+        let claim = SealingClaim {
+            measurement: IMAGE,
+            platform: platform.id(),
+            family: phala_attestation::Family::Simulated(phala_attestation::VendorName::DEVELOPMENT),
+            block_number: 0,
+            at: 0,
+        };
+        SealingClaims::<T>::insert([4; 32], claim);
+        SealingClaimants::<T>::insert(platform.id(), [4; 32]);
+        let evidence = Evidence::Simulated(platform.quote(report));
+        #[extrinsic_call]
+        _(RawOrigin::Signed(sender), statement, evidence);
+        assert_eq!(SealingClaimants::<T>::get(platform.id()), Some([1; 32]));
+        assert!(!SealingClaims::<T>::contains_key([4; 32]));
+        Ok(())
+    }
+
     /// Evidence of SGX, with TCB info of `t` KiB and a revocation list of `l` KiB.
     #[benchmark]
     fn verify_dcap(t: Linear<1, 60>, l: Linear<1, 60>) -> Result<(), BenchmarkError> {

@@ -18,6 +18,9 @@
 //! Governance declares a [`Class`] of enclaves broken in one call, [`Call::compromise`]: from that block on no evidence of the
 //! class is accepted, and [`OnCompromise`] is told, which takes its enclaves out.
 //!
+//! An enclave on a platform that cannot seal *claims* the key to seal with ([`Call::claim_sealing_key`]): it proves itself as for a
+//! registration, under a key made for that alone, and gatekeepers give their parts to whoever has that key ([`SealingClaims`]).
+//!
 //! # Invariants
 //! - Simulated evidence is accepted only where genesis named a simulated root; no call can set one.
 //! - A statement counts only with this chain's genesis hash, its sender as operator, and number and hash of one of the last
@@ -26,6 +29,7 @@
 //! - A document is followed only by one whose number is not lower, and that its vendor made later if it is not of a later
 //!   recovery.
 //! - [`KnownSignatures`] holds the signatures of kept documents, and no others.
+//! - A platform has at most one claim to a sealing key: [`SealingClaims`] has no other than [`SealingClaimants`] names.
 //!
 //! # Attacks
 //! - *Old evidence replayed*: its statement names a block of the last [`Config::Recency`]. Within that window a replay renews
@@ -36,6 +40,9 @@
 //! - *Old documents, under which a platform was still good*: refused, and documents end by themselves.
 //! - *Documents that cost much to look at, or come often*: their size is bounded, and nothing is parsed that a bound does not
 //!   hold for; whoever submits what is not newer by [`FREE_DOCUMENT_INTERVAL`], or not the vendor's, pays for it.
+//! - *An old claim replayed over a newer one of the same platform*: a claim's evidence names no older block than the last one's.
+//! - *Evidence for a registration brought as a claim, or the other way round*: nobody but the enclave signs with the statement's key,
+//!   and with a claim's it signs no performance report, with a worker's no request for a sealing key.
 //! - *A broken image*: [`Call::forbid_image`] takes it out at once; workers that run it get no more jobs and their
 //!   heartbeats and receipts are refused.
 //! - *A broken platform, product generation or image that leaks what it is given*: [`Call::compromise`].
@@ -59,8 +66,10 @@ mod types;
 pub mod weights;
 
 pub use pallet::*;
-pub use types::{Image, OnCompromise, Tenant, VerifiedEnclave};
+pub use types::{DocumentSizes, Image, OnCompromise, Tenant, VerifiedEnclave};
 pub use weights::WeightInfo;
+
+use types::kibibytes;
 
 extern crate alloc;
 
@@ -72,11 +81,12 @@ use frame_support::{
 };
 use frame_system::pallet_prelude::*;
 use phala_attestation::{
-    Collateral, Document, DocumentId, Evidence, MAX_EVIDENCE_BYTES, Measurement, PlatformId, Policy, Role, SignatureId,
+    Collateral, DocumentId, Evidence, MAX_EVIDENCE_BYTES, Measurement, PlatformId, Policy, Role, SignatureId,
     SignedDocument, Statement, Tier, UnixSeconds, VendorRoots, VerifiedEvidence,
 };
 use phala_primitives::attestation::{
     Class, DocumentSlot, EarlyDocument, FREE_DOCUMENT_INTERVAL, HardwarePolicy, KeptDocument, NotKept, Outlook,
+    SealingClaim,
 };
 use sp_runtime::traits::{Saturating, Zero};
 
@@ -149,7 +159,11 @@ pub mod pallet {
     /// The documents of a TCB recovery that do not count yet.
     #[pallet::storage]
     #[pallet::unbounded]
-    pub type EarlyDocuments<T> = StorageMap<_, Blake2_128Concat, DocumentId, EarlyDocument>;
+    pub type EarlyDocuments<T> = CountedStorageMap<_, Blake2_128Concat, DocumentId, EarlyDocument>;
+
+    /// The sizes of the largest documents that were ever kept: what evidence may have to be verified with.
+    #[pallet::storage]
+    pub type LargestDocuments<T> = StorageValue<_, DocumentSizes, ValueQuery>;
 
     /// The signatures of kept documents, which were verified, and how many documents have each.
     #[pallet::storage]
@@ -159,8 +173,8 @@ pub mod pallet {
     #[pallet::storage]
     pub type EarlyPeriod<T> = StorageValue<_, u64, ValueQuery, ConstU64<DEFAULT_EARLY_PERIOD>>;
 
-    /// When the first document of the latest TCB recovery was submitted, by what it is about: verdicts from before know nothing
-    /// of it.
+    /// When the first document of the latest TCB recovery was submitted, or last got another time, by what it is about: verdicts from
+    /// before know nothing of that.
     #[pallet::storage]
     pub type Recoveries<T> = StorageMap<_, Blake2_128Concat, DocumentId, UnixSeconds>;
 
@@ -171,6 +185,14 @@ pub mod pallet {
     /// Who runs on a platform.
     #[pallet::storage]
     pub type Platforms<T> = StorageMap<_, Blake2_128Concat, PlatformId, Tenant>;
+
+    /// The newest claim to a sealing key of each platform, by the key that it was made with.
+    #[pallet::storage]
+    pub type SealingClaims<T> = StorageMap<_, Blake2_128Concat, [u8; 32], SealingClaim>;
+
+    /// The key of each platform's claim.
+    #[pallet::storage]
+    pub type SealingClaimants<T> = StorageMap<_, Blake2_128Concat, PlatformId, [u8; 32]>;
 
     /// How long a verdict lasts, in seconds.
     #[pallet::storage]
@@ -282,6 +304,13 @@ pub mod pallet {
         Restored {
             /// What is good again.
             class: Class,
+        },
+        /// Gatekeepers give an enclave the key to seal with.
+        SealingKeyClaimed {
+            /// The key that it claimed it with.
+            claimant: [u8; 32],
+            /// Where it runs.
+            platform: PlatformId,
         },
     }
 
@@ -410,12 +439,19 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Sets for how long documents of later TCB recoveries are early, in seconds.
+        /// Sets for how long documents of TCB recoveries are early, in seconds: also for those that are early now.
         #[pallet::call_index(4)]
+        #[pallet::weight({
+            let early = EarlyDocuments::<T>::count().into();
+            T::WeightInfo::set_early_period().saturating_add(T::DbWeight::get().reads_writes(early, early))
+        })]
         pub fn set_early_period(origin: OriginFor<T>, seconds: u64) -> DispatchResult {
             T::AdminOrigin::ensure_origin(origin)?;
             ensure!(seconds <= MAX_EARLY_PERIOD, Error::<T>::PeriodOutOfRange);
             EarlyPeriod::<T>::put(seconds);
+            // What was said of them does not hold any more: hosts prove their workers anew, and hear what does.
+            let now = Self::now();
+            EarlyDocuments::<T>::iter_keys().for_each(|id| Recoveries::<T>::insert(id, now));
             Self::deposit_event(Event::EarlyPeriodSet { seconds });
             Ok(())
         }
@@ -461,6 +497,34 @@ pub mod pallet {
             T::OnCompromise::on_restore(class);
             Self::deposit_event(Event::Restored { class });
             Ok(())
+        }
+
+        /// Proves an enclave on a platform that cannot seal, so that the gatekeepers give it the key to seal with: the same for the
+        /// same image on the same platform. Replaces the platform's claim of before. Anybody may bring it.
+        #[pallet::call_index(9)]
+        #[pallet::weight(
+            <T as Config>::WeightInfo::claim_sealing_key().saturating_add(Pallet::<T>::evidence_weight(evidence))
+        )]
+        pub fn claim_sealing_key(
+            origin: OriginFor<T>,
+            statement: Statement,
+            evidence: Evidence,
+        ) -> DispatchResultWithPostInfo {
+            ensure_signed(origin)?;
+            let enclave = Self::verify_statement(Role::Worker, &statement, &evidence)?;
+            let VerifiedEnclave { measurement, platform, family, weight, .. } = enclave;
+            let (claimant, block_number) = (statement.signing_key, statement.block_number);
+            if let Some(before) = SealingClaimants::<T>::get(platform) {
+                let claim = SealingClaims::<T>::get(before);
+                let is_older = claim.is_some_and(|claim| block_number < claim.block_number);
+                ensure!(!is_older, Error::<T>::StaleStatement);
+                SealingClaims::<T>::remove(before);
+            }
+            SealingClaimants::<T>::insert(platform, claimant);
+            let claim = SealingClaim { measurement, platform, family, block_number, at: Self::now() };
+            SealingClaims::<T>::insert(claimant, claim);
+            Self::deposit_event(Event::SealingKeyClaimed { claimant, platform });
+            Ok(Some(<T as Config>::WeightInfo::claim_sealing_key().saturating_add(weight)).into())
         }
     }
 }
@@ -522,8 +586,17 @@ impl<T: Config> Pallet<T> {
         evidence: &Evidence,
     ) -> Result<VerifiedEnclave, DispatchError> {
         let operator: [u8; 32] = operator.clone().into();
-        ensure!(statement.role == role, Error::<T>::WrongRole);
         ensure!(statement.operator == operator, Error::<T>::WrongOperator);
+        Self::verify_statement(role, statement, evidence)
+    }
+
+    /// The same for an enclave whosever it is.
+    fn verify_statement(
+        role: Role,
+        statement: &Statement,
+        evidence: &Evidence,
+    ) -> Result<VerifiedEnclave, DispatchError> {
+        ensure!(statement.role == role, Error::<T>::WrongRole);
         ensure!(statement.genesis_hash == Self::genesis_hash(), Error::<T>::WrongGenesis);
         ensure!(
             Self::is_recent_block(statement.block_number, &statement.block_hash, T::Recency::get()),
@@ -565,7 +638,10 @@ impl<T: Config> Pallet<T> {
 
     /// What becomes of evidence when the early documents count that concern it, if there are any, and what that weighs.
     fn outlook(evidence: &Evidence, now: UnixSeconds) -> Result<Option<(Outlook, Weight)>, Error<T>> {
-        // Most of the time there are none, and nothing has to be read.
+        // Most of the time there are none, and nothing more has to be read.
+        if EarlyDocuments::<T>::count() == 0 {
+            return Ok(None);
+        }
         if !phala_attestation::required_documents(evidence)?.into_iter().any(EarlyDocuments::<T>::contains_key) {
             return Ok(None);
         }
@@ -596,37 +672,30 @@ impl<T: Config> Pallet<T> {
         mut document: impl FnMut(DocumentId) -> Option<KeptDocument>,
     ) -> Result<(Collateral, Weight), Error<T>> {
         ensure!(evidence.encoded_size() <= MAX_EVIDENCE_BYTES as usize, Error::<T>::EvidenceTooLarge);
-        let (mut tcb_info_bytes, mut list_bytes) = (0, 0);
+        let mut sizes = DocumentSizes::default();
         let collateral = phala_attestation::collect_collateral(evidence, |id| {
             let document = document(id)?.document;
-            match &document {
-                SignedDocument::PckCrl { list, .. } | SignedDocument::AmdCrl(list) => list_bytes = list.len(),
-                SignedDocument::TcbInfo(signed) => tcb_info_bytes = signed.json.len(),
-                SignedDocument::IntelRootCrl(_)
-                | SignedDocument::QeIdentity(_)
-                | SignedDocument::AmdIntermediate(_) => {}
-            }
+            sizes = sizes.max(DocumentSizes::of(&document));
             Some(document)
         })?;
-        let weight = match evidence {
-            Evidence::Dcap { .. } => T::WeightInfo::verify_dcap(kibibytes(tcb_info_bytes), kibibytes(list_bytes)),
-            Evidence::SevSnp { .. } => T::WeightInfo::verify_sev_snp(kibibytes(list_bytes)),
-            Evidence::Simulated(_) => Weight::zero(),
-        };
+        let weight = Self::weight_with(evidence, sizes);
         Ok((collateral, weight))
     }
 
-    /// The most that [`Self::verify_enclave`] can weigh, beside what a call with simulated evidence does: with an outlook.
+    /// The most that [`Self::verify_enclave`] can weigh now, beside what a call with simulated evidence does: with the largest documents
+    /// that were kept, and with an outlook while there are early ones.
     pub fn evidence_weight(evidence: &Evidence) -> Weight {
-        let once = match evidence {
-            Evidence::Dcap { .. } => T::WeightInfo::verify_dcap(
-                kibibytes(Document::TcbInfo.max_bytes()),
-                kibibytes(Document::PckCrl.max_bytes()),
-            ),
-            Evidence::SevSnp { .. } => T::WeightInfo::verify_sev_snp(kibibytes(Document::AmdCrl.max_bytes())),
+        let times = if EarlyDocuments::<T>::count() == 0 { 1 } else { 2 };
+        Self::weight_with(evidence, LargestDocuments::<T>::get()).saturating_mul(times)
+    }
+
+    /// What it weighs to verify evidence with documents of these sizes, beside what a call with simulated evidence does.
+    fn weight_with(evidence: &Evidence, sizes: DocumentSizes) -> Weight {
+        match evidence {
+            Evidence::Dcap { .. } => T::WeightInfo::verify_dcap(sizes.tcb_info, sizes.pck_crl),
+            Evidence::SevSnp { .. } => T::WeightInfo::verify_sev_snp(sizes.amd_crl),
             Evidence::Simulated(_) => Weight::zero(),
-        };
-        once.saturating_mul(2)
+        }
     }
 
     /// The document that counts at `now`: see [`EarlyDocument::choose`].
@@ -641,6 +710,7 @@ impl<T: Config> Pallet<T> {
         let id = verified.id();
         let mut slot = DocumentSlot { current: Documents::<T>::get(id), early: EarlyDocuments::<T>::get(id) };
         let known = slot.signatures();
+        let sizes = DocumentSizes::of(&document);
         let new = KeptDocument::new(document, &verified);
         let replaced = slot.keep(id, new, now, EarlyPeriod::<T>::get()).map_err(|refused| match refused {
             NotKept::NotNewer => Error::<T>::DocumentNotNewer,
@@ -657,6 +727,7 @@ impl<T: Config> Pallet<T> {
         }
         let valid_until = verified.valid_until();
         Self::deposit_event(Event::DocumentKept { id, number, valid_until, early: early.is_some() });
+        LargestDocuments::<T>::mutate(|largest| *largest = largest.max(sizes));
         Documents::<T>::set(id, slot.current);
         EarlyDocuments::<T>::set(id, slot.early);
         let is_due = |old: KeptDocument| verified.issued() >= old.issued.saturating_add(FREE_DOCUMENT_INTERVAL);
@@ -726,6 +797,24 @@ impl<T: Config> Pallet<T> {
             KnownSignatures::<T>::iter().collect::<alloc::collections::BTreeMap<_, _>>() == signatures,
             "known signatures are not those of the kept documents"
         );
+        let largest = LargestDocuments::<T>::get();
+        let early = EarlyDocuments::<T>::iter_values().map(|early| early.kept);
+        for kept in Documents::<T>::iter_values().chain(early) {
+            ensure!(
+                DocumentSizes::of(&kept.document).max(largest) == largest,
+                "a document that is larger than the largest"
+            );
+        }
+        ensure!(
+            EarlyDocuments::<T>::iter_keys().count() == EarlyDocuments::<T>::count() as usize,
+            "early documents miscounted"
+        );
+        for (claimant, claim) in SealingClaims::<T>::iter() {
+            ensure!(
+                SealingClaimants::<T>::get(claim.platform) == Some(claimant),
+                "a claim to a sealing key that is not its platform's"
+            );
+        }
         for (id, early) in EarlyDocuments::<T>::iter() {
             let current = Documents::<T>::get(id).ok_or("an early document without a current one")?;
             ensure!(early.kept.number > current.number, "an early document that is not of a later TCB recovery");
@@ -782,11 +871,6 @@ impl<T: Config> phala_attestation::KnownSignatures for Known<T> {
     fn is_known(id: &SignatureId) -> bool {
         KnownSignatures::<T>::contains_key(id)
     }
-}
-
-/// Rounded up.
-fn kibibytes(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 fn hash_bytes(hash: impl AsRef<[u8]>) -> [u8; 32] {

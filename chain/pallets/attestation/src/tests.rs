@@ -173,6 +173,55 @@ fn a_platform_backs_one_worker() {
     });
 }
 
+/// Has a sealing key claimed under `claimant`, with evidence that names a block.
+fn claim(claimant: u8, block_number: u32) -> DispatchResultWithPostInfo {
+    let block_hash = hash_of(block_number).0;
+    let statement = Statement { signing_key: [claimant; 32], block_number, block_hash, ..statement() };
+    let evidence = Evidence::Simulated(quote(&statement));
+    // Whoever brings it.
+    Attestation::claim_sealing_key(RuntimeOrigin::signed(AccountId32::new([8; 32])), statement, evidence)
+}
+
+#[test]
+fn a_platform_has_one_claim_to_a_sealing_key_and_an_older_one_takes_no_newer_ones_place() {
+    with_image(|| {
+        run_to(4);
+        assert_ok!(claim(1, 2));
+        let kept = SealingClaims::<Test>::get([1; 32]).unwrap();
+        assert_eq!((kept.measurement, kept.platform, kept.block_number), (IMAGE, platform().id(), 2));
+        let end = Attestation::now() + phala_primitives::attestation::SEALING_CLAIM_SECONDS;
+        assert!(kept.counts(end) && !kept.counts(end + 1));
+        assert_ok!(claim(2, 3));
+        assert!(SealingClaims::<Test>::get([1; 32]).is_none());
+        assert_eq!(SealingClaimants::<Test>::get(platform().id()), Some([2; 32]));
+        assert_noop!(claim(1, 2), Error::<Test>::StaleStatement);
+        assert_ok!(claim(2, 3));
+        assert_eq!(SealingClaims::<Test>::iter().count(), 1);
+    });
+}
+
+#[test]
+fn a_claim_to_a_sealing_key_needs_good_evidence_of_a_workers_image() {
+    with_image(|| {
+        let sender = || RuntimeOrigin::signed(OPERATOR);
+        let good = statement();
+        let evidence = |statement: &Statement| Evidence::Simulated(quote(statement));
+        let claim = |statement: &Statement, evidence| {
+            Attestation::claim_sealing_key(sender(), statement.clone(), evidence).map(drop).map_err(|error| error.error)
+        };
+        assert_noop!(
+            claim(&good, evidence(&Statement { signing_key: [5; 32], ..good.clone() })),
+            Error::<Test>::StatementMismatch
+        );
+        let gatekeeper = Statement { role: Role::Gatekeeper, ..good.clone() };
+        assert_noop!(claim(&gatekeeper, evidence(&gatekeeper)), Error::<Test>::WrongRole);
+        assert_ok!(Attestation::compromise(RuntimeOrigin::root(), Class::Platform(platform().id())));
+        assert_noop!(claim(&good, evidence(&good)), Error::<Test>::Compromised);
+        assert_ok!(Attestation::forbid_image(RuntimeOrigin::root(), IMAGE));
+        assert_noop!(claim(&good, evidence(&good)), Error::<Test>::ImageNotAllowed);
+    });
+}
+
 #[test]
 fn a_platform_backs_either_a_worker_or_a_gatekeeper() {
     with_image(|| {
@@ -499,6 +548,40 @@ fn governance_decides_which_platforms_are_good_enough() {
             Attestation::set_early_period(RuntimeOrigin::root(), MAX_EARLY_PERIOD + 1),
             Error::<Test>::PeriodOutOfRange
         );
+    });
+}
+
+#[test]
+fn evidence_counts_for_what_it_may_weigh_with_the_documents_that_are_kept() {
+    with_vendors(|| {
+        let (evidence, documents) = mint::sgx(&statement().report_data());
+        let empty = Attestation::evidence_weight(&evidence);
+        assert_eq!(empty, <() as WeightInfo>::verify_dcap(0, 0));
+        submit_all(documents);
+        let weight = || Attestation::verify_evidence(&evidence, Attestation::now()).unwrap().1;
+        assert_eq!(Attestation::evidence_weight(&evidence), weight());
+        assert!(weight().all_gt(empty));
+        // With an outlook while a document is early.
+        assert_ok!(submit(mint::tcb_info(21, 1)));
+        assert!(Attestation::evidence_weight(&evidence).all_gte(weight().saturating_mul(2)));
+        assert_ok!(Attestation::remove_document(RuntimeOrigin::root(), tcb_info_id()));
+        assert_eq!(EarlyDocuments::<Test>::count(), 0);
+        // The largest that was ever kept counts on.
+        assert!(Attestation::evidence_weight(&evidence).all_gt(empty));
+    });
+}
+
+#[test]
+fn workers_are_to_be_proven_anew_when_early_documents_get_another_time() {
+    with_vendors(|| {
+        submit_all(mint::sgx(&[0; 64]).1);
+        assert_ok!(Attestation::set_early_period(RuntimeOrigin::root(), 600));
+        assert_eq!(Recoveries::<Test>::iter().count(), 0);
+        assert_ok!(submit(mint::tcb_info(21, 1)));
+        let later = Attestation::now() + 10;
+        set_time(later);
+        assert_ok!(Attestation::set_early_period(RuntimeOrigin::root(), 1200));
+        assert_eq!(Recoveries::<Test>::iter().collect::<Vec<_>>(), [(tcb_info_id(), later)]);
     });
 }
 

@@ -1,6 +1,6 @@
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use frame_support::{dispatch::DispatchResult, weights::Weight};
-use phala_attestation::{Family, Measurement, PlatformId, Role, Tier, UnixSeconds, Vendor};
+use phala_attestation::{Family, Measurement, PlatformId, Role, SignedDocument, Tier, UnixSeconds, Vendor};
 use phala_primitives::{
     GatekeeperId, WorkerId,
     attestation::{Class, Outlook},
@@ -14,6 +14,47 @@ pub struct Image {
     pub role: Role,
     /// Its version, which says nothing to the chain but much to people.
     pub version: u32,
+}
+
+/// Sizes of documents by which evidence is verified, rounded up, in KiB. That of others counts nothing.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct DocumentSizes {
+    /// Of TCB info.
+    pub tcb_info: u32,
+    /// Of what Intel's intermediate CAs have revoked.
+    pub pck_crl: u32,
+    /// Of what AMD has revoked.
+    pub amd_crl: u32,
+}
+
+impl DocumentSizes {
+    /// That of one document.
+    pub fn of(document: &SignedDocument) -> Self {
+        let mut sizes = Self::default();
+        match document {
+            SignedDocument::TcbInfo(signed) => sizes.tcb_info = kibibytes(signed.json.len()),
+            SignedDocument::PckCrl { list, .. } => sizes.pck_crl = kibibytes(list.len()),
+            SignedDocument::AmdCrl(list) => sizes.amd_crl = kibibytes(list.len()),
+            SignedDocument::IntelRootCrl(_) | SignedDocument::QeIdentity(_) | SignedDocument::AmdIntermediate(_) => {}
+        }
+        sizes
+    }
+
+    /// The larger of each.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            tcb_info: self.tcb_info.max(other.tcb_info),
+            pck_crl: self.pck_crl.max(other.pck_crl),
+            amd_crl: self.amd_crl.max(other.amd_crl),
+        }
+    }
+}
+
+/// Rounded up.
+pub(crate) fn kibibytes(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 /// Who runs on a platform.

@@ -23,6 +23,7 @@ pub trait WeightInfo {
     fn remove_document() -> Weight;
     fn compromise() -> Weight;
     fn restore() -> Weight;
+    fn claim_sealing_key() -> Weight;
     fn verify_dcap(t: u32, l: u32, ) -> Weight;
     fn verify_sev_snp(l: u32, ) -> Weight;
 }
@@ -164,6 +165,11 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
             .saturating_add(T::DbWeight::get().reads(2))
             .saturating_add(T::DbWeight::get().writes(2))
     }
+    fn claim_sealing_key() -> Weight {
+        Weight::from_parts(1_048_508_000, 36480)
+            .saturating_add(T::DbWeight::get().reads(14))
+            .saturating_add(T::DbWeight::get().writes(3))
+    }
     /// Storage: `Attestation::Documents` (r:4 w:0)
     /// Proof: `Attestation::Documents` (`max_values`: None, `max_size`: None, mode: `Measured`)
     /// Storage: `Attestation::EarlyDocuments` (r:4 w:0)
@@ -266,6 +272,11 @@ impl WeightInfo for () {
         Weight::from_parts(21_982_000, 3599)
             .saturating_add(RocksDbWeight::get().reads(2))
             .saturating_add(RocksDbWeight::get().writes(2))
+    }
+    fn claim_sealing_key() -> Weight {
+        Weight::from_parts(1_048_508_000, 36480)
+            .saturating_add(RocksDbWeight::get().reads(14))
+            .saturating_add(RocksDbWeight::get().writes(3))
     }
     fn verify_dcap(t: u32, l: u32, ) -> Weight {
         Weight::from_parts(1_796_363_795, 23589)

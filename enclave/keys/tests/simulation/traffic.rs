@@ -24,6 +24,7 @@ fn reason(refused: Refused) -> &'static str {
         Refused::App => "refused: app",
         Refused::Version { .. } => "refused: version",
         Refused::Verdict => "refused: verdict",
+        Refused::Claim => "refused: claim",
         Refused::Epoch(_) => "refused: epoch",
         Refused::Share => "refused: no share",
         Refused::ReplyKey => "refused: reply key",

@@ -1,5 +1,5 @@
-//! What is kept outside, and opens only here: XChaCha20-Poly1305 under a key that HKDF-SHA-256 derives from the platform's
-//! secret and the image's measurement. The name of what is sealed is authenticated with it.
+//! What is kept outside, and opens only here: XChaCha20-Poly1305 under a key that HKDF-SHA-256 derives from a secret of the
+//! platform's, or of the network's for it, and the image's measurement. The name of what is sealed is authenticated with it.
 
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
@@ -9,6 +9,8 @@ use hkdf::Hkdf;
 use phala_attestation::Measurement;
 use sha2::Sha256;
 use zeroize::Zeroizing;
+
+use crate::{Sealing, UnsealError};
 
 const NONCE_BYTES: usize = 24;
 
@@ -27,16 +29,16 @@ impl SealingKey {
         derived.expect("HKDF has 32 bytes");
         Self(XChaCha20Poly1305::new((&*key).into()))
     }
+}
 
-    /// Encrypts and authenticates `secret`, to be kept under `name`.
-    ///
+impl Sealing for SealingKey {
     /// # Panics
     /// When the system has no randomness.
     #[expect(
         clippy::expect_used,
         reason = "without randomness nothing goes on, and what fits into memory is short enough"
     )]
-    pub fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8> {
+    fn seal(&self, name: &str, secret: &[u8]) -> Vec<u8> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).expect("the system has randomness");
         let payload = Payload { msg: secret, aad: name.as_bytes() };
@@ -44,11 +46,10 @@ impl SealingKey {
         [&nonce[..], &sealed].concat()
     }
 
-    /// The inverse of [`seal`](Self::seal). `None` when `sealed` was not made under this key and name, or was changed.
-    pub fn unseal(&self, name: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
+    fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(UnsealError)?;
         let payload = Payload { msg: sealed, aad: name.as_bytes() };
-        self.0.decrypt(&XNonce::from(*nonce), payload).ok().map(Zeroizing::new)
+        self.0.decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| UnsealError)
     }
 }
 
@@ -70,10 +71,10 @@ mod tests {
         let sealed = key(b"a", 1, 1).seal("keys", b"secret");
         assert_eq!(key(b"a", 1, 1).unseal("keys", &sealed).unwrap()[..], b"secret"[..]);
         for other in [key(b"b", 1, 1), key(b"a", 2, 1), key(b"a", 1, 2)] {
-            assert_eq!(other.unseal("keys", &sealed), None);
+            assert_eq!(other.unseal("keys", &sealed), Err(UnsealError));
         }
-        assert_eq!(key(b"a", 1, 1).unseal("chain", &sealed), None);
-        assert_eq!(key(b"a", 1, 1).unseal("keys", &sealed[..NONCE_BYTES - 1]), None);
+        assert_eq!(key(b"a", 1, 1).unseal("chain", &sealed), Err(UnsealError));
+        assert_eq!(key(b"a", 1, 1).unseal("keys", &sealed[..NONCE_BYTES - 1]), Err(UnsealError));
     }
 
     #[test]
@@ -83,7 +84,7 @@ mod tests {
         for index in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[index] ^= 1;
-            assert_eq!(key.unseal("keys", &changed), None);
+            assert_eq!(key.unseal("keys", &changed), Err(UnsealError));
         }
         assert_ne!(key.seal("keys", b"secret"), sealed);
     }

@@ -1,0 +1,135 @@
+//! The key to seal with, for a worker whose TEE has none: TDX.
+//!
+//! The enclave makes a key pair for this alone, and has its host bring evidence that names it to the chain, which verifies it as for a
+//! registration. Gatekeepers give their parts to whoever has that key; together they are the same for the same image on the same
+//! platform at each start. So the worker's own keys, its floor and its receipts outlive its process, as where the TEE seals.
+//!
+//! # Invariants
+//! - The pair signs one request for a sealing key and nothing else, and ends with the start.
+//! - Where the network has a root key, what was sealed before is not given up for keys that end with the process: without the gatekeepers'
+//!   parts the start fails, and is tried again. Only a host that says for good that it cannot bring the claim gets a new worker, as one
+//!   that removes what is sealed does.
+
+use ed25519_dalek::SigningKey;
+use futures::future::{Either, select};
+use phala_attestation::{Role, Statement};
+use phala_enclave::{
+    Claimant, SealingKey, Tee,
+    chain::{Block, Chain, ChainError, no_finality, read, sealing_claim_key, time_key},
+    host::refusal,
+    text::text,
+};
+use phala_primitives::{
+    attestation::SealingClaim,
+    gatekeeper::{NetworkKey, SealingKeyRequest},
+};
+use phala_protocol::{Attestation, EnclaveRequest, LogLevel, Refusal};
+use std::{future::Future, time::Duration};
+use zeroize::Zeroizing;
+
+use crate::parts::{self, Said};
+
+/// An enclave that has just started may not have come to the chain's end: a state without a root key says little when it is so old.
+const BEHIND: Duration = Duration::from_secs(60);
+
+/// How long the chain may take to show something. A host asks again after a minute.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The key, from the gatekeepers. `None` where the network has no root key, or the host cannot bring the claim to the chain.
+///
+/// # Errors
+/// When the chain or the gatekeepers do not answer in time.
+pub(crate) async fn sealing_key(claimant: &Claimant) -> Result<Option<SealingKey>, Refusal> {
+    let Claimant { tee, host, chain, .. } = claimant;
+    let Some(block) = with_root_key(claimant).await? else { return Ok(None) };
+    let mut seed = Zeroizing::new([0; 32]);
+    tee.fill_random(&mut *seed);
+    let signing = SigningKey::from_bytes(&seed);
+    if let Err(refusal) = host.done(&claim(claimant, &signing, block)?).await {
+        if refusal.retry {
+            return Err(refusal);
+        }
+        host.log(LogLevel::Warn, text!("the host cannot claim the key to seal with: ", &refusal));
+        return Ok(None);
+    }
+    let asker = signing.verifying_key().to_bytes();
+    let (block, claim) = within(&**tee, claimed(&**chain, &asker, block))
+        .await
+        .ok_or_else(|| refusal(true, "the claim to the key to seal with is in no finalized block yet"))??;
+    let sharing = parts::sharing(&**chain, block.hash, NetworkKey::Root).await?;
+    let sharing = sharing.ok_or_else(|| refusal(true, "the network has lost its root key"))?;
+    let (platform, measurement) = (claim.platform, tee.measurement());
+    let request = SealingKeyRequest {
+        genesis_hash: chain.genesis_hash(),
+        claimant: asker,
+        platform,
+        measurement,
+        // Replaced by a fresh one.
+        reply_key: [0; 32],
+    };
+    let request = parts::request(&**tee, request, &signing)?;
+    let parts = parts::collect((&**tee, host), &sharing, &request).await?;
+    let secret = phala_keys::combine_sealing_key(&sharing, platform, measurement, &parts);
+    let secret = secret.map_err(|error| refusal(true, text!(Said(error))))?;
+    host.log(LogLevel::Info, text!("got the key to seal with from ", parts.len(), " gatekeepers"));
+    Ok(Some(SealingKey::derive(b"phala/gatekeepers/seal/v1", &*secret, &measurement)))
+}
+
+/// A finalized block in whose state the root key is shared; `None` where it is not, as far as the chain is known by now.
+async fn with_root_key(claimant: &Claimant) -> Result<Option<Block>, Refusal> {
+    let Claimant { tee, chain, .. } = claimant;
+    let mut seen = None;
+    loop {
+        let next = chain.finalized_after(seen);
+        let block = within(&**tee, next).await.ok_or_else(no_finality)?;
+        if parts::sharing(&**chain, block.hash, NetworkKey::Root).await?.is_some() {
+            return Ok(Some(block));
+        }
+        let time = read::<u64>(&**chain, block.hash, time_key(), "time").await.map_err(unreadable)?;
+        let is_behind = time.is_some_and(|ms| Duration::from_millis(ms).saturating_add(BEHIND) < tee.unix_time());
+        if !is_behind {
+            return Ok(None);
+        }
+        seen = Some(block.number);
+    }
+}
+
+fn unreadable(error: ChainError) -> Refusal {
+    refusal(true, text!("the chain could not be read: ", error))
+}
+
+/// What the host brings to the chain.
+fn claim(claimant: &Claimant, signing: &SigningKey, block: Block) -> Result<EnclaveRequest, Refusal> {
+    let Claimant { tee, chain, operator, .. } = claimant;
+    let statement = Statement {
+        role: Role::Worker,
+        signing_key: signing.verifying_key().to_bytes(),
+        // Nobody encrypts to it.
+        encryption_key: [0; 32],
+        genesis_hash: chain.genesis_hash(),
+        operator: *operator,
+        block_number: block.number,
+        block_hash: block.hash,
+    };
+    let evidence = tee.evidence(statement.report_data()).map_err(|error| refusal(true, text!(&error)))?;
+    Ok(EnclaveRequest::ClaimSealingKey(Box::new(Attestation { statement, evidence })))
+}
+
+/// The claim, once a finalized block from `block` on has it.
+async fn claimed(chain: &dyn Chain, asker: &[u8; 32], mut block: Block) -> Result<(Block, SealingClaim), Refusal> {
+    loop {
+        let claim = read::<SealingClaim>(chain, block.hash, sealing_claim_key(asker), "claim to a sealing key").await;
+        if let Some(claim) = claim.map_err(unreadable)? {
+            return Ok((block, claim));
+        }
+        block = chain.finalized_after(Some(block.number)).await;
+    }
+}
+
+/// What comes of `work`, if that is in time.
+async fn within<T>(tee: &dyn Tee, work: impl Future<Output = T>) -> Option<T> {
+    match select(Box::pin(work), tee.sleep(PATIENCE)).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
+}
