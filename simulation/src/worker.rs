@@ -212,7 +212,7 @@ impl Worker {
             read_ahead: false,
             ..phala_engine::Config::default()
         };
-        let enclave = Enclave::with(tee, Arc::new(source), runtime, Arc::new(phala_worker::Worker { engine }));
+        let enclave = Enclave::with(tee, Arc::new(source), runtime, Arc::new(phala_worker::Worker::new(engine)));
         let this = self.clone();
         let process = async move {
             loop {

@@ -15,7 +15,10 @@ use phala_sdk::{
 };
 use serde_json::{Value, json};
 
-use super::{find_by_prefix, worker::vendor};
+use super::{
+    find_by_prefix,
+    worker::{by_recovery, vendor},
+};
 use crate::{
     Status, args,
     context::Context,
@@ -72,11 +75,13 @@ async fn list(context: &Context, output: &Output) -> Status {
         let lines = rows.iter().map(|(id, seat, gatekeeper, backing, in_set)| {
             let endpoint =
                 gatekeeper.as_ref().map_or("", |record| std::str::from_utf8(&record.endpoint).unwrap_or("?"));
+            let is_exposed = gatekeeper.as_ref().is_some_and(|record| record.outlook.is_some());
+            let warned = if is_exposed { ", to be updated" } else { "" };
             vec![
                 short(&id.to_string()),
                 short(&seat.operator.to_string()),
                 short(&seat.gatekeeper.to_string()),
-                status(&seat.status).into(),
+                format!("{}{warned}", status(&seat.status)),
                 if *in_set { "yes" } else { "no" }.into(),
                 amount::format(seat.bond),
                 amount::format(*backing),
@@ -104,6 +109,7 @@ fn describe(id: Account, seat: &Seat, gatekeeper: Option<&Gatekeeper>, backing: 
         "vendor": gatekeeper.map(|record| record.vendor),
         "family": gatekeeper.map(|record| record.family.to_string()),
         "verdict_expires": gatekeeper.map(|record| record.verdict_expires),
+        "outlook": gatekeeper.and_then(|record| record.outlook).map(|outlook| json!({ "from": outlook.from, "tier": outlook.tier })),
     })
 }
 
@@ -150,6 +156,10 @@ async fn seat_status(index: u16, context: &Context, output: &Output) -> Status {
             Some(0) => "over".into(),
             Some(left) => format!("ends in {} h {} min", left / 3600, left % 3600 / 60),
         };
+        let outlook = match gatekeeper.as_ref().and_then(|record| record.outlook) {
+            None => "good".into(),
+            Some(outlook) => by_recovery(outlook, now, "refused, and out of the next set"),
+        };
         let of = |text: fn(&Gatekeeper) -> String| gatekeeper.as_ref().map_or_else(String::new, text);
         facts(&[
             ("Seat", id.to_string()),
@@ -163,6 +173,7 @@ async fn seat_status(index: u16, context: &Context, output: &Output) -> Status {
             ("TEE", of(|record| format!("{}, {}", vendor(record.vendor), record.family))),
             ("Image", of(|record| format!("0x{}", hex::encode(record.measurement.0)))),
             ("Verdict", verdict),
+            ("Outlook", outlook),
             ("Shares of", if shares.is_empty() { "no key".into() } else { shares.join(", ") }),
             ("Key releases", format!("{logged} are on chain")),
         ])

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use codec::Encode;
 use phala_attestation::{Tier, Vendor, VendorName};
-use phala_primitives::{WorkerId, worker::WorkerStatus};
+use phala_primitives::{WorkerId, attestation::Outlook, worker::WorkerStatus};
 use phala_sdk::{
     amount,
     chain::{Call, Chain, Worker, call},
@@ -145,12 +145,16 @@ fn tier(tier: Tier) -> &'static str {
 
 /// What a TCB recovery will make of a worker, for people.
 fn outlook(worker: &Worker, now: u64) -> String {
-    let Some(outlook) = worker.outlook else { return "good".into() };
-    let left = outlook.from.saturating_sub(now);
-    let then = match outlook.tier {
+    let then = |outlook: Outlook| match outlook.tier {
         Some(other) => tier(other),
         None => "refused; its jobs go to others first",
     };
+    worker.outlook.map_or_else(|| "good".into(), |outlook| by_recovery(outlook, now, then(outlook)))
+}
+
+/// What happens then, for people.
+pub(crate) fn by_recovery(outlook: Outlook, now: u64, then: &str) -> String {
+    let left = outlook.from.saturating_sub(now);
     format!("in {} h {} min, by a TCB recovery: {then}. Update the platform", left / 3600, left % 3600 / 60)
 }
 

@@ -5,7 +5,8 @@
 //! platform at each start. So the worker's own keys, its floor and its receipts outlive its process, as where the TEE seals.
 //!
 //! # Invariants
-//! - The pair signs one request for a sealing key and nothing else, and ends with the start.
+//! - The pair signs requests for the sealing key and nothing else, and ends with the process, or when it has had its use. A start that
+//!   fails leaves it to the next, so that a claim is paid once.
 //! - Where the network has a root key, what was sealed before is not given up for keys that end with the process: without the gatekeepers'
 //!   parts the start fails, and is tried again. Only a host that says for good that it cannot bring the claim gets a new worker, as one
 //!   that removes what is sealed does.
@@ -35,33 +36,47 @@ const BEHIND: Duration = Duration::from_secs(60);
 /// How long the chain may take to show something. A host asks again after a minute.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The key pair of a claim that has not had its use.
+pub(crate) type Pair = futures::lock::Mutex<Option<SigningKey>>;
+
 /// The key, from the gatekeepers. `None` where the network has no root key, or the host cannot bring the claim to the chain.
 ///
 /// # Errors
 /// When the chain or the gatekeepers do not answer in time.
-pub(crate) async fn sealing_key(claimant: &Claimant) -> Result<Option<SealingKey>, Refusal> {
+pub(crate) async fn sealing_key(claimant: &Claimant, pair: &Pair) -> Result<Option<SealingKey>, Refusal> {
     let Claimant { tee, host, chain, .. } = claimant;
     let Some(block) = with_root_key(claimant).await? else { return Ok(None) };
-    let mut seed = Zeroizing::new([0; 32]);
-    tee.fill_random(&mut *seed);
-    let signing = SigningKey::from_bytes(&seed);
-    if let Err(refusal) = host.done(&claim(claimant, &signing, block)?).await {
-        if refusal.retry {
-            return Err(refusal);
+    let mut pair = pair.lock().await;
+    let last = match &*pair {
+        Some(signing) => standing(&**chain, signing, block).await?.map(|claim| (signing.clone(), claim)),
+        None => None,
+    };
+    let (signing, block, claim) = match last {
+        Some((signing, claim)) => (signing, block, claim),
+        None => {
+            let mut seed = Zeroizing::new([0; 32]);
+            tee.fill_random(&mut *seed);
+            let signing = SigningKey::from_bytes(&seed);
+            if let Err(refusal) = host.done(&claim(claimant, &signing, block)?).await {
+                if refusal.retry {
+                    return Err(refusal);
+                }
+                host.log(LogLevel::Warn, text!("the host cannot claim the key to seal with: ", &refusal));
+                return Ok(None);
+            }
+            *pair = Some(signing.clone());
+            let (block, claim) = within(&**tee, claimed(&**chain, &signing, block))
+                .await
+                .ok_or_else(|| refusal(true, "the claim to the key to seal with is in no finalized block yet"))??;
+            (signing, block, claim)
         }
-        host.log(LogLevel::Warn, text!("the host cannot claim the key to seal with: ", &refusal));
-        return Ok(None);
-    }
-    let asker = signing.verifying_key().to_bytes();
-    let (block, claim) = within(&**tee, claimed(&**chain, &asker, block))
-        .await
-        .ok_or_else(|| refusal(true, "the claim to the key to seal with is in no finalized block yet"))??;
+    };
     let sharing = parts::sharing(&**chain, block.hash, NetworkKey::Root).await?;
     let sharing = sharing.ok_or_else(|| refusal(true, "the network has lost its root key"))?;
     let (platform, measurement) = (claim.platform, tee.measurement());
     let request = SealingKeyRequest {
         genesis_hash: chain.genesis_hash(),
-        claimant: asker,
+        claimant: signing.verifying_key().to_bytes(),
         platform,
         measurement,
         // Replaced by a fresh one.
@@ -72,6 +87,7 @@ pub(crate) async fn sealing_key(claimant: &Claimant) -> Result<Option<SealingKey
     let secret = phala_keys::combine_sealing_key(&sharing, platform, measurement, &parts);
     let secret = secret.map_err(|error| refusal(true, text!(Said(error))))?;
     host.log(LogLevel::Info, text!("got the key to seal with from ", parts.len(), " gatekeepers"));
+    *pair = None;
     Ok(Some(SealingKey::derive(b"phala/gatekeepers/seal/v1", &*secret, &measurement)))
 }
 
@@ -115,11 +131,22 @@ fn claim(claimant: &Claimant, signing: &SigningKey, block: Block) -> Result<Encl
     Ok(EnclaveRequest::ClaimSealingKey(Box::new(Attestation { statement, evidence })))
 }
 
-/// The claim, once a finalized block from `block` on has it.
-async fn claimed(chain: &dyn Chain, asker: &[u8; 32], mut block: Block) -> Result<(Block, SealingClaim), Refusal> {
+/// The claim that was made with `signing`, in the state of a finalized block.
+async fn read_claim(chain: &dyn Chain, signing: &SigningKey, at: Block) -> Result<Option<SealingClaim>, Refusal> {
+    let key = sealing_claim_key(signing.verifying_key().as_bytes());
+    read(chain, at.hash, key, "claim to a sealing key").await.map_err(unreadable)
+}
+
+/// The same, if gatekeepers give the key for it.
+async fn standing(chain: &dyn Chain, signing: &SigningKey, at: Block) -> Result<Option<SealingClaim>, Refusal> {
+    let time = read::<u64>(chain, at.hash, time_key(), "time").await.map_err(unreadable)?.unwrap_or_default();
+    Ok(read_claim(chain, signing, at).await?.filter(|claim| claim.counts(time / 1000)))
+}
+
+/// The same, once a finalized block from `block` on has it.
+async fn claimed(chain: &dyn Chain, signing: &SigningKey, mut block: Block) -> Result<(Block, SealingClaim), Refusal> {
     loop {
-        let claim = read::<SealingClaim>(chain, block.hash, sealing_claim_key(asker), "claim to a sealing key").await;
-        if let Some(claim) = claim.map_err(unreadable)? {
+        if let Some(claim) = read_claim(chain, signing, block).await? {
             return Ok((block, claim));
         }
         block = chain.finalized_after(Some(block.number)).await;

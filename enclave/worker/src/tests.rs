@@ -83,6 +83,8 @@ struct Gatekeepers {
     chain: Arc<FakeChain>,
     /// Why the host brings no claim to the chain.
     no_claims: Option<Refusal>,
+    /// How many it has brought.
+    claims: u32,
     /// How each of them answers.
     manners: [Manner; 4],
 }
@@ -147,10 +149,11 @@ impl Gatekeepers {
     }
 
     /// Each is in a finalized block of its own.
-    fn claim(&self, attestation: &Attestation) -> Result<HostReply, Refusal> {
+    fn claim(&mut self, attestation: &Attestation) -> Result<HostReply, Refusal> {
         if let Some(refusal) = &self.no_claims {
             return Err(refusal.clone());
         }
+        self.claims += 1;
         let Attestation { statement, evidence } = attestation;
         assert_eq!(phala_attestation::Unverified::parse(evidence).unwrap().report_data, statement.report_data());
         let claim = SealingClaim {
@@ -175,7 +178,7 @@ impl Disk {
                 Some(gatekeepers) => gatekeepers.answer(gatekeeper, &request),
                 None => Err(refusal(true, "no gatekeepers here")),
             },
-            EnclaveRequest::ClaimSealingKey(attestation) => match &*lock(&self.gatekeepers) {
+            EnclaveRequest::ClaimSealingKey(attestation) => match &mut *lock(&self.gatekeepers) {
                 Some(gatekeepers) => gatekeepers.claim(&attestation),
                 None => panic!("a key is claimed that nobody has"),
             },
@@ -395,7 +398,7 @@ impl World {
         let mut network = Network::new(GENESIS, 4);
         let sharing = network.run(1, key, &[0, 1, 2, 3]);
         self.chain.store(sharing_key(key), network.view.sharings[&key].encode());
-        let gatekeepers = Gatekeepers { network, chain: self.chain.clone(), no_claims: None, manners };
+        let gatekeepers = Gatekeepers { network, chain: self.chain.clone(), no_claims: None, claims: 0, manners };
         *lock(&self.disk.gatekeepers) = Some(gatekeepers);
         sharing.public_key()
     }
@@ -1038,25 +1041,27 @@ fn with_the_gatekeepers_key_a_worker_that_cannot_seal_is_the_same_after_a_restar
     assert_eq!(host.start().0, worker);
     assert_eq!(host.start().0, worker);
 
-    // What it had is not given up because too few answer, or the host is busy.
+    // What it had is not given up because too few answer, nor is a claim paid twice.
     let sealed = lock(&world.disk.sealed).clone();
-    let too_few =
-        |world: &World| lock(&world.disk.gatekeepers).as_mut().unwrap().manners = [Changed, Refuses, Honest, Honest];
-    too_few(&world);
+    let set = |world: &World, manners, no_claims| {
+        let mut gatekeepers = lock(&world.disk.gatekeepers);
+        let gatekeepers = gatekeepers.as_mut().unwrap();
+        (gatekeepers.manners, gatekeepers.no_claims) = (manners, no_claims);
+        gatekeepers.claims
+    };
+    set(&world, [Changed, Refuses, Honest, Honest], None);
     world.restart();
     let refused = world.connect().ask(HostRequest::Start(start())).unwrap_err();
     assert!(refused.retry && refused.reason.contains("2 gatekeepers gave their part"), "{refused:?}");
-    let no_claims = |retry| {
-        let mut gatekeepers = lock(&world.disk.gatekeepers);
-        let gatekeepers = gatekeepers.as_mut().unwrap();
-        gatekeepers.manners = [Honest; 4];
-        gatekeepers.no_claims = Some(refusal(retry, "no claims"));
-    };
-    no_claims(true);
+    assert_eq!(set(&world, [Honest; 4], Some(refusal(true, "no claims"))), 3);
+    assert_eq!(world.connect().start().0, worker);
+
+    // Nor is it given up for a host that cannot bring a claim now.
+    world.restart();
     let refused = world.connect().ask(HostRequest::Start(start())).unwrap_err();
     assert!(refused.retry && refused.reason.contains("no claims"), "{refused:?}");
-    // Where the host cannot, it is a new worker that keeps nothing.
-    no_claims(false);
+    // With one that never can, it is a new worker that keeps nothing.
+    set(&world, [Honest; 4], Some(refusal(false, "no claims")));
     assert_ne!(world.connect().start().0, worker);
     assert_eq!(*lock(&world.disk.sealed), sealed);
 }

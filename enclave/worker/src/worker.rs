@@ -20,8 +20,15 @@ use crate::{
 /// The duty of a worker, on an engine that is set up by `engine`, but for its capacity: that comes with the host's start.
 #[derive(Default)]
 pub struct Worker {
-    /// How the engine is set up.
-    pub engine: phala_engine::Config,
+    engine: phala_engine::Config,
+    claim: sealing::Pair,
+}
+
+impl Worker {
+    /// With an engine that is set up by `engine`.
+    pub fn new(engine: phala_engine::Config) -> Self {
+        Self { engine, claim: sealing::Pair::default() }
+    }
 }
 
 /// Fixed sentences.
@@ -48,7 +55,7 @@ impl DutySource for Worker {
     }
 
     fn sealing_key(&self, claimant: Claimant) -> BoxFuture<'_, Result<Option<SealingKey>, Refusal>> {
-        Box::pin(async move { sealing::sealing_key(&claimant).await })
+        Box::pin(async move { sealing::sealing_key(&claimant, &self.claim).await })
     }
 
     fn take_up(

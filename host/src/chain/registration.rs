@@ -14,7 +14,7 @@ use phala_primitives::{
     worker::{SignedHeartbeat, WorkerStatus},
 };
 use phala_protocol::{EnclaveReply, HostRequest};
-use phala_sdk::Account;
+use phala_sdk::{Account, chain::Gatekeeper};
 use tokio::sync::watch;
 
 use super::{Backoff, Heads, Node, NodeError, Submission, SubmitError, Throttle, Worker, submit};
@@ -377,14 +377,38 @@ pub(super) async fn is_image_allowed(
     Ok(allowed)
 }
 
+/// What the chain thinks of an enclave's evidence. Times in seconds since the Unix epoch.
+#[derive(Clone, Copy)]
+pub(super) struct Verdict {
+    verified_at: u64,
+    expires: u64,
+    /// Whether documents that do not count yet will refuse the evidence.
+    is_exposed: bool,
+}
+
+impl From<&Worker> for Verdict {
+    fn from(worker: &Worker) -> Self {
+        Self { verified_at: worker.verified_at, expires: worker.verdict_expires, is_exposed: worker.is_exposed() }
+    }
+}
+
+impl From<&Gatekeeper> for Verdict {
+    fn from(record: &Gatekeeper) -> Self {
+        // A weaker tier is not good enough for a gatekeeper.
+        let is_exposed = record.outlook.is_some();
+        Self { verified_at: record.verified_at, expires: record.verdict_expires, is_exposed }
+    }
+}
+
 /// Two thirds of the verdict's life are over, or it is from before the latest TCB recovery, so that nobody knows yet what that
 /// makes of the evidence. Where the outlook is known to be bad, the verdict ends when it will, and a renewal is of use only
 /// after an update of the platform: one is tried each day.
-pub(super) fn is_renewal_due(now: u64, worker: &Worker, recovery: Option<u64>) -> bool {
-    let life = worker.verdict_expires.saturating_sub(worker.verified_at);
-    let is_old = worker.verdict_expires.saturating_sub(now) <= life / 3;
-    let is_due = if worker.is_exposed() { now >= worker.verified_at.saturating_add(OUTLOOK_PERIOD) } else { is_old };
-    is_due || recovery.is_some_and(|began| worker.verified_at <= began)
+pub(super) fn is_renewal_due(now: u64, verdict: impl Into<Verdict>, recovery: Option<u64>) -> bool {
+    let Verdict { verified_at, expires, is_exposed } = verdict.into();
+    let life = expires.saturating_sub(verified_at);
+    let is_old = expires.saturating_sub(now) <= life / 3;
+    let is_due = if is_exposed { now >= verified_at.saturating_add(OUTLOOK_PERIOD) } else { is_old };
+    is_due || recovery.is_some_and(|began| verified_at <= began)
 }
 
 /// Heartbeats. One that the chain refuses costs a fee, so the chain is asked first whether it will take one. A worker's

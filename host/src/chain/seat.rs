@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use phala_attestation::Role;
-use phala_primitives::{Balance, GatekeeperId, gatekeeper::SeatStatus};
+use phala_primitives::{Balance, GatekeeperId, attestation::Outlook, gatekeeper::SeatStatus};
 use phala_protocol::{Attestation, EnclaveReply};
 use phala_sdk::{
     Account,
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::{
     Backoff, Heads, Node, StepError, Submission, SubmitError, Throttle,
-    registration::{fresh_evidence, is_image_allowed, promote},
+    registration::{fresh_evidence, is_image_allowed, is_renewal_due, promote},
     submit,
 };
 use crate::{
@@ -61,9 +61,12 @@ pub struct SeatKeeper {
     config: SeatConfig,
     /// The node's session keys, made once: it keeps all that it makes.
     keys: Option<SessionKeys>,
+    /// Whether the outlook was tried anew since the host started.
+    looked_at: bool,
     pause_until: u32,
     backoff: Backoff,
     image_log: Throttle,
+    outlook_log: Throttle,
     status_log: Throttle,
     external_log: Throttle,
 }
@@ -86,9 +89,11 @@ impl SeatKeeper {
             metrics,
             config,
             keys: None,
+            looked_at: false,
             pause_until: 0,
             backoff: Backoff::default(),
             image_log: Throttle::default(),
+            outlook_log: Throttle::default(),
             status_log: Throttle::default(),
             external_log: Throttle::default(),
         }
@@ -161,9 +166,14 @@ impl SeatKeeper {
                 if seat.status == SeatStatus::Resting && self.status_log.ready() {
                     tracing::warn!(seat = %account, "the seat rests: `phala gatekeeper stand` has it stand in elections again");
                 }
-                if !evidence_known || is_renewal_due(heads.now, &record) {
+                self.warn(&record);
+                let recovery = self.node.last_recovery(record.family).await?;
+                // The platform may have been updated while the host was stopped.
+                let may_be_updated = !self.looked_at && record.outlook.is_some();
+                if !evidence_known || may_be_updated || is_renewal_due(heads.now, &record, recovery) {
                     self.renew(&session).await?;
                 }
+                self.looked_at = true;
                 if record.endpoint != self.config.endpoint.as_bytes() {
                     let endpoint = self.config.endpoint.clone();
                     self.submit(Submission::SetGatekeeperEndpoint(self.config.index, endpoint)).await?;
@@ -174,6 +184,17 @@ impl SeatKeeper {
             // An earlier enclave of the seat: it may still deal its shares to the one that took its place.
             (Some(_), Some(_)) => Ok(()),
             (Some(_), None) => self.replace(&session).await,
+        }
+    }
+
+    fn warn(&mut self, record: &Gatekeeper) {
+        if let Some(Outlook { from, .. }) = record.outlook
+            && self.outlook_log.ready()
+        {
+            tracing::warn!(
+                from,
+                "a TCB recovery refuses this gatekeeper's evidence from then on (Unix time): update this platform before"
+            );
         }
     }
 
@@ -224,10 +245,4 @@ impl SeatKeeper {
     async fn submit(&self, submission: Submission) -> Result<u32, StepError> {
         Ok(submit(&*self.node, &self.metrics, submission).await?)
     }
-}
-
-/// Two thirds of the verdict's life are over.
-fn is_renewal_due(now: u64, record: &Gatekeeper) -> bool {
-    let life = record.verdict_expires.saturating_sub(record.verified_at);
-    record.verdict_expires.saturating_sub(now) <= life / 3
 }

@@ -7,7 +7,7 @@ use crate::{
         receipt_of_attempt, settled, worker,
     },
 };
-use phala_primitives::{attestation::Outlook, job::JobStatus, worker::WorkerStatus};
+use phala_primitives::{attestation::Outlook, gatekeeper, job::JobStatus, worker::WorkerStatus};
 use phala_protocol::EnclaveNotice;
 
 const ENDPOINT: &str = "http://localhost:1";
@@ -81,6 +81,27 @@ async fn a_verdict_is_renewed_when_two_thirds_are_over_or_its_evidence_is_lost()
     assert!(!is_renewal_due(1899, &exposed, None) && !is_renewal_due(1000 + 86_399, &exposed, None));
     assert!(is_renewal_due(1000 + 86_400, &exposed, None));
     assert!(is_renewal_due(1200, &exposed, Some(1100)));
+    // A gatekeeper, for whom a weaker tier is as bad as none.
+    let gatekeeper = gatekeeper::Gatekeeper {
+        seat: worker.operator,
+        operator: worker.operator,
+        encryption_key: [0; 32],
+        endpoint: Vec::new(),
+        measurement: worker.measurement,
+        platform: worker.platform,
+        family: worker.family,
+        vendor: worker.vendor,
+        tier: worker.tier,
+        verified_at: 1000,
+        verdict_expires: 1900,
+        outlook: None,
+        evidence_hash: [0; 32],
+        registered_at: 1,
+    };
+    assert!(!is_renewal_due(1599, &gatekeeper, Some(999)) && is_renewal_due(1600, &gatekeeper, None));
+    assert!(is_renewal_due(1200, &gatekeeper, Some(1000)));
+    let outlook = Some(Outlook { from: 1900, tier: Some(phala_attestation::Tier::Limited) });
+    assert!(!is_renewal_due(1899, &gatekeeper::Gatekeeper { outlook, ..gatekeeper }, None));
 
     let mut bench = bench(config(Submits::Everything)).await;
     // Registered by an earlier host whose disk is gone.

@@ -16,12 +16,14 @@ use std::{
     pin::Pin,
     str::FromStr,
     task::{Context, Poll},
+    thread,
 };
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::{Mutex, mpsc},
 };
 
 /// Of a socket folder that the host makes: its group, which the enclave joins, may enter it.
@@ -104,19 +106,21 @@ impl Address {
                     }
                     _ => error,
                 };
-                let socket = Socket::new(Domain::VSOCK, Type::STREAM.nonblocking(), None).map_err(no_vsock)?;
+                let socket = Socket::new(Domain::VSOCK, Type::STREAM, None).map_err(no_vsock)?;
                 socket.bind(&SockAddr::vsock(ANY_CID, *port))?;
                 socket.listen(BACKLOG)?;
-                Ok(Listener::Vsock { socket: register(socket)?, cid: *cid })
+                Ok(Listener::Vsock { accepted: Mutex::new(accept_vsock(socket)?), cid: *cid })
             }
         }
     }
 }
 
-#[expect(unsafe_code, reason = "tokio cannot know that a socket keeps its descriptor")]
-fn register(socket: Socket) -> io::Result<AsyncFd<Socket>> {
-    // SAFETY: a socket has one descriptor, which it owns until it is dropped, and is never replaced in the result.
-    Ok(unsafe { AsyncFd::register(socket) }?)
+/// Accepts on a thread, as tokio listens on no vsock. It ends with the first connection after the receiver is dropped.
+fn accept_vsock(socket: Socket) -> io::Result<mpsc::Receiver<io::Result<(Socket, SockAddr)>>> {
+    let (sender, accepted) = mpsc::channel(1);
+    let accept = move || while sender.blocking_send(socket.accept()).is_ok() {};
+    thread::Builder::new().name("accept-vsock".into()).spawn(accept)?;
+    Ok(accepted)
 }
 
 /// Listens for an enclave.
@@ -128,8 +132,8 @@ pub enum Listener {
     Tcp(TcpListener),
     /// See [`Address::Vsock`].
     Vsock {
-        /// Where any guest connects.
-        socket: AsyncFd<Socket>,
+        /// Connections of any guest's.
+        accepted: Mutex<mpsc::Receiver<io::Result<(Socket, SockAddr)>>>,
         /// Who is let in.
         cid: u32,
     },
@@ -148,8 +152,9 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok(Stream::Tcp(stream))
             }
-            Self::Vsock { socket, cid } => {
-                let (stream, from) = socket.async_io(tokio::io::Interest::READABLE, Socket::accept).await?;
+            Self::Vsock { accepted, cid } => {
+                let ended = || io::Error::other("the thread that accepts has ended");
+                let (stream, from) = accepted.lock().await.recv().await.ok_or_else(ended)??;
                 match from.as_vsock_address() {
                     Some((guest, _)) if guest == *cid => {}
                     other => {
@@ -307,7 +312,7 @@ mod tests {
             socket.connect(&SockAddr::vsock(LOCAL_CID, port))?;
             Ok::<_, io::Error>(socket)
         };
-        let asking = tokio::task::spawn_blocking(move || {
+        let mut asking = tokio::task::spawn_blocking(move || {
             use std::io::{Read, Write};
             let mut stream = connect()?;
             stream.write_all(b"hello")?;
@@ -315,16 +320,14 @@ mod tests {
             stream.read_to_end(&mut answer)?;
             Ok::<_, io::Error>(answer)
         });
-        let answering = async {
-            tokio::time::timeout(std::time::Duration::from_secs(5), echo(&listener)).await.ok();
-        };
-        let (asked, ()) = tokio::join!(asking, answering);
-        match asked.unwrap() {
-            Ok(answer) => assert_eq!(answer, b"hello"),
-            Err(error) => return eprintln!("skipped: {error}"),
+        tokio::select! {
+            biased;
+            () = echo(&listener) => {}
+            asked = &mut asking => return eprintln!("skipped: {}", asked.unwrap().unwrap_err()),
         }
-        let Listener::Vsock { socket, .. } = listener else { panic!("it listens on vsock") };
-        let listener = Listener::Vsock { socket, cid: 77 };
+        assert_eq!(asking.await.unwrap().unwrap(), b"hello");
+        let Listener::Vsock { accepted, .. } = listener else { panic!("it listens on vsock") };
+        let listener = Listener::Vsock { accepted, cid: 77 };
         let asking = tokio::task::spawn_blocking(connect);
         let refused = listener.accept().await.err().unwrap();
         assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);

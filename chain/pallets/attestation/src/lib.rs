@@ -723,7 +723,8 @@ impl<T: Config> Pallet<T> {
         let number = verified.number();
         let early = slot.early.as_ref().filter(|early| early.kept.number == number);
         if let Some(early) = early {
-            Recoveries::<T>::insert(id, early.since);
+            // Where it got another time since, that is what counts.
+            Recoveries::<T>::mutate(id, |latest| *latest = (*latest).max(Some(early.since)));
         }
         let valid_until = verified.valid_until();
         Self::deposit_event(Event::DocumentKept { id, number, valid_until, early: early.is_some() });

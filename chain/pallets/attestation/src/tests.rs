@@ -571,18 +571,67 @@ fn evidence_counts_for_what_it_may_weigh_with_the_documents_that_are_kept() {
     });
 }
 
+/// Outlooks name the time that the earlier period gave: whoever has one is to prove itself anew.
 #[test]
-fn workers_are_to_be_proven_anew_when_early_documents_get_another_time() {
+fn another_early_period_is_a_reason_to_renew() {
     with_vendors(|| {
-        submit_all(mint::sgx(&[0; 64]).1);
-        assert_ok!(Attestation::set_early_period(RuntimeOrigin::root(), 600));
+        let set = |seconds| Attestation::set_early_period(RuntimeOrigin::root(), seconds);
+        let latest = || Recoveries::<Test>::get(tcb_info_id());
+        assert_ok!(set(600));
+        let (evidence, documents) = mint::sgx(&statement().report_data());
+        submit_all(documents);
+        let (image, _) = Attestation::verify_evidence(&evidence, Attestation::now()).unwrap();
+        assert_ok!(Attestation::allow_image(RuntimeOrigin::root(), image.measurement(), Role::Worker, 1));
+        // No document is early: nobody has to do anything.
+        assert_ok!(set(700));
         assert_eq!(Recoveries::<Test>::iter().count(), 0);
-        assert_ok!(submit(mint::tcb_info(21, 1)));
-        let later = Attestation::now() + 10;
-        set_time(later);
-        assert_ok!(Attestation::set_early_period(RuntimeOrigin::root(), 1200));
-        assert_eq!(Recoveries::<Test>::iter().collect::<Vec<_>>(), [(tcb_info_id(), later)]);
+
+        let recovery = |age| mint::Mint { from: mint::VALID_FROM + age, ..Default::default() }.tcb_recovery(21);
+        let from = || verify_evidence(&evidence).unwrap().outlook.unwrap().from;
+        assert_ok!(submit(recovery(1)));
+        let began = Attestation::now();
+        assert_eq!((latest(), from()), (Some(began), began + 700));
+        for (after, seconds) in [(10, 100), (20, 3000)] {
+            set_time(began + after);
+            assert_ok!(set(seconds));
+            assert_eq!((latest(), from()), (Some(began + after), began + seconds));
+        }
+        // Who refreshes the early document does not hide it.
+        assert_ok!(submit(recovery(2)));
+        assert_eq!((latest(), EarlyDocuments::<Test>::get(tcb_info_id()).unwrap().since), (Some(began + 20), began));
     });
+}
+
+#[test]
+fn evidence_never_weighs_more_than_it_counted_for() {
+    for size in [1, 30] {
+        with_vendors(|| {
+            let report_data = statement().report_data();
+            let (tcb_info, list) = mint::large_documents(size, size);
+            submit_all(vec![tcb_info, list, mint::large_amd_crl(size)]);
+            for early in [false, true] {
+                for (evidence, documents) in
+                    [mint::sgx(&report_data), mint::tdx(&report_data), mint::sev_snp(&report_data)]
+                {
+                    for document in documents {
+                        if let Err(refused) = submit(document) {
+                            assert_eq!(refused.error, Error::<Test>::DocumentNotNewer.into());
+                        }
+                    }
+                    let counted = Attestation::evidence_weight(&evidence);
+                    let (image, once) = Attestation::verify_evidence(&evidence, Attestation::now()).unwrap();
+                    assert_ok!(Attestation::allow_image(RuntimeOrigin::root(), image.measurement(), Role::Worker, 1));
+                    let weight = verify_evidence(&evidence).unwrap().weight;
+                    assert!(weight.all_gte(once) && weight.all_lte(counted), "{weight} of {counted}");
+                    // Of SGX alone, an early document changes what is done.
+                    assert_eq!(weight != once, early && image.kind() == phala_attestation::Kind::Sgx);
+                }
+                if !early {
+                    assert_ok!(submit(mint::tcb_info(21, 1)));
+                }
+            }
+        });
+    }
 }
 
 /// What a TCB recovery does to who runs on a platform that was not updated is told as long as its documents are early.
