@@ -45,7 +45,10 @@ pub(crate) type Pair = futures::lock::Mutex<Option<SigningKey>>;
 /// When the chain or the gatekeepers do not answer in time.
 pub(crate) async fn sealing_key(claimant: &Claimant, pair: &Pair) -> Result<Option<SealingKey>, Refusal> {
     let Claimant { tee, host, chain, .. } = claimant;
-    let Some(block) = with_root_key(claimant).await? else { return Ok(None) };
+    let Some(block) = with_root_key(claimant).await? else {
+        host.log(LogLevel::Info, text!("the network has no root key yet, and so no key to seal with"));
+        return Ok(None);
+    };
     let mut pair = pair.lock().await;
     let last = match &*pair {
         Some(signing) => standing(&**chain, signing, block).await?.map(|claim| (signing.clone(), claim)),
