@@ -7,6 +7,7 @@ use x509_cert::{
     crl::CertificateList,
     ext::pkix::{BasicConstraints, KeyUsage, KeyUsages},
     name::Name,
+    time::Time,
 };
 
 use crate::{
@@ -34,6 +35,11 @@ pub(crate) struct Validity {
 }
 
 impl Validity {
+    fn of_list(issued: Time, next: Time) -> Self {
+        let until = next.to_unix_duration().as_secs().saturating_sub(1);
+        Self { from: issued.to_unix_duration().as_secs(), until }
+    }
+
     pub fn check(self, document: Document, now: UnixSeconds) -> Result<(), Error> {
         if now < self.from {
             Err(Error::NotYetValid(document))
@@ -62,7 +68,7 @@ impl Certificate {
         if inner.signature_algorithm() != inner.tbs_certificate().signature() {
             return Err(Error::Malformed(document));
         }
-        Ok(Self { document, signed: signed_bytes(der).map_err(malformed)?, inner })
+        Ok(Self { document, signed: signed_bytes(der).map_err(malformed)?.to_vec(), inner })
     }
 
     pub fn validity(&self) -> Validity {
@@ -168,10 +174,10 @@ fn rsa_public_key(der: &[u8]) -> Result<RsaPublicKey, ()> {
 }
 
 /// The first element of a signed structure (TBSCertificate, TBSCertList), tag and length included.
-fn signed_bytes(der: &[u8]) -> der::Result<Vec<u8>> {
+fn signed_bytes(der: &[u8]) -> der::Result<&[u8]> {
     let mut reader = SliceReader::new(der)?;
-    let signed = reader.sequence(|reader| -> der::Result<Vec<u8>> {
-        let signed = reader.tlv_bytes()?.to_vec();
+    let signed = reader.sequence(|reader| -> der::Result<&[u8]> {
+        let signed = reader.tlv_bytes()?;
         reader.tlv_bytes()?;
         reader.tlv_bytes()?;
         Ok(signed)
@@ -182,6 +188,23 @@ fn signed_bytes(der: &[u8]) -> der::Result<Vec<u8>> {
 
 fn common_name(name: &Name) -> Option<String> {
     Some(name.common_name().ok()??.value().into_owned())
+}
+
+/// [`RevocationList::validity`] alone: what the list revokes, which may be long, is not parsed.
+pub(crate) fn list_validity(document: Document, der: &[u8]) -> Result<Validity, Error> {
+    check_size(document, der)?;
+    let read = || {
+        SliceReader::new(signed_bytes(der)?)?.sequence(|list| -> der::Result<Validity> {
+            // The version, the signature's algorithm, the issuer.
+            for _ in 0..3 {
+                list.tlv_bytes()?;
+            }
+            let validity = Validity::of_list(Time::decode(list)?, Time::decode(list)?);
+            list.drain(list.remaining_len())?;
+            Ok(validity)
+        })
+    };
+    read().map_err(|_| Error::Malformed(document))
 }
 
 /// A parsed revocation list. Nothing in it is believed before [`Self::check_issued_by`].
@@ -200,17 +223,13 @@ impl RevocationList {
         if inner.signature_algorithm != inner.tbs_cert_list.signature {
             return Err(Error::Malformed(document));
         }
-        Ok(Self { document, signed: signed_bytes(der).map_err(malformed)?, inner })
+        Ok(Self { document, signed: signed_bytes(der).map_err(malformed)?.to_vec(), inner })
     }
 
     /// A list without an end never ends, and vendors' lists all have one: the second at which the next has to be there.
     pub fn validity(&self) -> Result<Validity, Error> {
         let list = &self.inner.tbs_cert_list;
-        let next = list.next_update.ok_or(Error::Malformed(self.document))?;
-        Ok(Validity {
-            from: list.this_update.to_unix_duration().as_secs(),
-            until: next.to_unix_duration().as_secs().saturating_sub(1),
-        })
+        Ok(Validity::of_list(list.this_update, list.next_update.ok_or(Error::Malformed(self.document))?))
     }
 
     pub fn issuer(&self) -> Option<String> {

@@ -9,7 +9,7 @@
 
 use alloc::{format, string::String, vec, vec::Vec};
 use dcap_qvl::{
-    PckCertFlag, QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbInfo,
+    PckCertFlag, QuoteClaims, QuoteCollateralV3, QuotePolicy,
     quote::{Quote, Report},
     verify::QuoteVerifier,
 };
@@ -17,7 +17,7 @@ use dcap_qvl::{
 use crate::{
     Claim, ClaimStatus, DcapCollateral, DcapPolicy, Document, Error, Hardware, Kind, KnownSignatures, MAX_QUOTE_BYTES,
     Measurements, Platform, Policy, Tcb, TcbStatus, Tier, UnixSeconds, VerifiedEvidence,
-    certificates::{Certificate, RevocationList, encode_pem, parse_pem},
+    certificates::{Certificate, encode_pem, list_validity, parse_pem},
     collateral::check_size,
     platform::platform_id,
     policy::appraise_tiers,
@@ -247,6 +247,10 @@ fn check_dates(
         (Document::Pck, pck, &[PCK]),
     ];
     for (document, der, names) in certificates {
+        // Intel signs both with one key.
+        if document == Document::QeIdentitySigner && collateral.tcb_info_signer == der {
+            continue;
+        }
         let certificate = Certificate::parse(document, der)?;
         certificate.validity().check(document, now)?;
         if !names.contains(&certificate.common_name()?.as_str()) {
@@ -259,7 +263,7 @@ fn check_dates(
     }
     let lists = [(Document::RootCaCrl, &collateral.root_ca_crl), (Document::PckCrl, &collateral.pck_crl)];
     lists.into_iter().try_fold(UnixSeconds::MAX, |until, (document, der)| {
-        let validity = RevocationList::parse(document, der)?.validity()?;
+        let validity = list_validity(document, der)?;
         validity.check(document, now)?;
         Ok(until.min(validity.until))
     })
@@ -282,9 +286,17 @@ fn library_collateral(pck: &[u8], ca: &[u8], collateral: &DcapCollateral) -> Res
     })
 }
 
+/// What of TCB info the library does not check.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PceOfTcbInfo {
+    tcb_type: u32,
+    pce_id: String,
+}
+
 /// The library compares the FMSPC alone. The document is verified by now.
 fn check_tcb_info(claims: &QuoteClaims, collateral: &DcapCollateral) -> Result<(), Error> {
-    let tcb_info: TcbInfo =
+    let tcb_info: PceOfTcbInfo =
         serde_json::from_str(&collateral.tcb_info).map_err(|_| Error::Malformed(Document::TcbInfo))?;
     let pce_id: String = claims.platform.pck.pce_id.iter().map(|byte| format!("{byte:02x}")).collect();
     if tcb_info.tcb_type != 0 || !tcb_info.pce_id.eq_ignore_ascii_case(&pce_id) {

@@ -8,7 +8,7 @@ use crate::{Error, Generation, SigningKey, SnpTcb, roots::Roots};
 
 /// Intel's status of a TCB level (PCS API version 4, TCB info). [`Self::Revoked`] is refused under every policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub enum TcbStatus {
     /// All security updates are installed.
     UpToDate,
@@ -34,14 +34,14 @@ pub enum TcbStatus {
 ///
 /// The default is strict: strict enough that most clouds fail it. See the fields for what they need.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Policy {
     /// The root public key (Ed25519) of the simulated vendor, from a chain's genesis. `None` refuses all simulated evidence.
-    #[cfg_attr(feature = "serde", serde(skip))]
+    #[cfg_attr(feature = "files", serde(skip))]
     pub simulated_root: Option<[u8; 32]>,
     /// Roots in the place of the pinned ones, from the genesis of a development network. All evidence under them is simulated,
     /// and said to be.
-    #[cfg_attr(feature = "serde", serde(skip))]
+    #[cfg_attr(feature = "files", serde(skip))]
     pub simulated_vendors: Option<VendorRoots>,
     /// For SGX and TDX.
     pub dcap: DcapPolicy,
@@ -53,7 +53,7 @@ pub struct Policy {
 
 /// What is asked of platforms.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Requirements {
     /// Of SGX and TDX.
     pub dcap: DcapPolicy,
@@ -65,7 +65,7 @@ pub struct Requirements {
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Tier {
     /// Good enough to work, at a lower weight; not to be a gatekeeper.
     Limited,
@@ -75,7 +75,7 @@ pub enum Tier {
 
 /// Root certificates of simulated vendors.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct VendorRoots {
     /// In the place of Intel's, DER.
     pub intel: Vec<u8>,
@@ -108,7 +108,7 @@ impl Policy {
 
 /// For SGX and TDX.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct DcapPolicy {
     /// The allowed statuses. By default `UpToDate` alone. SGX servers with SMT are `SWHardeningNeeded` or
     /// `ConfigurationAndSWHardeningNeeded` at best.
@@ -144,7 +144,7 @@ impl Default for DcapPolicy {
 
 /// For SEV-SNP.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct SevSnpPolicy {
     /// The allowed generations, and the lowest TCB of each. Leaving one out evacuates it. By default Milan alone, at the
     /// level that a large cloud reported in 2025: name others with the levels of AMD's newest bulletin.
@@ -179,7 +179,7 @@ impl Default for SevSnpPolicy {
 
 /// The lowest TCB of one generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct MinimumTcb {
     /// The generation.
     pub generation: Generation,

@@ -128,14 +128,14 @@ impl FromStr for Vendor {
 #[error("a vendor is intel, amd, or simulated: and a name")]
 pub struct ParseVendorError;
 
-#[cfg(feature = "serde")]
+#[cfg(feature = "files")]
 impl serde::Serialize for Vendor {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-#[cfg(feature = "serde")]
+#[cfg(feature = "files")]
 impl<'de> serde::Deserialize<'de> for Vendor {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = alloc::borrow::Cow::<str>::deserialize(deserializer)?;

@@ -6,7 +6,7 @@ use crate::{Error, Kind, Measurement, Measurements, Platform, PlatformId, Statem
 
 /// One thing that evidence can prove. What each means for a vendor is said where it is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Claim {
     /// The certificate chains lead to the vendor's pinned root.
     CertificateChain,
@@ -48,7 +48,7 @@ pub enum Claim {
 
 /// Whether a [`Claim`] was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum ClaimStatus {
     /// Checked, and it holds.
     Checked,

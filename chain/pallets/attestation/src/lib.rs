@@ -872,6 +872,10 @@ impl<T: Config> phala_attestation::KnownSignatures for Known<T> {
     fn is_known(id: &SignatureId) -> bool {
         KnownSignatures::<T>::contains_key(id)
     }
+
+    fn sha256(bytes: &[u8]) -> [u8; 32] {
+        sp_io::hashing::sha2_256(bytes)
+    }
 }
 
 fn hash_bytes(hash: impl AsRef<[u8]>) -> [u8; 32] {
