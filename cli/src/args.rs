@@ -478,6 +478,15 @@ pub(crate) enum Class {
         /// The class.
         class: phala_primitives::attestation::Class,
     },
+    /// Have gatekeepers give enclaves of a class other keys to seal with: for keys that may have leaked. For the chain's sudo key.
+    ///
+    /// That concerns workers that cannot seal by themselves, as on TDX. With their next start, what they have sealed does not open any
+    /// more: their operators remove it, and have new workers.
+    #[command(after_help = "Examples:\n  phala class replace-sealing-keys fmspc:00a067110000")]
+    ReplaceSealingKeys {
+        /// The class.
+        class: phala_primitives::attestation::Class,
+    },
     /// Which jobs workers of a class had, declared broken or not, by app: what is exposed if the class is broken.
     ///
     /// The chain knows that of all jobs that it still keeps: of each for a week after its end.

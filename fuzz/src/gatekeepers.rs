@@ -10,6 +10,7 @@ use phala_attestation::{Measurement, PlatformId};
 use phala_keys::VerifiedRequest;
 use phala_primitives::{
     AppId, WorkerId,
+    attestation::SealingKeyId,
     gatekeeper::{
         APP_KEY_NAMESPACE, GatekeeperRequest, KeyRequest, NetworkKey, PublicKey, SealingKeyRequest, SignedRequest,
         app_key_message,
@@ -56,8 +57,7 @@ static KEY_REQUESTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let request = SealingKeyRequest {
         genesis_hash: [1; 32],
         claimant: key.verifying_key().to_bytes(),
-        platform: PlatformId([5; 32]),
-        measurement: Measurement([6; 32]),
+        key: SealingKeyId { measurement: Measurement([6; 32]), platform: PlatformId([5; 32]), version: 2 },
         reply_key: [4; 32],
     };
     let signature = key.sign(&request.signed_bytes()).to_bytes();

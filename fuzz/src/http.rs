@@ -197,6 +197,10 @@ impl Node for Away {
         away()
     }
 
+    fn has_claim(&self, _: [u8; 32]) -> BoxFuture<'_, Result<bool, NodeError>> {
+        away()
+    }
+
     fn chain_spec(&self) -> BoxFuture<'_, Result<(Value, Vec<String>), NodeError>> {
         away()
     }

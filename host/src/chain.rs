@@ -201,6 +201,9 @@ pub trait Node: Send + Sync + 'static {
     /// Which of these classes the chain declares broken.
     fn compromised(&self, classes: [Class; 3]) -> BoxFuture<'_, Result<Vec<Class>, NodeError>>;
 
+    /// Whether the chain has a claim to a sealing key that was made with this key, at the best block.
+    fn has_claim(&self, claimant: [u8; 32]) -> BoxFuture<'_, Result<bool, NodeError>>;
+
     /// The chain's specification as the node gives it, and the addresses that it listens on.
     fn chain_spec(&self) -> BoxFuture<'_, Result<(serde_json::Value, Vec<String>), NodeError>>;
 

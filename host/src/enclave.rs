@@ -57,6 +57,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const STATUS_PERIOD: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
+/// The longest pause before an enclave that refuses its start for good is asked again: somebody may have mended what it complains of.
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(30);
+
 /// How long a pending job is offered to an enclave that refuses it for the moment.
 const RESUME_PATIENCE: Duration = Duration::from_secs(15 * 60);
 
@@ -306,7 +309,9 @@ impl Enclave {
 
     /// Tries starts until the enclave takes one.
     async fn start(&self, link: &Link, starts: &dyn StartSource) -> Session {
+        let mut pause = RETRY_PAUSE;
         loop {
+            let mut may_come = false;
             for start in starts.candidates().await {
                 match link.request(HostRequest::Start(start.clone()), START_TIMEOUT).await {
                     Ok(EnclaveReply::Started { signing_key, encryption_key, measurement }) => {
@@ -316,10 +321,14 @@ impl Enclave {
                         return Session { link: link.clone(), identity, start: Arc::new(start), endorsements };
                     }
                     Ok(_) => tracing::error!("the enclave answered its start with something else"),
-                    Err(error) => tracing::error!(%error, "the enclave did not start; trying again"),
+                    Err(error) => {
+                        may_come |= !matches!(&error, RequestError::Refused(refusal) if !refusal.retry);
+                        tracing::error!(%error, "the enclave did not start; trying again");
+                    }
                 }
             }
-            sleep(RETRY_PAUSE).await;
+            pause = if may_come { RETRY_PAUSE } else { pause.saturating_mul(2).min(LONGEST_RETRY_PAUSE) };
+            sleep(pause).await;
         }
     }
 

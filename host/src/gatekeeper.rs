@@ -13,11 +13,12 @@ use std::{
 
 use codec::Encode;
 use futures::future::BoxFuture;
+use phala_attestation::{Role, Unverified};
 use phala_primitives::{
     GatekeeperId, Hash,
     gatekeeper::{GatekeeperRequest, KeyReply, SignedBeaconPart},
 };
-use phala_protocol::{Refusal, Submission};
+use phala_protocol::{Attestation, Refusal, Submission};
 use phala_sdk::{
     Account,
     chain::{Gatekeeper, Seat, SessionKeys},
@@ -31,13 +32,10 @@ use tokio::{
 };
 
 use crate::{
-    chain::{self, Node, NodeError, SubmitError},
+    chain::{self, Backoff, Node, NodeError, SubmitError},
     enclave::{Enclave, KeyQuestion, Said, SealingClaim},
     metrics::Metrics,
 };
-
-/// How long after a claim to a key to seal with that the chain refused no other is brought there: each costs a fee.
-const CLAIM_PAUSE: Duration = Duration::from_secs(60);
 
 /// For how long what was submitted is not submitted again: it takes that long to be seen in a finalized block.
 const AGAIN_AFTER: Duration = Duration::from_secs(8);
@@ -89,8 +87,7 @@ pub struct Carrier {
     peers: Vec<(GatekeeperId, Arc<Host>)>,
     peers_at: Option<Instant>,
     hosts: Arc<Hosts>,
-    /// When the chain last refused a claim to a key to seal with.
-    claim_refused: Arc<Mutex<Option<Instant>>>,
+    claim_pauses: Arc<Mutex<ClaimPauses>>,
 }
 
 /// Hosts of gatekeepers.
@@ -142,7 +139,7 @@ impl Carrier {
             peers: Vec::new(),
             peers_at: None,
             hosts: Arc::default(),
-            claim_refused: Arc::default(),
+            claim_pauses: Arc::default(),
         }
     }
 
@@ -164,8 +161,8 @@ impl Carrier {
                     under_way.spawn(answer(self.node.clone(), self.hosts.clone(), self.metrics.clone(), question));
                 }
                 Said::SealingClaim(claim) => {
-                    let refused = self.claim_refused.clone();
-                    under_way.spawn(claim_sealing_key(self.chain.clone(), self.metrics.clone(), refused, claim));
+                    let pauses = self.claim_pauses.clone();
+                    under_way.spawn(claim_sealing_key(self.chain.clone(), self.metrics.clone(), pauses, claim));
                 }
                 Said::BeaconPart(part) => {
                     self.find_peers().await;
@@ -233,30 +230,81 @@ async fn submit(node: Arc<dyn GatekeeperNode>, metrics: Arc<Metrics>, submission
     metrics.transactions.with_label_values(&[name, label]).inc();
 }
 
-/// Brings the claim to the chain, and tells the enclave once it is in a block. Where the chain would refuse it for good, or as long as
-/// the platform is as it is, the enclave is told so: it goes on as a new worker, which the chain may refuse, too.
+/// Pauses between claims to a key to seal with that the chain refuses: each costs a fee.
+#[derive(Default)]
+struct ClaimPauses {
+    backoff: Backoff,
+    until: Option<Instant>,
+}
+
+/// The most of them.
+const LONGEST_CLAIM_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+impl ClaimPauses {
+    fn refused(&mut self, error: &SubmitError) {
+        // In minutes.
+        let most = (LONGEST_CLAIM_PAUSE.as_secs() / 60) as u32;
+        let pause = match error {
+            SubmitError::Refused(_) => self.backoff.failed(most),
+            SubmitError::Unfit(_) | SubmitError::Permanent(_) => most,
+            // Whether it is in a block, the chain says before the next is submitted.
+            SubmitError::Unknown(_) => return,
+        };
+        self.until = Some(Instant::now() + Duration::from_secs(60) * pause);
+    }
+}
+
+/// Brings the claim to the chain, and tells the enclave once it is in a block.
 async fn claim_sealing_key(
     node: Arc<dyn Node>,
     metrics: Arc<Metrics>,
-    last_refused: Arc<Mutex<Option<Instant>>>,
+    pauses: Arc<Mutex<ClaimPauses>>,
     claim: SealingClaim,
 ) {
     let SealingClaim { attestation, answer } = claim;
-    let refused_at = *last_refused.lock().unwrap_or_else(PoisonError::into_inner);
-    if refused_at.is_some_and(|at| at.elapsed() < CLAIM_PAUSE) {
-        let reason = "the chain refused the last claim less than a minute ago; the host's log says why".into();
-        drop(answer.send(Err(Refusal { reason, retry: true })));
-        return;
+    drop(answer.send(bring_claim(&*node, &metrics, &pauses, attestation).await));
+}
+
+/// # Errors
+/// For good where the chain takes no claim of this host's, whatever changes: the enclave goes on as a new worker, without a key to seal with.
+async fn bring_claim(
+    node: &dyn Node,
+    metrics: &Metrics,
+    pauses: &Mutex<ClaimPauses>,
+    attestation: Box<Attestation>,
+) -> Result<(), Refusal> {
+    let later = |reason: String| Refusal { reason, retry: true };
+    let until = pauses.lock().unwrap_or_else(PoisonError::into_inner).until;
+    if let Some(left) = until.and_then(|until| until.checked_duration_since(Instant::now())) {
+        let seconds = left.as_secs().saturating_add(1);
+        return Err(later(format!(
+            "the chain refused the last claim, and the next is brought to it in {seconds} s; the host's log says why"
+        )));
     }
-    let submitted = chain::submit(&*node, &metrics, chain::Submission::ClaimSealingKey(attestation)).await;
-    let refusal = |error: SubmitError| {
-        if matches!(error, SubmitError::Refused(_)) {
-            *last_refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    let unknown = |error: NodeError| later(error.to_string());
+    if node.has_claim(attestation.statement.signing_key).await.map_err(unknown)? {
+        return Ok(());
+    }
+    let evidence = Unverified::parse(&attestation.evidence);
+    let measurement = evidence.map_err(|error| later(error.to_string()))?.measurements.fold();
+    if !node.image_allowed(measurement, Role::Worker).await.map_err(unknown)? {
+        return Err(later(format!(
+            "the chain does not allow the image 0x{} for workers; it is claimed for nothing, nor a fee paid, until then",
+            hex::encode(measurement.0)
+        )));
+    }
+    let submitted = chain::submit(node, metrics, chain::Submission::ClaimSealingKey(attestation)).await;
+    let mut pauses = pauses.lock().unwrap_or_else(PoisonError::into_inner);
+    match submitted {
+        Ok(_) => {
+            *pauses = ClaimPauses::default();
+            Ok(())
         }
-        let retry = !matches!(error, SubmitError::Permanent(_) | SubmitError::Unfit(_));
-        Refusal { reason: error.to_string(), retry }
-    };
-    drop(answer.send(submitted.map(drop).map_err(refusal)));
+        Err(error) => {
+            pauses.refused(&error);
+            Err(Refusal { reason: error.to_string(), retry: !matches!(error, SubmitError::Permanent(_)) })
+        }
+    }
 }
 
 /// Asks the gatekeeper, and tells the enclave what it says. An answer that comes too late is for nobody.
@@ -297,5 +345,69 @@ async fn deliver(host: Arc<Host>, part: SignedBeaconPart) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(host = host.url(), %error, "a part of a round was not taken"),
         Err(_) => tracing::debug!(host = host.url(), "a part of a round was not taken in time"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::FakeNode;
+    use phala_attestation::{
+        Evidence, Measurement, Statement, VendorName,
+        simulated::{Report, development_root},
+    };
+
+    fn claim() -> Box<Attestation> {
+        let statement = Statement {
+            role: Role::Worker,
+            signing_key: [1; 32],
+            encryption_key: [0; 32],
+            genesis_hash: [5; 32],
+            operator: [2; 32],
+            block_number: 7,
+            block_hash: [7; 32],
+        };
+        let platform = development_root().certify([7; 32], VendorName::DEVELOPMENT, 1, 0, 1000);
+        let report = Report { measurement: Measurement([9; 32]), debug: false, report_data: statement.report_data() };
+        Box::new(Attestation { statement, evidence: Evidence::Simulated(platform.quote(report)) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_to_a_sealing_key_costs_no_more_fees_than_it_must() {
+        let (node, metrics, pauses) = (FakeNode::new(), Metrics::default(), Mutex::default());
+        let bring = async || bring_claim(&*node, &metrics, &pauses, claim()).await;
+
+        node.state().image_allowed = false;
+        let refused = bring().await.unwrap_err();
+        assert!(refused.retry && refused.reason.contains("does not allow the image"), "{refused:?}");
+        assert!(node.taken().is_empty());
+        node.state().image_allowed = true;
+
+        // What was refused is brought again after pauses that grow, or after a long one.
+        node.state().result = Err(SubmitError::Refused("no".into()));
+        for minutes in [2, 4, 8, 15, 15] {
+            assert!(bring().await.unwrap_err().retry);
+            assert_eq!(node.taken(), ["claim_sealing_key"]);
+            tokio::time::advance(Duration::from_secs(minutes * 60 - 1)).await;
+            assert!(bring().await.unwrap_err().reason.contains("in 1 s"));
+            assert!(node.taken().is_empty());
+            tokio::time::advance(Duration::from_secs(2)).await;
+        }
+        node.state().result = Err(SubmitError::Unfit("TCB".into()));
+        assert!(bring().await.unwrap_err().retry, "what was sealed is not given up for that");
+        assert_eq!(node.taken().len(), 1);
+        tokio::time::advance(LONGEST_CLAIM_PAUSE).await;
+
+        // What may be in a block is not paid again.
+        node.state().result = Err(SubmitError::Unknown("no answer".into()));
+        assert!(bring().await.unwrap_err().retry);
+        assert_eq!(node.taken().len(), 1);
+        node.state().claimants.push([1; 32]);
+        assert_eq!(bring().await, Ok(()));
+        assert!(node.taken().is_empty());
+
+        node.state().claimants.clear();
+        node.state().result = Err(SubmitError::Permanent("no key".into()));
+        assert!(!bring().await.unwrap_err().retry);
     }
 }

@@ -217,6 +217,8 @@ pub struct NodeState {
     pub image_allowed: bool,
     pub last_recovery: Option<u64>,
     pub compromised: Vec<Class>,
+    /// With which keys sealing keys were claimed.
+    pub claimants: Vec<[u8; 32]>,
     pub submissions: Vec<Submission>,
     /// What the next submissions give.
     pub result: Result<u32, SubmitError>,
@@ -238,6 +240,7 @@ impl FakeNode {
             image_allowed: true,
             last_recovery: None,
             compromised: Vec::new(),
+            claimants: Vec::new(),
             submissions: Vec::new(),
             result: Ok(11),
             reachable: true,
@@ -293,6 +296,10 @@ impl Node for FakeNode {
 
     fn compromised(&self, classes: [Class; 3]) -> BoxFuture<'_, Result<Vec<Class>, NodeError>> {
         self.answer(|state| classes.into_iter().filter(|class| state.compromised.contains(class)).collect())
+    }
+
+    fn has_claim(&self, claimant: [u8; 32]) -> BoxFuture<'_, Result<bool, NodeError>> {
+        self.answer(|state| state.claimants.contains(&claimant))
     }
 
     fn chain_spec(&self) -> BoxFuture<'_, Result<(serde_json::Value, Vec<String>), NodeError>> {

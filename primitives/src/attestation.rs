@@ -106,34 +106,44 @@ impl DocumentSlot {
     }
 }
 
-/// For how long the chain's record of a claim lets gatekeepers give the key to seal with, in seconds: an enclave asks them as it starts.
+/// For how long at most the chain's record of a claim lets gatekeepers give the key to seal with, in seconds: an enclave asks them as it
+/// starts.
 pub const SEALING_CLAIM_SECONDS: u64 = 10 * 60;
+
+/// Which key to seal with: there is one for each image on each platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct SealingKeyId {
+    /// The image.
+    pub measurement: Measurement,
+    /// Where it runs.
+    pub platform: PlatformId,
+    /// How often the keys of a class that these are of were replaced by others.
+    pub version: u32,
+}
 
 /// An enclave on a platform that cannot seal has proven itself to the chain, so that the gatekeepers give it the key to seal with. It is
 /// known by a key that it made for that alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct SealingClaim {
-    /// Its image.
-    pub measurement: Measurement,
-    /// Where it runs.
-    pub platform: PlatformId,
+    /// What it claims.
+    pub key: SealingKeyId,
     /// The platform's family.
     pub family: Family,
     /// The block that its evidence names.
     pub block_number: u32,
-    /// When it was proven.
-    pub at: UnixSeconds,
+    /// The last second at which the key is given.
+    pub until: UnixSeconds,
 }
 
 impl SealingClaim {
     /// The classes that the enclave is of.
     pub fn classes(&self) -> [Class; 3] {
-        Class::all_of(self.measurement, self.platform, self.family)
+        Class::all_of(self.key.measurement, self.key.platform, self.family)
     }
 
     /// Whether the key is given at `now`.
     pub fn counts(&self, now: UnixSeconds) -> bool {
-        now <= self.at.saturating_add(SEALING_CLAIM_SECONDS)
+        now <= self.until
     }
 }
 

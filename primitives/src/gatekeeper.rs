@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     AppId, Balance, Hash, JobId, WorkerId,
-    attestation::{Class, Outlook},
+    attestation::{Class, Outlook, SealingKeyId},
     id::GatekeeperId,
 };
 use phala_attestation::{Family, Measurement, PlatformId, Tier, UnixSeconds, Vendor};
@@ -487,9 +487,9 @@ impl KeyRequest {
 /// Separates keys to seal with from other signatures of the root key.
 pub const SEALING_KEY_NAMESPACE: &[u8] = b"phala/sealing-key/v1";
 
-/// What the sealing key of an image on a platform is a signature of the root key over, with the namespace [`SEALING_KEY_NAMESPACE`].
-pub fn sealing_key_message(platform: &PlatformId, measurement: &Measurement) -> Vec<u8> {
-    (platform, measurement).encode()
+/// What a sealing key is a signature of the root key over, with the namespace [`SEALING_KEY_NAMESPACE`].
+pub fn sealing_key_message(key: &SealingKeyId) -> Vec<u8> {
+    key.encode()
 }
 
 /// An enclave on a platform that cannot seal asks a gatekeeper for its part of the key to seal with. The chain has its
@@ -500,10 +500,8 @@ pub struct SealingKeyRequest {
     pub genesis_hash: Hash,
     /// The key that claimed it, made for that alone; it signs.
     pub claimant: [u8; 32],
-    /// The platform of the claim.
-    pub platform: PlatformId,
-    /// The image of the claim.
-    pub measurement: Measurement,
+    /// The key that it claimed.
+    pub key: SealingKeyId,
     /// The X25519 public key to which the answer is encrypted, made for this request alone.
     pub reply_key: [u8; 32],
 }

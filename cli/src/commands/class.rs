@@ -24,6 +24,9 @@ pub(crate) async fn run(command: args::Class, context: &Context, output: &Output
         args::Class::Restore { class } => {
             change(class, call::restore(class), "is no longer declared broken", context, output).await
         }
+        args::Class::ReplaceSealingKeys { class } => {
+            change(class, call::replace_sealing_keys(class), "has other keys to seal with", context, output).await
+        }
         args::Class::Exposure { class } => show_exposure(class, context, output).await,
     }
 }

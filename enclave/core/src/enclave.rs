@@ -52,6 +52,8 @@ pub struct Enclave {
     chain_source: Arc<ChainSource>,
     /// Set by the first start that got as far as the chain, so that the next one follows no second.
     chain: futures::lock::Mutex<Option<Arc<dyn Chain>>>,
+    /// Set by the first start that got a key to seal with from the network: it costs a fee.
+    sealing: futures::lock::Mutex<Option<Arc<dyn Tee>>>,
     /// Set by the first start that went well.
     started: futures::lock::Mutex<Option<Arc<Started>>>,
     requests: Arc<Places>,
@@ -126,6 +128,7 @@ impl Enclave {
             duties,
             chain_source,
             chain: futures::lock::Mutex::new(None),
+            sealing: futures::lock::Mutex::new(None),
             started: futures::lock::Mutex::new(None),
             requests: Places::new(OPEN_REQUESTS),
             starts: Places::new(OPEN_STARTS),
@@ -291,11 +294,15 @@ impl Enclave {
         if tee.sealing().is_some() {
             return Ok(tee);
         }
+        let mut kept = self.sealing.lock().await;
+        if let Some(sealing) = &*kept {
+            return Ok(sealing.clone());
+        }
         let claimant = Claimant { tee: tee.clone(), host: self.host.clone(), chain: chain.clone(), operator };
-        Ok(match self.duties.sealing_key(claimant).await? {
-            Some(key) => Arc::new(WithSealing { tee, key }),
-            None => tee,
-        })
+        let Some(key) = self.duties.sealing_key(claimant).await? else { return Ok(tee) };
+        let sealing: Arc<dyn Tee> = Arc::new(WithSealing { tee, key });
+        *kept = Some(sealing.clone());
+        Ok(sealing)
     }
 
     /// Unseals the keys for a chain, or makes them when there are none, or the TEE cannot have kept any.

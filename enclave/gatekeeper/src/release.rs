@@ -146,10 +146,14 @@ pub(crate) async fn sealing_facts(
     let key = sealing_claim_key(&request.claimant);
     let claim = reader.get::<SealingClaim>(key, "claim to a sealing key").await.map_err(unreadable)?;
     let Some(claim) = claim else { return Err(RefusedText(Refused::Claim).into()) };
-    if !is_good(&reader, claim.classes(), &claim.measurement).await.map_err(unreadable)? {
+    let now = now(&reader).await.map_err(unreadable)?;
+    // Before more is read for somebody who has nothing to ask for.
+    if claim.key != request.key || !claim.counts(now) {
         return Err(RefusedText(Refused::Claim).into());
     }
-    let now = now(&reader).await.map_err(unreadable)?;
+    if !is_good(&reader, claim.classes(), &claim.key.measurement).await.map_err(unreadable)? {
+        return Err(RefusedText(Refused::Claim).into());
+    }
     Ok(SealingFacts { genesis_hash: chain.genesis_hash(), now, claim })
 }
 
@@ -362,6 +366,7 @@ mod tests {
     use phala_keys::{Granted, VerifiedRequest};
     use phala_primitives::{
         AppId, Limits, WorkerId,
+        attestation::SealingKeyId,
         gatekeeper::{NetworkKey, SignedKeyRequest, SignedRequest},
         job::{Assignment, Visibility},
     };
@@ -533,15 +538,14 @@ mod tests {
         let request = SealingKeyRequest {
             genesis_hash: GENESIS,
             claimant: signing().verifying_key().to_bytes(),
-            platform: claimed.platform,
-            measurement: claimed.measurement,
+            key: claimed.key,
             reply_key: [4; 32],
         };
         if let Some(claim) = claim {
             chain.store(sealing_claim_key(&request.claimant), claim.encode());
         }
         if let Some(role) = image {
-            chain.store(attestation_key("Images", &claimed.measurement), (role, 1u32).encode());
+            chain.store(attestation_key("Images", &claimed.key.measurement), (role, 1u32).encode());
         }
         if let Some(class) = broken {
             chain.store(attestation_key("Compromised", &class), NOW.encode());
@@ -555,7 +559,8 @@ mod tests {
 
     fn sealing_claim() -> SealingClaim {
         let phala_primitives::worker::Worker { measurement, platform, family, .. } = registered(0);
-        SealingClaim { measurement, platform, family, block_number: AT.number, at: NOW }
+        let key = SealingKeyId { measurement, platform, version: 1 };
+        SealingClaim { key, family, block_number: AT.number, until: NOW }
     }
 
     #[test]
@@ -563,10 +568,12 @@ mod tests {
         let good = sealing_claim();
         let worker = Some(Role::Worker);
         assert_eq!(decide_claim(Some(good), worker, None), Ok(()));
-        let old = SealingClaim { at: NOW - phala_primitives::attestation::SEALING_CLAIM_SECONDS - 1, ..good };
-        let elsewhere = SealingClaim { platform: phala_attestation::PlatformId([9; 32]), ..good };
+        let old = SealingClaim { until: NOW - 1, ..good };
+        let platform = phala_attestation::PlatformId([9; 32]);
+        let elsewhere = SealingClaim { key: SealingKeyId { platform, ..good.key }, ..good };
+        let replaced = SealingClaim { key: SealingKeyId { version: 0, ..good.key }, ..good };
         let broken = good.classes().map(|class| (Some(good), worker, Some(class)));
-        let rows = [(None, worker, None), (Some(old), worker, None), (Some(elsewhere), worker, None)];
+        let rows = [None, Some(old), Some(elsewhere), Some(replaced)].map(|claim| (claim, worker, None));
         let images = [(Some(good), None, None), (Some(good), Some(Role::Gatekeeper), None)];
         for (claim, image, broken) in rows.into_iter().chain(images).chain(broken) {
             let refused = Err(Refusal::from(RefusedText(Refused::Claim)));

@@ -88,7 +88,7 @@ impl Request for SealingKeyRequest {
     }
 
     fn message(&self) -> Message {
-        Message::SealingKey { platform: self.platform, measurement: self.measurement }
+        Message::SealingKey(self.key)
     }
 
     fn reply_key(&self) -> &[u8; 32] {
@@ -179,8 +179,7 @@ impl Granted<SealingKeyRequest> {
         if asked.genesis_hash != facts.genesis_hash {
             return Err(Refused::Chain);
         }
-        let SealingClaim { platform, measurement, .. } = facts.claim;
-        if (asked.platform, asked.measurement) != (platform, measurement) || !facts.claim.counts(facts.now) {
+        if asked.key != facts.claim.key || !facts.claim.counts(facts.now) {
             return Err(Refused::Claim);
         }
         Ok(Self(request))

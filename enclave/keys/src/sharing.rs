@@ -19,9 +19,9 @@ use commonware_cryptography::{
     ed25519,
 };
 use commonware_parallel::Sequential;
-use phala_attestation::{Measurement, PlatformId};
 use phala_primitives::{
     AppId, GatekeeperId, Hash,
+    attestation::SealingKeyId,
     gatekeeper::{
         APP_KEY_NAMESPACE, BEACON_NAMESPACE, Beacon, CeremonyId, MAX_GATEKEEPERS, PublicKey, Round,
         SEALING_KEY_NAMESPACE, Sharing, app_key_message, sealing_key_message, threshold as threshold_of,
@@ -48,13 +48,8 @@ pub enum Message {
         /// The version of its key.
         version: u32,
     },
-    /// The key to seal with of an image on a platform. Only the root key signs it.
-    SealingKey {
-        /// The platform.
-        platform: PlatformId,
-        /// The image.
-        measurement: Measurement,
-    },
+    /// A key to seal with. Only the root key signs it.
+    SealingKey(SealingKeyId),
     /// A round of the random beacon. Only the root key signs it.
     Beacon {
         /// The chain.
@@ -69,9 +64,7 @@ impl Message {
     pub(crate) fn signed(&self) -> (&'static [u8], Vec<u8>) {
         match self {
             Self::AppKey { app, version } => (APP_KEY_NAMESPACE, app_key_message(app, *version)),
-            Self::SealingKey { platform, measurement } => {
-                (SEALING_KEY_NAMESPACE, sealing_key_message(platform, measurement))
-            }
+            Self::SealingKey(key) => (SEALING_KEY_NAMESPACE, sealing_key_message(key)),
             Self::Beacon { genesis_hash, round } => (BEACON_NAMESPACE, Beacon::message(genesis_hash, *round)),
         }
     }

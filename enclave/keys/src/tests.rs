@@ -7,7 +7,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use phala_attestation::{Family, Measurement, PlatformId, VendorName};
 use phala_primitives::{
     AppId, GatekeeperId, WorkerId,
-    attestation::{SEALING_CLAIM_SECONDS, SealingClaim},
+    attestation::{SealingClaim, SealingKeyId},
     gatekeeper::{
         Answer, Beacon, CeremonyId, Confirmation, Content, Dealing, KeyReply, KeyRequest, NetworkKey, Phase, PublicKey,
         SealingKeyRequest, Sharing, SignedRequest, threshold,
@@ -605,16 +605,24 @@ fn each_fact_is_checked() {
 /// An enclave that cannot seal, what it asks for, and what the chain has of it.
 fn claimant() -> (SigningKey, SealingKeyRequest, SealingFacts) {
     let signing = SigningKey::from_bytes(&[0xdd; 32]);
-    let (platform, measurement) = (PlatformId([3; 32]), Measurement([4; 32]));
+    let key = SealingKeyId { measurement: Measurement([4; 32]), platform: PlatformId([3; 32]), version: 1 };
     let claimant = signing.verifying_key().to_bytes();
-    let request = SealingKeyRequest { genesis_hash: GENESIS, claimant, platform, measurement, reply_key: [0; 32] };
+    let request = SealingKeyRequest { genesis_hash: GENESIS, claimant, key, reply_key: [0; 32] };
     let family = Family::Simulated(VendorName::DEVELOPMENT);
-    let claim = SealingClaim { measurement, platform, family, block_number: 1, at: 100 };
-    (signing, request, SealingFacts { genesis_hash: GENESIS, now: 100 + SEALING_CLAIM_SECONDS, claim })
+    let claim = SealingClaim { key, family, block_number: 1, until: 100 };
+    (signing, request, SealingFacts { genesis_hash: GENESIS, now: 100, claim })
+}
+
+fn other_keys(key: SealingKeyId) -> [SealingKeyId; 3] {
+    [
+        SealingKeyId { platform: PlatformId([9; 32]), ..key },
+        SealingKeyId { measurement: Measurement([9; 32]), ..key },
+        SealingKeyId { version: key.version + 1, ..key },
+    ]
 }
 
 #[test]
-fn a_sealing_key_is_the_same_each_time_and_another_for_another_platform_or_image() {
+fn a_sealing_key_is_the_same_each_time_and_another_for_another_platform_image_or_version() {
     let mut network = Network::new(GENESIS, 4);
     let sharing = network.run(1, NetworkKey::Root, &[0, 1, 2, 3]);
     let (signing, request, facts) = claimant();
@@ -633,17 +641,14 @@ fn a_sealing_key_is_the_same_each_time_and_another_for_another_platform_or_image
                 pending.open(sharing, network.identities[*number].id(), &reply).unwrap()
             })
             .collect();
-        combine_sealing_key(sharing, request.platform, request.measurement, &parts)
+        combine_sealing_key(sharing, request.key, &parts)
     };
     let first = key(&mut network, &sharing, &request, &facts, &[0, 1, 2]).unwrap();
     assert_eq!(key(&mut network, &sharing, &request, &facts, &[1, 2, 3]).unwrap(), first);
     assert!(key(&mut network, &sharing, &request, &facts, &[0, 1]).is_err());
-    let elsewhere = SealingClaim { platform: PlatformId([9; 32]), ..facts.claim };
-    let of_another = SealingClaim { measurement: Measurement([9; 32]), ..facts.claim };
-    for claim in [elsewhere, of_another] {
-        let SealingClaim { platform, measurement, .. } = claim;
-        let request = SealingKeyRequest { platform, measurement, ..request.clone() };
-        let facts = SealingFacts { claim, ..facts };
+    for other in other_keys(request.key) {
+        let request = SealingKeyRequest { key: other, ..request.clone() };
+        let facts = SealingFacts { claim: SealingClaim { key: other, ..facts.claim }, ..facts };
         assert_ne!(key(&mut network, &sharing, &request, &facts, &[0, 1, 2]).unwrap(), first);
     }
     // A resharing changes nothing.
@@ -665,10 +670,10 @@ fn each_fact_of_a_claim_is_checked() {
     assert_eq!(refused(&request, &facts), Ok(()));
     assert_eq!(refused(&request, &SealingFacts { genesis_hash: [0; 32], ..facts }), Err(Refused::Chain));
     assert_eq!(refused(&request, &SealingFacts { now: facts.now + 1, ..facts }), Err(Refused::Claim));
-    let other = SealingKeyRequest { platform: PlatformId([9; 32]), ..request.clone() };
-    assert_eq!(refused(&other, &facts), Err(Refused::Claim));
-    let other = SealingKeyRequest { measurement: Measurement([9; 32]), ..request.clone() };
-    assert_eq!(refused(&other, &facts), Err(Refused::Claim));
+    for key in other_keys(request.key) {
+        let other = SealingKeyRequest { key, ..request.clone() };
+        assert_eq!(refused(&other, &facts), Err(Refused::Claim));
+    }
     let forged = SignedRequest { signature: [1; 64], ..sign(&request) };
     assert_eq!(VerifiedRequest::new(&forged), Err(Refused::Signature));
     // Nor is the signature under a request for an app's key one under this.

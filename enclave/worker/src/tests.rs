@@ -24,7 +24,7 @@ use phala_enclave::{
 use phala_keys::{Facts, Granted, SealingFacts, VerifiedRequest, testing::Network};
 use phala_primitives::{
     AppId, FailureReason, GatekeeperId, Hash, JobId, Limits, Outcome, SignedReceipt, WorkerId,
-    attestation::SealingClaim,
+    attestation::{SealingClaim, SealingKeyId},
     gatekeeper::{GatekeeperRequest, NetworkKey, PublicKey},
     input::{EncryptedFile, JobInput, NamedFile},
     job::{App, Assignment, Job, JobStatus, Visibility, secret_commitment},
@@ -38,7 +38,7 @@ use phala_protocol::{
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::Read,
     sync::{Arc, Mutex},
     time::Duration,
@@ -83,8 +83,11 @@ struct Gatekeepers {
     chain: Arc<FakeChain>,
     /// Why the host brings no claim to the chain.
     no_claims: Option<Refusal>,
-    /// How many it has brought.
+    /// How many it has brought, each once.
     claims: u32,
+    claimants: HashSet<[u8; 32]>,
+    /// What the host says once it has brought one.
+    said_of_claim: Option<Refusal>,
     /// How each of them answers.
     manners: [Manner; 4],
 }
@@ -136,7 +139,7 @@ impl Gatekeepers {
                 let key = sealing_claim_key(&signed.request.claimant);
                 let claim = block_on(self.chain.storage(BLOCK.hash, key)).unwrap().unwrap();
                 let claim = SealingClaim::decode(&mut &claim[..]).unwrap();
-                let facts = SealingFacts { genesis_hash: GENESIS, now: claim.at, claim };
+                let facts = SealingFacts { genesis_hash: GENESIS, now: claim.until, claim };
                 let granted = Granted::for_sealing(VerifiedRequest::new(signed).unwrap(), &facts).unwrap();
                 let share = self.network.share(who, NetworkKey::Root).clone();
                 phala_keys::reply(&share, granted, &mut self.network.rng).unwrap()
@@ -153,20 +156,21 @@ impl Gatekeepers {
         if let Some(refusal) = &self.no_claims {
             return Err(refusal.clone());
         }
-        self.claims += 1;
         let Attestation { statement, evidence } = attestation;
+        if self.claimants.insert(statement.signing_key) {
+            self.claims += 1;
+        }
         assert_eq!(phala_attestation::Unverified::parse(evidence).unwrap().report_data, statement.report_data());
         let claim = SealingClaim {
-            measurement: Measurement([0xaa; 32]),
-            platform: PlatformId([9; 32]),
+            key: SealingKeyId { measurement: Measurement([0xaa; 32]), platform: PlatformId([9; 32]), version: 0 },
             family: phala_attestation::Family::Simulated(phala_attestation::VendorName::DEVELOPMENT),
             block_number: statement.block_number,
-            at: 1,
+            until: 1,
         };
         self.chain.store(sealing_claim_key(&statement.signing_key), claim.encode());
         let number = self.chain.finalized().unwrap().number + 1;
         self.chain.finalize(Block { number, hash: [number as u8; 32] });
-        Ok(HostReply::Done)
+        self.said_of_claim.take().map_or(Ok(HostReply::Done), Err)
     }
 }
 
@@ -398,7 +402,15 @@ impl World {
         let mut network = Network::new(GENESIS, 4);
         let sharing = network.run(1, key, &[0, 1, 2, 3]);
         self.chain.store(sharing_key(key), network.view.sharings[&key].encode());
-        let gatekeepers = Gatekeepers { network, chain: self.chain.clone(), no_claims: None, claims: 0, manners };
+        let gatekeepers = Gatekeepers {
+            network,
+            chain: self.chain.clone(),
+            no_claims: None,
+            claims: 0,
+            claimants: HashSet::new(),
+            said_of_claim: None,
+            manners,
+        };
         *lock(&self.disk.gatekeepers) = Some(gatekeepers);
         sharing.public_key()
     }
@@ -1056,6 +1068,20 @@ fn with_the_gatekeepers_key_a_worker_that_cannot_seal_is_the_same_after_a_restar
     assert!(refused.retry && refused.reason.contains("2 gatekeepers gave their part"), "{refused:?}");
     assert_eq!(set(&world, [Honest; 4], Some(refusal(true, "no claims"))), 3);
     assert_eq!(world.connect().start().0, worker);
+
+    // Nor is one paid twice where the host does not know what became of it, or a start fails later.
+    set(&world, [Honest; 4], None);
+    world.restart();
+    lock(&world.disk.gatekeepers).as_mut().unwrap().said_of_claim = Some(refusal(true, "no answer"));
+    let mut host = world.connect();
+    let refused = host.ask(HostRequest::Start(start())).unwrap_err();
+    assert!(refused.retry && refused.reason.contains("no answer"), "{refused:?}");
+    let whole = sealed_keys(&world);
+    lock(&world.disk.sealed).get_mut(&keys::sealed_name(&GENESIS)).unwrap()[30] ^= 1;
+    assert!(host.ask(HostRequest::Start(start())).unwrap_err().reason.contains("do not unseal"));
+    lock(&world.disk.sealed).insert(keys::sealed_name(&GENESIS), whole);
+    assert_eq!(host.start().0, worker);
+    assert_eq!(set(&world, [Honest; 4], Some(refusal(true, "no claims"))), 4);
 
     // Nor is it given up for a host that cannot bring a claim now.
     world.restart();

@@ -21,13 +21,13 @@ use crate::{
 #[derive(Default)]
 pub struct Worker {
     engine: phala_engine::Config,
-    claim: sealing::Pair,
+    claim: sealing::Kept,
 }
 
 impl Worker {
     /// With an engine that is set up by `engine`.
     pub fn new(engine: phala_engine::Config) -> Self {
-        Self { engine, claim: sealing::Pair::default() }
+        Self { engine, claim: sealing::Kept::default() }
     }
 }
 

@@ -151,6 +151,14 @@ impl Node for RpcNode {
         })
     }
 
+    fn has_claim(&self, claimant: [u8; 32]) -> BoxFuture<'_, Result<bool, NodeError>> {
+        Box::pin(async move {
+            let chain = self.chain()?;
+            let claim = self.bounded(async { chain.best().await?.sealing_claim(claimant).await }).await?;
+            Ok(claim.is_some())
+        })
+    }
+
     fn chain_spec(&self) -> BoxFuture<'_, Result<(serde_json::Value, Vec<String>), NodeError>> {
         Box::pin(async {
             let chain = self.chain()?;

@@ -170,6 +170,11 @@ pub fn claim_sealing_key(statement: Statement, evidence: Evidence) -> Call {
     api::transactions().attestation().claim_sealing_key(Static(statement), Static(evidence)).into()
 }
 
+/// Root: has gatekeepers give enclaves of a class other keys to seal with, for keys that may have leaked.
+pub fn replace_sealing_keys(class: Class) -> Call {
+    api::transactions().attestation().replace_sealing_keys(Static(class)).into()
+}
+
 /// Replaces a gatekeeper's verdict by a newer one.
 pub fn renew_gatekeeper(statement: Statement, evidence: Evidence) -> Call {
     api::transactions().gatekeepers().renew(Static(statement), Static(evidence)).into()

@@ -2,7 +2,7 @@ use codec::DecodeAll;
 use phala_attestation::{DocumentId, Family, Measurement, Policy, Role};
 use phala_primitives::{
     AppId, GatekeeperId, JobId, WorkerId,
-    attestation::{Class, EarlyDocument, HardwarePolicy, KeptDocument},
+    attestation::{Class, EarlyDocument, HardwarePolicy, KeptDocument, SealingClaim},
     gatekeeper::{self, Beacon, CeremonyId, EpochId, NetworkKey},
     job,
     units::Balance,
@@ -335,6 +335,11 @@ impl State {
             last = last.max(read!(self, address, (Static(id),), "time of a TCB recovery"));
         }
         Ok(last)
+    }
+
+    /// The claim to a sealing key that was made with a key, if it is its platform's newest.
+    pub async fn sealing_claim(&self, claimant: [u8; 32]) -> Result<Option<SealingClaim>, ChainError> {
+        Ok(read!(self, api::storage().attestation().sealing_claims(), (claimant,), "claim to a sealing key"))
     }
 
     /// Since when a class is declared broken, in seconds since the Unix epoch; `None` where it is not.

@@ -126,6 +126,14 @@ impl Node for HostNode {
         })
     }
 
+    fn has_claim(&self, claimant: [u8; 32]) -> BoxFuture<'_, Result<bool, NodeError>> {
+        self.ask(At::Best, move |state| {
+            let key = pallet_phala_attestation::SealingClaims::<Runtime>::hashed_key_for(claimant);
+            let claim: Option<phala_primitives::attestation::SealingClaim> = execute::read(state, &key);
+            claim.is_some()
+        })
+    }
+
     fn chain_spec(&self) -> BoxFuture<'_, Result<(serde_json::Value, Vec<String>), NodeError>> {
         Box::pin(async move { Err(NodeError("this node has no specification to give".into())) })
     }

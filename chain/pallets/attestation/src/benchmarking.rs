@@ -190,11 +190,10 @@ mod benchmarks {
             report_data: statement.report_data(),
         };
         let claim = SealingClaim {
-            measurement: IMAGE,
-            platform: platform.id(),
+            key: SealingKeyId { measurement: IMAGE, platform: platform.id(), version: 0 },
             family: phala_attestation::Family::Simulated(phala_attestation::VendorName::DEVELOPMENT),
             block_number: 0,
-            at: 0,
+            until: 0,
         };
         SealingClaims::<T>::insert([4; 32], claim);
         SealingClaimants::<T>::insert(platform.id(), [4; 32]);
@@ -203,6 +202,16 @@ mod benchmarks {
         _(RawOrigin::Signed(sender), statement, evidence);
         assert_eq!(SealingClaimants::<T>::get(platform.id()), Some([1; 32]));
         assert!(!SealingClaims::<T>::contains_key([4; 32]));
+        Ok(())
+    }
+
+    #[benchmark]
+    fn replace_sealing_keys() -> Result<(), BenchmarkError> {
+        let origin = T::AdminOrigin::try_successful_origin().map_err(|()| BenchmarkError::Weightless)?;
+        let class = Class::Image(IMAGE);
+        #[extrinsic_call]
+        _(origin as T::RuntimeOrigin, class);
+        assert_eq!(SealingKeyVersions::<T>::get(class), 1);
         Ok(())
     }
 

@@ -86,7 +86,7 @@ use phala_attestation::{
 };
 use phala_primitives::attestation::{
     Class, DocumentSlot, EarlyDocument, FREE_DOCUMENT_INTERVAL, HardwarePolicy, KeptDocument, NotKept, Outlook,
-    SealingClaim,
+    SEALING_CLAIM_SECONDS, SealingClaim, SealingKeyId,
 };
 use sp_runtime::traits::{Saturating, Zero};
 
@@ -193,6 +193,10 @@ pub mod pallet {
     /// The key of each platform's claim.
     #[pallet::storage]
     pub type SealingClaimants<T> = StorageMap<_, Blake2_128Concat, PlatformId, [u8; 32]>;
+
+    /// How often the sealing keys of a class were replaced by others.
+    #[pallet::storage]
+    pub type SealingKeyVersions<T> = StorageMap<_, Blake2_128Concat, Class, u32, ValueQuery>;
 
     /// How long a verdict lasts, in seconds.
     #[pallet::storage]
@@ -312,6 +316,11 @@ pub mod pallet {
             /// Where it runs.
             platform: PlatformId,
         },
+        /// From now on gatekeepers give enclaves of a class other keys to seal with.
+        SealingKeysReplaced {
+            /// The class.
+            class: Class,
+        },
     }
 
     /// Why a call or a piece of evidence was refused.
@@ -381,6 +390,8 @@ pub mod pallet {
         AlreadyCompromised,
         /// The class is not declared broken.
         NotCompromised,
+        /// The claim stands already.
+        AlreadyClaimed,
     }
 
     #[pallet::hooks]
@@ -500,7 +511,7 @@ pub mod pallet {
         }
 
         /// Proves an enclave on a platform that cannot seal, so that the gatekeepers give it the key to seal with: the same for the
-        /// same image on the same platform. Replaces the platform's claim of before. Anybody may bring it.
+        /// same image on the same platform. Replaces the platform's claim of before. Anybody may bring it, once.
         #[pallet::call_index(9)]
         #[pallet::weight(
             <T as Config>::WeightInfo::claim_sealing_key().saturating_add(Pallet::<T>::evidence_weight(evidence))
@@ -511,9 +522,10 @@ pub mod pallet {
             evidence: Evidence,
         ) -> DispatchResultWithPostInfo {
             ensure_signed(origin)?;
-            let enclave = Self::verify_statement(Role::Worker, &statement, &evidence)?;
-            let VerifiedEnclave { measurement, platform, family, weight, .. } = enclave;
             let (claimant, block_number) = (statement.signing_key, statement.block_number);
+            ensure!(!SealingClaims::<T>::contains_key(claimant), Error::<T>::AlreadyClaimed);
+            let enclave = Self::verify_statement(Role::Worker, &statement, &evidence)?;
+            let VerifiedEnclave { measurement, platform, family, expires, weight, .. } = enclave;
             if let Some(before) = SealingClaimants::<T>::get(platform) {
                 let claim = SealingClaims::<T>::get(before);
                 let is_older = claim.is_some_and(|claim| block_number < claim.block_number);
@@ -521,10 +533,23 @@ pub mod pallet {
                 SealingClaims::<T>::remove(before);
             }
             SealingClaimants::<T>::insert(platform, claimant);
-            let claim = SealingClaim { measurement, platform, family, block_number, at: Self::now() };
+            let versions = enclave.classes().into_iter().map(SealingKeyVersions::<T>::get);
+            let key = SealingKeyId { measurement, platform, version: versions.fold(0, u32::saturating_add) };
+            let until = Self::now().saturating_add(SEALING_CLAIM_SECONDS).min(expires);
+            let claim = SealingClaim { key, family, block_number, until };
             SealingClaims::<T>::insert(claimant, claim);
             Self::deposit_event(Event::SealingKeyClaimed { claimant, platform });
             Ok(Some(<T as Config>::WeightInfo::claim_sealing_key().saturating_add(weight)).into())
+        }
+
+        /// Replaces the sealing keys of a class by others, where the gatekeepers give them: for keys that may have leaked. What is
+        /// sealed with the old ones does not open any more after an enclave's next start, which makes it another worker.
+        #[pallet::call_index(10)]
+        pub fn replace_sealing_keys(origin: OriginFor<T>, class: Class) -> DispatchResult {
+            T::AdminOrigin::ensure_origin(origin)?;
+            SealingKeyVersions::<T>::mutate(class, |version| *version = version.saturating_add(1));
+            Self::deposit_event(Event::SealingKeysReplaced { class });
+            Ok(())
         }
     }
 }
@@ -812,7 +837,7 @@ impl<T: Config> Pallet<T> {
         );
         for (claimant, claim) in SealingClaims::<T>::iter() {
             ensure!(
-                SealingClaimants::<T>::get(claim.platform) == Some(claimant),
+                SealingClaimants::<T>::get(claim.key.platform) == Some(claimant),
                 "a claim to a sealing key that is not its platform's"
             );
         }

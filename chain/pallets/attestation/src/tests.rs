@@ -188,15 +188,46 @@ fn a_platform_has_one_claim_to_a_sealing_key_and_an_older_one_takes_no_newer_one
         run_to(4);
         assert_ok!(claim(1, 2));
         let kept = SealingClaims::<Test>::get([1; 32]).unwrap();
-        assert_eq!((kept.measurement, kept.platform, kept.block_number), (IMAGE, platform().id(), 2));
+        let key = SealingKeyId { measurement: IMAGE, platform: platform().id(), version: 0 };
+        assert_eq!((kept.key, kept.block_number), (key, 2));
         let end = Attestation::now() + phala_primitives::attestation::SEALING_CLAIM_SECONDS;
         assert!(kept.counts(end) && !kept.counts(end + 1));
         assert_ok!(claim(2, 3));
         assert!(SealingClaims::<Test>::get([1; 32]).is_none());
         assert_eq!(SealingClaimants::<Test>::get(platform().id()), Some([2; 32]));
         assert_noop!(claim(1, 2), Error::<Test>::StaleStatement);
-        assert_ok!(claim(2, 3));
+        // Nor does the same claim last longer for being brought again.
+        assert_noop!(claim(2, 3), Error::<Test>::AlreadyClaimed);
         assert_eq!(SealingClaims::<Test>::iter().count(), 1);
+        // It ends with the verdict.
+        assert_ok!(Attestation::set_verdict_lifetime(RuntimeOrigin::root(), 5));
+        assert_ok!(claim(3, 3));
+        assert_eq!(SealingClaims::<Test>::get([3; 32]).unwrap().until, Attestation::now() + 5);
+    });
+}
+
+#[test]
+fn the_sealing_keys_of_a_class_are_replaced_by_others() {
+    with_image(|| {
+        run_to(9);
+        let version = |claimant: u8, block_number| {
+            assert_ok!(claim(claimant, block_number));
+            SealingClaims::<Test>::get([claimant; 32]).unwrap().key.version
+        };
+        let replace = |class| Attestation::replace_sealing_keys(RuntimeOrigin::root(), class);
+        assert_eq!(version(1, 1), 0);
+        for (claimant, class) in [(2, Class::Image(IMAGE)), (3, Class::Platform(platform().id()))] {
+            assert_ok!(replace(class));
+            assert_eq!(version(claimant, claimant.into()), u32::from(claimant) - 1);
+        }
+        assert_ok!(replace(Class::Family(Family::Simulated(VendorName::DEVELOPMENT))));
+        assert_ok!(replace(Class::Image(IMAGE)));
+        assert_eq!(version(4, 4), 4, "no version comes a second time");
+        assert_ok!(replace(Class::Image(Measurement([9; 32]))));
+        assert_ok!(replace(Class::Platform(PlatformId([9; 32]))));
+        assert_eq!(version(5, 5), 4, "of others");
+        let signed = Attestation::replace_sealing_keys(RuntimeOrigin::signed(OPERATOR), Class::Image(IMAGE));
+        assert_eq!(signed, Err(sp_runtime::DispatchError::BadOrigin));
     });
 }
 

@@ -24,6 +24,7 @@ pub trait WeightInfo {
     fn compromise() -> Weight;
     fn restore() -> Weight;
     fn claim_sealing_key() -> Weight;
+    fn replace_sealing_keys() -> Weight;
     fn verify_dcap(t: u32, l: u32, ) -> Weight;
     fn verify_sev_snp(l: u32, ) -> Weight;
 }
@@ -167,8 +168,13 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     }
     fn claim_sealing_key() -> Weight {
         Weight::from_parts(1_048_508_000, 36480)
-            .saturating_add(T::DbWeight::get().reads(14))
+            .saturating_add(T::DbWeight::get().reads(18))
             .saturating_add(T::DbWeight::get().writes(3))
+    }
+    fn replace_sealing_keys() -> Weight {
+        Weight::from_parts(22_703_000, 3599)
+            .saturating_add(T::DbWeight::get().reads(1))
+            .saturating_add(T::DbWeight::get().writes(1))
     }
     /// Storage: `Attestation::Documents` (r:4 w:0)
     /// Proof: `Attestation::Documents` (`max_values`: None, `max_size`: None, mode: `Measured`)
@@ -275,8 +281,13 @@ impl WeightInfo for () {
     }
     fn claim_sealing_key() -> Weight {
         Weight::from_parts(1_048_508_000, 36480)
-            .saturating_add(RocksDbWeight::get().reads(14))
+            .saturating_add(RocksDbWeight::get().reads(18))
             .saturating_add(RocksDbWeight::get().writes(3))
+    }
+    fn replace_sealing_keys() -> Weight {
+        Weight::from_parts(22_703_000, 3599)
+            .saturating_add(RocksDbWeight::get().reads(1))
+            .saturating_add(RocksDbWeight::get().writes(1))
     }
     fn verify_dcap(t: u32, l: u32, ) -> Weight {
         Weight::from_parts(1_796_363_795, 23589)
