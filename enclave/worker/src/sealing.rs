@@ -62,11 +62,12 @@ pub(crate) async fn sealing_key(claimant: &Claimant, kept: &Kept) -> Result<Opti
         return Ok(None);
     };
     let mut kept = kept.lock().await;
-    let Claim { signing, attestation } = match kept.take() {
-        Some(claim) if is_of_use(&**chain, &claim, block).await? => claim,
-        _ => new_claim(claimant, block)?,
+    let last = match &*kept {
+        Some(claim) if is_of_use(&**chain, claim, block).await? => Some(claim.clone()),
+        _ => None,
     };
-    *kept = Some(Claim { signing: signing.clone(), attestation: attestation.clone() });
+    let claim = last.map_or_else(|| new_claim(claimant, block), Ok)?;
+    let Claim { signing, attestation } = kept.insert(claim).clone();
     let (block, claim) = match read_claim(&**chain, &signing, block).await? {
         Some(claim) => (block, claim),
         None => {
