@@ -223,7 +223,7 @@ fn the_sealing_keys_of_a_class_are_replaced_by_others() {
         assert_ok!(replace(Class::Family(Family::Simulated(VendorName::DEVELOPMENT))));
         assert_ok!(replace(Class::Image(IMAGE)));
         assert_eq!(version(4, 4), 4, "no version comes a second time");
-        assert_ok!(replace(Class::Image(Measurement([9; 32]))));
+        assert_ok!(replace(Class::Image(Measurement([8; 32]))));
         assert_ok!(replace(Class::Platform(PlatformId([9; 32]))));
         assert_eq!(version(5, 5), 4, "of others");
         let signed = Attestation::replace_sealing_keys(RuntimeOrigin::signed(OPERATOR), Class::Image(IMAGE));
