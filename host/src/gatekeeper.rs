@@ -275,7 +275,8 @@ async fn bring_claim(
 ) -> Result<(), Refusal> {
     let later = |reason: String| Refusal { reason, retry: true };
     let until = pauses.lock().unwrap_or_else(PoisonError::into_inner).until;
-    if let Some(left) = until.and_then(|until| until.checked_duration_since(Instant::now())) {
+    let left = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+    if !left.is_zero() {
         let seconds = left.as_millis().div_ceil(1000);
         return Err(later(format!(
             "the chain refused the last claim, and the next is brought to it in {seconds} s; the host's log says why"

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     EvidenceError, Sealing, Tee, UnsealError,
-    chain::{Block, Chain, ChainError, ChainSpec, ChainWorker},
+    chain::{Block, Chain, ChainError, ChainSpec, ChainWorker, time_key},
     host::{Host, lock},
 };
 
@@ -142,8 +142,11 @@ impl FakeChain {
         Self { genesis_hash, state: Mutex::default() }
     }
 
+    /// Finalizes `block`, whose time is now.
     pub fn finalize(&self, block: Block) {
+        let ms = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
         let mut state = lock(&self.state);
+        state.storage.insert(time_key(), ms.to_le_bytes().to_vec());
         state.finalized = Some(block);
         state.waiting.clear();
     }
